@@ -1,0 +1,1 @@
+//! Bytes at rest: the repository format and everything that reads or writes it.

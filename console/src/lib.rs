@@ -1,0 +1,1 @@
+//! What a person sees and writes: configuration files, exit statuses, output, progress.

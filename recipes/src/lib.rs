@@ -1,0 +1,1 @@
+//! The outside world: how each kind of data is exported and imported.
