@@ -12,10 +12,22 @@ pub mod entry;
 mod error;
 pub mod extent;
 pub mod id;
+pub mod identity;
+pub mod locate;
 pub mod name;
+pub mod pack;
+pub mod read;
 pub mod record;
+pub mod repository;
+pub mod root;
 pub mod seal;
 pub mod sign;
 pub mod store;
+pub mod trust;
 
 pub use error::{Error, Kind, Result};
+
+/// How many threads to use where the caller has no wish: one for each processor.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}

@@ -234,6 +234,11 @@ pub fn seal_segment(item: &mut Vec<u8>, address: Address, key: Option<(&RunKey, 
     }
 }
 
+/// Whether an item says that it is the segment at this address.
+pub fn header_is(item: &[u8], address: Address) -> bool {
+    Header::parse(item).is_ok_and(|header| header.address == address)
+}
+
 /// The plain form of a segment whose bytes are `item`. Changes `item` in place.
 pub fn open_segment<'a>(item: &'a mut [u8], key: Option<&RunKey>) -> Taken<&'a [u8]> {
     let header = Header::parse(item)?;

@@ -9,7 +9,7 @@ mod folder;
 mod memory;
 
 pub use faulty::{Crash, Faulty};
-pub use folder::FolderStore;
+pub use folder::{FolderLock, FolderStore};
 pub use memory::MemoryStore;
 
 use std::io;

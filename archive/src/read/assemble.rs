@@ -1,0 +1,134 @@
+//! Bytes from extents: each segment is decoded once, and its pieces are put where they belong.
+//!
+//! After weeks of exports content lies scattered over many segments. Reading in order with a small window would decode each of them again and again; so
+//! pieces are sorted by segment first, and written in that order.
+
+use super::segments::{Segments, Workspace, outside};
+use crate::error::{Error, Result};
+use crate::extent::{Extent, Place};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A stretch of a segment, and where it goes: to which target, at which offset.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    pub place: Place,
+    pub len: u32,
+    pub target: u32,
+    pub at: u64,
+}
+
+/// What is done with all pieces of a segment and its content, or with the error that reading it gave.
+pub type Put<'a> = &'a (dyn Fn(&[Piece], Result<&[u8]>) -> Result<()> + Sync);
+
+/// Sorts pieces by segment, decodes each segment once on `threads` threads, and gives `put` all pieces of a segment together.
+/// The first error that `put` gives ends it.
+pub fn scatter(segments: &dyn Segments, pieces: &mut [Piece], threads: usize, put: Put<'_>) -> Result<()> {
+    pieces.sort_unstable_by_key(|piece| (piece.place.ordinal, piece.place.sequence, piece.target, piece.at));
+    let mut bounds = vec![];
+    for (index, piece) in pieces.iter().enumerate() {
+        let same = index > 0 && {
+            let before = &pieces[index - 1].place;
+            before.ordinal == piece.place.ordinal && before.sequence == piece.place.sequence
+        };
+        if !same {
+            bounds.push(index);
+        }
+    }
+    bounds.push(pieces.len());
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+    let pieces = &*pieces;
+    let work = || {
+        let (mut workspace, mut content) = (Workspace::default(), Vec::new());
+        loop {
+            let group = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&[from, to]) = bounds.get(group..group + 2) else { return };
+            let outcome = one_segment(segments, &pieces[from..to], &mut workspace, &mut content, put);
+            if let Err(error) = outcome {
+                next.store(bounds.len(), Ordering::Relaxed);
+                failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+                return;
+            }
+        }
+    };
+    let helpers = threads.min(bounds.len() - 1).saturating_sub(1);
+    std::thread::scope(|scope| {
+        for _ in 0..helpers {
+            scope.spawn(work);
+        }
+        work();
+    });
+    failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+fn one_segment(segments: &dyn Segments, pieces: &[Piece], workspace: &mut Workspace, content: &mut Vec<u8>, put: Put<'_>) -> Result<()> {
+    let place = pieces[0].place;
+    if let Err(error) = segments.content(place.ordinal, place.sequence, workspace, content) {
+        return put(pieces, Err(error));
+    }
+    match pieces.iter().find(|piece| piece.place.offset as usize + piece.len as usize > content.len()) {
+        Some(piece) => put(pieces, Err(outside(piece.place))),
+        None => put(pieces, Ok(content)),
+    }
+}
+
+/// The pieces of a stream with these extents; holes have none.
+pub fn pieces(extents: &[Extent], target: u32) -> (Vec<Piece>, u64) {
+    let mut at = 0;
+    let mut pieces = Vec::with_capacity(extents.len());
+    for extent in extents {
+        if let Some(place) = extent.place {
+            pieces.push(Piece { place, len: extent.len as u32, target, at });
+        }
+        at += extent.len;
+    }
+    (pieces, at)
+}
+
+/// Assembles a stream in a file without a name in `folder`.
+pub fn to_scratch(segments: &dyn Segments, extents: &[Extent], folder: &Path, threads: usize) -> Result<File> {
+    let file = scratch_file(folder)?;
+    let (mut pieces, len) = pieces(extents, 0);
+    let failed = |source| Error::File { operation: "write scratch file in", path: folder.into(), source };
+    file.set_len(len).map_err(failed)?;
+    scatter(segments, &mut pieces, threads, &|pieces, content| {
+        let content = content?;
+        pieces.iter().try_for_each(|piece| {
+            let start = piece.place.offset as usize;
+            file.write_all_at(&content[start..start + piece.len as usize], piece.at).map_err(failed)
+        })
+    })?;
+    Ok(file)
+}
+
+/// A file that is gone when it is closed.
+pub fn scratch_file(folder: &Path) -> Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let made = rustix::fs::open(folder, flags | OFlags::TMPFILE, Mode::from_raw_mode(0o600)).or_else(|_| {
+        let path = folder.join(format!(".scratch-{}", crate::id::hex(&crate::sign::random::<8>())));
+        let file = rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL, Mode::from_raw_mode(0o600))?;
+        rustix::fs::unlink(&path)?;
+        Ok::<_, rustix::io::Errno>(file)
+    });
+    made.map(File::from).map_err(|errno| Error::file("make a scratch file in", folder)(errno.into()))
+}
+
+/// Assembles a stream in memory.
+pub fn to_memory(segments: &dyn Segments, extents: &[Extent], threads: usize) -> Result<Vec<u8>> {
+    let (mut pieces, len) = pieces(extents, 0);
+    let out = Mutex::new(vec![0; len as usize]);
+    scatter(segments, &mut pieces, threads, &|pieces, content| {
+        let content = content?;
+        let mut out = out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for piece in pieces {
+            let (from, to) = (piece.place.offset as usize, piece.at as usize);
+            out[to..to + piece.len as usize].copy_from_slice(&content[from..from + piece.len as usize]);
+        }
+        Ok(())
+    })?;
+    Ok(out.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+}

@@ -1,0 +1,77 @@
+//! Lists of extents that are streams themselves: unrolled without holding them in memory.
+
+use super::segments::Recent;
+use crate::encode::Taken;
+use crate::error::{Error, Result};
+use crate::extent::{Extent, ExtentDecoder, List};
+
+/// One depth of a list: extents decoded so far, and the beginning of the next.
+#[derive(Default)]
+struct Level {
+    decoder: ExtentDecoder,
+    pending: Vec<u8>,
+}
+
+impl Level {
+    fn decode(&mut self, last: bool) -> Result<Vec<Extent>> {
+        let mut out = Vec::new();
+        let mut each = |extent| {
+            out.push(extent);
+            Taken::Ok(())
+        };
+        let used = if last {
+            self.decoder.all(&self.pending, &mut each).map(|()| self.pending.len())
+        } else {
+            self.decoder.feed(&self.pending, &mut each)
+        };
+        let used = used.map_err(|why| Error::damaged("a list of extents", why))?;
+        self.pending.drain(..used);
+        Ok(out)
+    }
+}
+
+/// A piece of a list's stream that is read in a time.
+const STEP: u64 = 64 << 10;
+
+/// Calls `each` for every extent of the content, in order. `above` hears of the extents that hold the list itself.
+pub fn walk(list: &List, recent: &mut Recent<'_>, above: &mut dyn FnMut(&Extent), each: &mut dyn FnMut(Extent) -> Result<()>) -> Result<()> {
+    let mut levels: Vec<Level> = (0..=list.depth).map(|_| Level::default()).collect();
+    levels[usize::from(list.depth)].pending.extend_from_slice(&list.bytes);
+    descend(&mut levels, true, recent, above, each)
+}
+
+/// Works off what the topmost of these levels has pending; `last` when nothing follows.
+fn descend(levels: &mut [Level], last: bool, recent: &mut Recent<'_>, above: &mut dyn FnMut(&Extent), each: &mut dyn FnMut(Extent) -> Result<()>) -> Result<()> {
+    let (top, below) = levels.split_last_mut().expect("a list has at least one level");
+    let extents = top.decode(last)?;
+    if below.is_empty() {
+        return extents.into_iter().try_for_each(each);
+    }
+    for extent in extents {
+        above(&extent);
+        let place = extent.place.ok_or_else(|| Error::damaged("a list of extents", "it has a hole in it"))?;
+        let mut done = 0;
+        while done < extent.len {
+            let len = STEP.min(extent.len - done);
+            let part = crate::extent::Place { offset: place.offset + done as u32, ..place };
+            let bytes = recent.extent(part, len)?;
+            below.last_mut().expect("below is not empty").pending.extend_from_slice(bytes);
+            descend(below, false, recent, above, each)?;
+            done += len;
+        }
+    }
+    if last { descend(below, true, recent, above, each) } else { Ok(()) }
+}
+
+/// All extents of a list, in memory. `limit` bounds how many, for lists that may lie.
+pub fn collect(list: &List, recent: &mut Recent<'_>, limit: usize) -> Result<Vec<Extent>> {
+    let mut out = Vec::new();
+    walk(list, recent, &mut |_| (), &mut |extent| {
+        if out.len() == limit {
+            return Err(Error::damaged("a list of extents", "it has more extents than its content has room for"));
+        }
+        out.push(extent);
+        Ok(())
+    })?;
+    Ok(out)
+}

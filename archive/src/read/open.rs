@@ -1,0 +1,156 @@
+//! A snapshot, proven and opened: its signer counts, its runs are those it lists, their keys open, and what extents may name is fixed.
+
+use super::assemble;
+use super::list::collect;
+use super::segments::{Recent, Segments, Workspace};
+use crate::digest;
+use crate::encode::Take;
+use crate::entry::{Entry, EntryDecoder};
+use crate::error::{Error, Result};
+use crate::id::SnapshotId;
+use crate::identity::Keyring;
+use crate::record::{Run, RunUse, Signed, Snapshot};
+use crate::repository::{Known, Repository};
+use crate::root::Root;
+use crate::seal::{self, Decoder, RunKey};
+use crate::trust::{Standing, Trust};
+
+/// A run that a snapshot uses, with the key that opens it.
+struct OpenRun {
+    used: RunUse,
+    run: Run,
+    key: Option<RunKey>,
+}
+
+pub struct OpenSnapshot<'r> {
+    repository: &'r Repository,
+    pub snapshot: Signed<Snapshot>,
+    pub root: Root,
+    pub standing: Standing,
+    /// By ordinal.
+    runs: Vec<OpenRun>,
+}
+
+/// An index of more bytes than this goes through a scratch file.
+const INDEX_IN_MEMORY: u64 = 24 << 20;
+
+impl<'r> OpenSnapshot<'r> {
+    pub fn open(repository: &'r Repository, known: &Known, trust: &Trust, keyring: &mut Keyring) -> Result<Self> {
+        let snapshot = repository.snapshot(known)?;
+        let certified = repository.certified(trust)?;
+        let body = &snapshot.body;
+        let standing = trust.standing(&certified, &snapshot.signer, &body.node, &known.name)?;
+        let mut runs = Vec::with_capacity(body.runs.len());
+        for used in &body.runs {
+            let run = repository.run(used)?;
+            trust.standing(&certified, &run.signer, &run.body.node, &format!("run {}", used.run))?;
+            if run.body.seal.is_some() != body.sealed {
+                return Err(Error::refused(format!("run {}", used.run), "it is sealed and its snapshot is not, or the other way"));
+            }
+            let key = open_run(repository, &run, trust, keyring)?;
+            runs.push(OpenRun { used: used.clone(), run: run.body, key });
+        }
+        let root = open_root(&snapshot, &runs, known)?;
+        Ok(OpenSnapshot { repository, snapshot, root, standing, runs })
+    }
+
+    pub fn id(&self) -> SnapshotId {
+        SnapshotId::of(&self.snapshot.hash.0)
+    }
+
+    pub fn repository(&self) -> &'r Repository {
+        self.repository
+    }
+
+    /// Calls `each` for every entry, in order. The index's digest is checked before the first.
+    pub fn entries(&self, threads: usize, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+        let mut recent = Recent::new(self, 4);
+        let extents = collect(&self.root.index, &mut recent, usize::MAX)?;
+        drop(recent);
+        let len: u64 = extents.iter().map(|extent| extent.len).sum();
+        if len != self.root.index_len || extents.iter().any(|extent| extent.place.is_none()) {
+            return Err(Error::damaged("the index", "its extents do not give its length"));
+        }
+        if len <= INDEX_IN_MEMORY {
+            let bytes = assemble::to_memory(self, &extents, threads)?;
+            return self.decode_entries(&bytes, each);
+        }
+        let file = assemble::to_scratch(self, &extents, &std::env::temp_dir(), threads)?;
+        // SAFETY: the file has no name, so nobody else changes it.
+        let mapped = unsafe { memmap2::Mmap::map(&file) }.map_err(Error::store("map", "the index"))?;
+        self.decode_entries(&mapped, each)
+    }
+
+    fn decode_entries(&self, bytes: &[u8], each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+        if digest::of_content(bytes) != self.root.index_digest {
+            return Err(Error::damaged("the index", "its digest is not that of the snapshot"));
+        }
+        let (mut take, mut decoder) = (Take::new(bytes), EntryDecoder::default());
+        while !take.is_empty() {
+            let entry = decoder.next(&mut take).map_err(|why| Error::refused("the index", why))?;
+            each(entry)?;
+        }
+        Ok(())
+    }
+}
+
+fn open_run(repository: &Repository, run: &Signed<Run>, trust: &Trust, keyring: &mut Keyring) -> Result<Option<RunKey>> {
+    let Some(seal) = &run.body.seal else { return Ok(None) };
+    if !keyring.has(seal.identity) {
+        let certified = repository.certified(trust)?;
+        let records = repository.sealing_identities(seal.identity)?;
+        if records.is_empty() {
+            return Err(Error::Missing { name: format!("sealing identity {}", seal.identity) });
+        }
+        for record in records {
+            trust.standing(&certified, &record.signer, &record.body.node, &format!("sealing identity {}", seal.identity))?;
+            if keyring.open_sealing_identity(&record.body)? {
+                break;
+            }
+        }
+    }
+    match keyring.run_key(run)? {
+        Some(key) => Ok(Some(key)),
+        None => Err(Error::Sealed { name: format!("run {}", run.body.id) }),
+    }
+}
+
+fn open_root(snapshot: &Signed<Snapshot>, runs: &[OpenRun], known: &Known) -> Result<Root> {
+    let body = &snapshot.body;
+    let damaged = |why| Error::damaged(&known.name, why);
+    let run = runs.iter().find(|run| run.used.ordinal == body.key_ordinal).expect("a parsed snapshot lists its key run");
+    let plain = match &run.key {
+        Some(key) => seal::open_root(&body.root, key, &body.salt, body.export, &body.bound()).map_err(damaged)?,
+        None => body.root.clone(),
+    };
+    let mut content = Vec::new();
+    Decoder::default().decode(&plain, &mut content).map_err(damaged)?;
+    Root::parse(&content).map_err(damaged)
+}
+
+impl Segments for OpenSnapshot<'_> {
+    fn content(&self, ordinal: u64, sequence: u32, workspace: &mut Workspace, out: &mut Vec<u8>) -> Result<()> {
+        let name = || format!("segment {sequence} of run number {ordinal}");
+        let index = self.runs.binary_search_by_key(&ordinal, |run| run.used.ordinal);
+        let run = index.map(|index| &self.runs[index]).map_err(|_| Error::refused(name(), "the snapshot does not list that run"))?;
+        if !run.used.holds(sequence) {
+            return Err(Error::refused(name(), "it is not in the snapshot's live ranges"));
+        }
+        let address = crate::id::Address { run: run.run.id, sequence };
+        let damaged = |why| Error::damaged(format!("segment {address}"), why);
+        // Unsealed, only the hash proves anything. Sealed, the tag does; the hash is asked when the tag is wrong, for another copy may be good.
+        let Some(key) = &run.key else {
+            self.repository.verified_segment(&run.run, sequence, &mut workspace.item)?;
+            let plain = seal::open_segment(&mut workspace.item, None).map_err(damaged)?;
+            return workspace.decoder.decode(plain, out).map_err(damaged);
+        };
+        let read = self.repository.segment_item(address, &mut workspace.item);
+        let first = read.is_ok() && seal::header_is(&workspace.item, address);
+        if first && let Ok(plain) = seal::open_segment(&mut workspace.item, Some(key)) {
+            return workspace.decoder.decode(plain, out).map_err(damaged);
+        }
+        self.repository.verified_segment(&run.run, sequence, &mut workspace.item)?;
+        let plain = seal::open_segment(&mut workspace.item, Some(key)).map_err(damaged)?;
+        workspace.decoder.decode(plain, out).map_err(damaged)
+    }
+}

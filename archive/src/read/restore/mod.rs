@@ -1,0 +1,332 @@
+//! Restoring a snapshot, whole or in part, into a folder that may hold something already.
+//!
+//! Entries come in order. Folders, links and devices are made at once; files are gathered into windows, and each window's segments are decoded once and scattered to where their pieces
+//! belong (`window`). A file that is there already with the right length and time is checked by its digest and left alone, so an interrupted restore
+//! is repeated cheaply. A file that differs is written beside the old one and renamed over it. What cannot be restored is named in the report, the rest goes on.
+//!
+//! It does not decide what is restored where: that is for the caller.
+
+mod file;
+mod window;
+
+use super::open::OpenSnapshot;
+use super::segments::Recent;
+use super::tree::{self, Owners, Tree};
+use crate::entry::{self, Entry, Node};
+use crate::error::{Error, Result};
+use crate::extent::Extent;
+use rustix::fs::{FileType, Mode};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use window::Window;
+
+/// How to restore.
+pub struct RestoreOptions<'a> {
+    /// Only these paths and what lies below them; all when empty.
+    pub paths: Vec<Vec<u8>>,
+    /// Remove what the snapshot does not have, except where this says to keep it.
+    pub delete: Option<&'a (dyn Fn(&[u8]) -> bool + Sync)>,
+    pub threads: usize,
+    /// Hears of bytes as they are done.
+    pub advance: &'a (dyn Fn(u64) + Sync),
+}
+
+impl Default for RestoreOptions<'_> {
+    fn default() -> Self {
+        RestoreOptions { paths: vec![], delete: None, threads: crate::threads(), advance: &|_| () }
+    }
+}
+
+/// Something that could not be restored, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub path: Vec<u8>,
+    pub why: String,
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, Default)]
+pub struct RestoreReport {
+    pub entries: u64,
+    pub files_written: u64,
+    pub files_kept: u64,
+    pub bytes_written: u64,
+    pub removed: u64,
+    pub problems: Vec<Problem>,
+    /// Files that changed while they were captured.
+    pub torn: Vec<Vec<u8>>,
+}
+
+/// Folders that were reached, and what was seen in them.
+struct Level {
+    path: Vec<u8>,
+    fd: OwnedFd,
+    seen: Vec<Vec<u8>>,
+}
+
+struct Restore<'a> {
+    tree: &'a Tree,
+    options: &'a RestoreOptions<'a>,
+    owners: Owners,
+    levels: Vec<Level>,
+    folders: Vec<Entry>,
+    links: Vec<(Vec<u8>, Vec<u8>)>,
+    window: Window<'a>,
+    report: RestoreReport,
+    /// Whether anything matched the wanted paths.
+    matched: bool,
+}
+
+/// Restores a snapshot below `target`.
+pub fn restore(snapshot: &OpenSnapshot<'_>, target: &Path, options: &RestoreOptions<'_>) -> Result<RestoreReport> {
+    let tree = Tree::open(target).map_err(Error::file("open", target))?;
+    let owners = Owners(rustix::process::geteuid().is_root());
+    let top = tree.folder(b"").map_err(Error::file("open", target))?;
+    let mut restore = Restore {
+        tree: &tree,
+        options,
+        owners,
+        levels: vec![Level { path: vec![], fd: top, seen: vec![] }],
+        folders: vec![],
+        links: vec![],
+        window: Window::new(snapshot, &tree, options, owners),
+        report: RestoreReport::default(),
+        matched: options.paths.is_empty(),
+    };
+    let mut recent = Recent::new(snapshot, 4);
+    snapshot.entries(options.threads, &mut |entry| restore.entry(entry, &mut recent))?;
+    restore.finish(target)
+}
+
+/// The last part of a path.
+pub(crate) fn last_part(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
+}
+
+impl Restore<'_> {
+    fn wanted(&mut self, entry: &Entry) -> bool {
+        if self.options.paths.is_empty() {
+            return true;
+        }
+        let inside = self.options.paths.iter().any(|path| entry::lies_in(&entry.path, path));
+        self.matched |= inside;
+        inside || (entry.node == Node::Folder && self.options.paths.iter().any(|path| entry::lies_in(path, &entry.path)))
+    }
+
+    fn problem(&mut self, path: &[u8], why: impl std::fmt::Display) {
+        self.report.problems.push(Problem { path: path.to_vec(), why: why.to_string() });
+    }
+
+    fn entry(&mut self, entry: Entry, recent: &mut Recent<'_>) -> Result<()> {
+        if !self.wanted(&entry) {
+            return Ok(());
+        }
+        self.report.entries += 1;
+        if !self.enter(entry::parent(&entry.path))? {
+            let why = "the folder that it belongs in could not be made";
+            self.problem(&entry.path, why);
+            return Ok(());
+        }
+        if self.options.delete.is_some() {
+            let level = self.levels.last_mut().expect("the target is always there");
+            level.seen.push(last_part(&entry.path).to_vec());
+        }
+        let made = match &entry.node {
+            Node::Folder => self.folder(&entry),
+            Node::File(content) => {
+                if content.torn {
+                    self.report.torn.push(entry.path.clone());
+                }
+                self.file(entry, recent)?;
+                return Ok(());
+            }
+            Node::HardLink(to) => {
+                self.links.push((entry.path.clone(), to.clone()));
+                Ok(())
+            }
+            _ => self.special(&entry),
+        };
+        if let Err(error) = made {
+            self.problem(&entry.path, error);
+        }
+        if entry.node == Node::Folder {
+            self.folders.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Goes to a folder that was made before; leaves those that are done. `false` when it is not to be had.
+    fn enter(&mut self, path: &[u8]) -> Result<bool> {
+        while !entry::lies_in(path, &self.levels.last().expect("the target stays").path) {
+            let level = self.levels.pop().expect("the target is never left, everything lies below it");
+            self.leave(level);
+        }
+        let level = self.levels.last().expect("the target stays");
+        if level.path == path {
+            return Ok(true);
+        }
+        let rest = if level.path.is_empty() { path } else { &path[level.path.len() + 1..] };
+        match tree::open_folder(level.fd.as_fd(), rest) {
+            Ok(fd) => {
+                self.levels.push(Level { path: path.to_vec(), fd, seen: vec![] });
+                Ok(true)
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Removes what is in a folder and not in the snapshot.
+    fn leave(&mut self, level: Level) {
+        let Some(keep) = self.options.delete else { return };
+        let inside = self.options.paths.is_empty() || self.options.paths.iter().any(|path| entry::lies_in(&level.path, path));
+        if !inside {
+            return;
+        }
+        let names = match tree::names(level.fd.as_fd()) {
+            Ok(names) => names,
+            Err(error) => return self.problem(&level.path, error),
+        };
+        let mut seen = level.seen;
+        seen.sort_unstable();
+        for name in names.iter().filter(|name| seen.binary_search(name).is_err()) {
+            let path = join(&level.path, name);
+            if keep(&path) {
+                continue;
+            }
+            match tree::remove(level.fd.as_fd(), name) {
+                Ok(()) => self.report.removed += 1,
+                Err(error) => self.problem(&path, format!("it should be removed: {error}")),
+            }
+        }
+    }
+
+    fn here(&self) -> &OwnedFd {
+        &self.levels.last().expect("the target stays").fd
+    }
+
+    /// Makes way for something of another kind, if that is allowed.
+    fn make_way(&self, name: &[u8], found: FileType) -> io::Result<()> {
+        if found == FileType::Directory && self.options.delete.is_none() {
+            return Err(io::Error::other("a folder is in its place; it is replaced only when deleting is asked for"));
+        }
+        tree::remove(self.here().as_fd(), name)
+    }
+
+    fn folder(&mut self, entry: &Entry) -> io::Result<()> {
+        let name = last_part(&entry.path);
+        match tree::look(self.here().as_fd(), name)? {
+            Some(found) if found.kind == FileType::Directory => return Ok(()),
+            Some(found) => self.make_way(name, found.kind)?,
+            None => {}
+        }
+        Ok(rustix::fs::mkdirat(self.here(), name, Mode::from_raw_mode(0o700))?)
+    }
+
+    fn special(&mut self, entry: &Entry) -> io::Result<()> {
+        let (name, here) = (last_part(&entry.path), self.here());
+        if let Some(found) = tree::look(here.as_fd(), name)? {
+            self.make_way(name, found.kind)?;
+        }
+        let mode = Mode::from_raw_mode(0o600);
+        let node = |kind, major, minor| rustix::fs::mknodat(here, name, kind, mode, rustix::fs::makedev(major, minor));
+        match &entry.node {
+            Node::Symlink(to) => rustix::fs::symlinkat(to.as_slice(), here, name)?,
+            Node::Fifo => node(FileType::Fifo, 0, 0)?,
+            Node::CharDevice { major, minor } => node(FileType::CharacterDevice, *major, *minor)?,
+            Node::BlockDevice { major, minor } => node(FileType::BlockDevice, *major, *minor)?,
+            Node::Folder | Node::File(_) | Node::HardLink(_) => unreachable!("these are made elsewhere"),
+        }
+        tree::set_attributes_at(here.as_fd(), name, &entry.attributes, self.owners, matches!(entry.node, Node::Symlink(_)))
+    }
+
+    fn file(&mut self, entry: Entry, recent: &mut Recent<'_>) -> Result<()> {
+        let name = last_part(&entry.path);
+        let found = match tree::look(self.here().as_fd(), name) {
+            Ok(Some(found)) if found.kind != FileType::RegularFile => match self.make_way(name, found.kind) {
+                Ok(()) => None,
+                Err(error) => {
+                    self.problem(&entry.path, error);
+                    return Ok(());
+                }
+            },
+            Ok(found) => found,
+            Err(error) => {
+                self.problem(&entry.path, error);
+                return Ok(());
+            }
+        };
+        let path = entry.path.clone();
+        let folder = self.levels.last().expect("the target stays").fd.as_fd();
+        match self.window.begin(entry, found, folder) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(error) => {
+                self.problem(&path, error);
+                return Ok(());
+            }
+        }
+        let list = self.window.list();
+        let window = &mut self.window;
+        let read = super::list::walk(&list, recent, &mut |_| (), &mut |extent: Extent| window.extent(extent));
+        let ended = read.and_then(|()| self.window.end());
+        match ended {
+            Err(error) if error.kind() == crate::Kind::Retry => Err(error),
+            Err(error) => {
+                self.window.give_up(&error);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn finish(mut self, target: &Path) -> Result<RestoreReport> {
+        self.window.flush()?;
+        while let Some(level) = self.levels.pop() {
+            self.leave(level);
+        }
+        self.window.report_into(&mut self.report);
+        for (path, to) in std::mem::take(&mut self.links) {
+            if let Err(error) = self.link(&path, &to) {
+                self.problem(&path, format!("hard link to {}: {error}", entry::display(&to)));
+            }
+        }
+        for folder in std::mem::take(&mut self.folders).iter().rev() {
+            let set = self.tree.folder(&folder.path).and_then(|fd| {
+                tree::drop_xattrs(fd.as_fd(), &folder.attributes.xattrs)?;
+                tree::set_attributes(fd.as_fd(), &folder.attributes, self.owners)
+            });
+            if let Err(error) = set {
+                self.problem(&folder.path, error);
+            }
+        }
+        self.tree.sync().map_err(Error::file("write", target))?;
+        if !self.matched {
+            let paths: Vec<String> = self.options.paths.iter().map(|path| entry::display(path)).collect();
+            return Err(Error::refused(paths.join(", "), "the snapshot has no such path; `ls` lists what it has"));
+        }
+        Ok(self.report)
+    }
+
+    fn link(&self, path: &[u8], to: &[u8]) -> io::Result<()> {
+        let (from_folder, to_folder) = (self.tree.folder(entry::parent(to))?, self.tree.folder(entry::parent(path))?);
+        let name = last_part(path);
+        let (target, there) = (look_inode(&from_folder, last_part(to))?, look_inode(&to_folder, name));
+        match there {
+            Ok(there) if there == target => return Ok(()),
+            Ok(_) => tree::remove(to_folder.as_fd(), name)?,
+            Err(_) => {}
+        }
+        Ok(rustix::fs::linkat(&from_folder, last_part(to), &to_folder, name, rustix::fs::AtFlags::empty())?)
+    }
+}
+
+fn look_inode(folder: &OwnedFd, name: &[u8]) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// A path in a folder.
+pub(crate) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
+}

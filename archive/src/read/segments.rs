@@ -1,0 +1,81 @@
+//! Content of segments, by the names that extents use.
+
+use crate::error::{Error, Result};
+use crate::extent::Place;
+use crate::seal::Decoder;
+
+/// What a thread needs to decode segments; reused, so that reading allocates nothing.
+#[derive(Default)]
+pub struct Workspace {
+    pub decoder: Decoder,
+    pub item: Vec<u8>,
+}
+
+/// Where content comes from: a repository with its keys, or the exporter's local cache.
+pub trait Segments: Send + Sync {
+    /// Replaces `out` by the content of a segment. `Missing` when it is not to be had.
+    fn content(&self, ordinal: u64, sequence: u32, workspace: &mut Workspace, out: &mut Vec<u8>) -> Result<()>;
+}
+
+struct Slot {
+    key: (u64, u32),
+    content: Vec<u8>,
+    used: u64,
+}
+
+/// The contents of the last few segments, decoded.
+pub struct Recent<'a> {
+    segments: &'a dyn Segments,
+    workspace: Workspace,
+    slots: Vec<Slot>,
+    limit: usize,
+    clock: u64,
+}
+
+impl<'a> Recent<'a> {
+    /// Keeps at most `limit` contents of up to 1 MiB each.
+    pub fn new(segments: &'a dyn Segments, limit: usize) -> Self {
+        Recent { segments, workspace: Workspace::default(), slots: Vec::new(), limit, clock: 0 }
+    }
+
+    /// The content of a whole segment.
+    pub fn content(&mut self, ordinal: u64, sequence: u32) -> Result<&[u8]> {
+        self.clock += 1;
+        let key = (ordinal, sequence);
+        let index = match self.slots.iter().position(|slot| slot.key == key) {
+            Some(index) => index,
+            None => self.load(key)?,
+        };
+        let slot = &mut self.slots[index];
+        slot.used = self.clock;
+        Ok(&slot.content)
+    }
+
+    fn load(&mut self, key: (u64, u32)) -> Result<usize> {
+        let index = if self.slots.len() < self.limit {
+            self.slots.push(Slot { key, content: Vec::new(), used: 0 });
+            self.slots.len() - 1
+        } else {
+            let oldest = self.slots.iter().enumerate().min_by_key(|(_, slot)| slot.used);
+            oldest.map(|(index, _)| index).expect("the limit is above zero")
+        };
+        let slot = &mut self.slots[index];
+        // A failed load must not leave a slot that claims to hold something.
+        slot.key = (u64::MAX, u32::MAX);
+        self.segments.content(key.0, key.1, &mut self.workspace, &mut slot.content)?;
+        slot.key = key;
+        Ok(index)
+    }
+
+    /// The bytes of an extent.
+    pub fn extent(&mut self, place: Place, len: u64) -> Result<&[u8]> {
+        let content = self.content(place.ordinal, place.sequence)?;
+        let start = place.offset as usize;
+        content.get(start..start + len as usize).ok_or_else(|| outside(place))
+    }
+}
+
+/// The error for an extent that does not lie in its segment.
+pub fn outside(place: Place) -> Error {
+    Error::damaged(format!("an extent of segment {} of run number {}", place.sequence, place.ordinal), "it lies outside of the segment's content")
+}
