@@ -27,7 +27,7 @@ pub struct Item {
 pub const ENTRY: usize = 29;
 /// The end of every container: length of the trailer, magic.
 pub const FOOT: usize = 8;
-const TRAILER_MIN: usize = 12 + 32;
+const TRAILER_MIN: usize = 8 + 16 + 4 + 32;
 
 impl Item {
     pub fn put(&self, out: &mut Vec<u8>) {
@@ -76,10 +76,12 @@ impl Layout {
         &self.items
     }
 
-    /// The trailer, and the name of a pack that ends with it.
-    pub fn trailer(&self) -> (Vec<u8>, PackId) {
+    /// The trailer, and the name of a pack that ends with it. The tag tells apart packs that hold the same items: a damaged one and
+    /// the one that replaces it.
+    pub fn trailer(&self, tag: [u8; 16]) -> (Vec<u8>, PackId) {
         let mut out = Vec::with_capacity(TRAILER_MIN + FOOT + self.items.len() * ENTRY);
         out.raw(b"REND\x01\0\0\0");
+        out.raw(&tag);
         out.raw(&(self.items.len() as u32).to_le_bytes());
         self.items.iter().for_each(|item| item.put(&mut out));
         let hash = sha256(&out);
@@ -114,6 +116,7 @@ pub fn parse_trailer(trailer: &[u8], start: u64) -> Taken<(Vec<Item>, Hash)> {
     if take.raw(8)? != b"REND\x01\0\0\0" {
         return Err(Malformed("its trailer has an unknown form"));
     }
+    take.raw(16)?;
     let count = take.u32()? as usize;
     if count * ENTRY != body.len() - take.position() {
         return Err(Malformed("its trailer lists another number of items"));
@@ -242,7 +245,7 @@ mod tests {
             layout.add(ItemKey::Segment(address), item.len());
             bytes.extend_from_slice(&item);
         }
-        bytes.extend_from_slice(&layout.trailer().0);
+        bytes.extend_from_slice(&layout.trailer([0; 16]).0);
         (bytes, layout.items().to_vec())
     }
 

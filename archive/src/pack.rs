@@ -10,7 +10,6 @@ use crate::record::RecordKind;
 use crate::repository::Repository;
 use crate::store::{Draft, publish};
 use crate::{digest, name};
-use std::io::ErrorKind;
 
 /// A pack is closed when it is this long.
 pub const PACK_MAX: u32 = 64 << 20;
@@ -84,15 +83,10 @@ impl PackWriter {
         self.begin(repository)?;
         let layout = std::mem::take(&mut self.layout);
         let mut draft = self.draft.take().expect("begin made a draft");
-        let (trailer, id) = layout.trailer();
+        let (trailer, id) = layout.trailer(crate::sign::random());
         let container = name::pack(id);
         draft.append(&trailer).map_err(Error::store("write", &container))?;
-        match draft.publish(&container) {
-            Ok(()) => {}
-            // The same addresses in the same order: somebody wrote this pack before.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Error::store("publish", &container)(error)),
-        }
+        draft.publish(&container).map_err(Error::store("publish", &container))?;
         self.published += 1;
         let items = layout.items().to_vec();
         repository.add_container(&container, &items);

@@ -417,7 +417,7 @@ pub fn alone<B: Body>(signed: &Signed<B>) -> Vec<u8> {
     let mut layout = crate::container::Layout::default();
     layout.add(crate::container::ItemKey::Record(B::KIND, signed.id()), signed.item.len());
     let mut bytes = signed.item.clone();
-    bytes.extend_from_slice(&layout.trailer().0);
+    bytes.extend_from_slice(&layout.trailer([0; 16]).0);
     bytes
 }
 

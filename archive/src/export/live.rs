@@ -1,0 +1,233 @@
+//! How much of each segment a snapshot uses, and which segments the next export writes anew.
+//!
+//! A segment less than half used is written anew where it is still used; when a snapshot would use too many runs, the smallest are merged. Both are bounded for each export, so
+//! that no export costs much more than what changed.
+
+use crate::extent::Extent;
+use crate::id::{Hash, RunId};
+use crate::record::{LiveRange, RunUse};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// A segment by the names that extents use.
+pub type Name = (u64, u32);
+
+/// Bytes used of each of these segments.
+pub type Uses = HashMap<Name, u64>;
+
+/// Counts an extent.
+pub fn count(uses: &mut Uses, extent: &Extent) {
+    if let Some(place) = extent.place {
+        *uses.entry((place.ordinal, place.sequence)).or_default() += extent.len;
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentLive {
+    pub len: u32,
+    /// The sum of all extents in it: more than its length when content is there several times.
+    pub used: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunLive {
+    pub id: RunId,
+    pub record: Hash,
+    pub segments: Vec<SegmentLive>,
+}
+
+impl RunLive {
+    fn used(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.used.min(segment.len.into())).sum()
+    }
+}
+
+/// All runs that a snapshot uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    pub runs: BTreeMap<u64, RunLive>,
+}
+
+/// Runs that a snapshot may use, besides one for each GiB.
+pub const RUNS_MAX: usize = 64;
+/// How much is written anew in one export, besides what is tied to its own literals.
+const REWRITE_MAX: u64 = 64 << 20;
+
+impl Live {
+    pub fn is_live(&self, name: Name) -> bool {
+        self.runs.get(&name.0).and_then(|run| run.segments.get(name.1 as usize)).is_some_and(|segment| segment.used > 0)
+    }
+
+    pub fn add_run(&mut self, ordinal: u64, id: RunId, record: Hash, content_lens: &[u32]) {
+        let segments = content_lens.iter().map(|&len| SegmentLive { len, used: 0 }).collect();
+        self.runs.insert(ordinal, RunLive { id, record, segments });
+    }
+
+    fn segment(&mut self, name: Name) -> Option<&mut SegmentLive> {
+        self.runs.get_mut(&name.0)?.segments.get_mut(name.1 as usize)
+    }
+
+    pub fn add(&mut self, uses: &Uses) {
+        for (name, bytes) in uses {
+            let segment = self.segment(*name).expect("extents name only runs that were added");
+            segment.used += bytes;
+        }
+    }
+
+    /// Takes uses away. `false` when they were never there: then the accounts are wrong and must not be believed.
+    pub fn take_away(&mut self, uses: &Uses) -> bool {
+        uses.iter().all(|(name, bytes)| match self.segment(*name) {
+            Some(segment) if segment.used >= *bytes => {
+                segment.used -= bytes;
+                true
+            }
+            _ => false,
+        })
+    }
+
+    /// Drops runs that are not used any more.
+    pub fn drop_unused(&mut self, except: u64) {
+        self.runs.retain(|ordinal, run| *ordinal == except || run.segments.iter().any(|segment| segment.used > 0));
+    }
+
+    pub fn used_bytes(&self) -> u64 {
+        self.runs.values().map(RunLive::used).sum()
+    }
+
+    /// The table that a snapshot carries.
+    pub fn table(&self) -> Vec<RunUse> {
+        let used = |(ordinal, run): (&u64, &RunLive)| RunUse { ordinal: *ordinal, run: run.id, record: run.record, live: ranges(&run.segments) };
+        self.runs.iter().map(used).collect()
+    }
+
+    /// Which segments to write anew in the next export.
+    pub fn rewrites(&self) -> HashSet<Name> {
+        let mut chosen = HashSet::new();
+        let mut budget = REWRITE_MAX;
+        self.choose_sparse(&mut chosen, &mut budget);
+        self.choose_small_runs(&mut chosen, &mut budget);
+        chosen
+    }
+
+    fn choose_sparse(&self, chosen: &mut HashSet<Name>, budget: &mut u64) {
+        let mut sparse: Vec<(u64, Name)> = Vec::new();
+        for (ordinal, run) in &self.runs {
+            for (sequence, segment) in run.segments.iter().enumerate() {
+                if segment.used > 0 && segment.used * 2 < segment.len.into() {
+                    sparse.push((segment.used, (*ordinal, sequence as u32)));
+                }
+            }
+        }
+        sparse.sort_unstable();
+        for (used, name) in sparse {
+            if used > *budget {
+                return;
+            }
+            *budget -= used;
+            chosen.insert(name);
+        }
+    }
+
+    /// Merges the runs that cost least for each that disappears, when the next snapshot would have too many.
+    fn choose_small_runs(&self, chosen: &mut HashSet<Name>, budget: &mut u64) {
+        let limit = RUNS_MAX + (self.used_bytes() >> 30) as usize;
+        let mut sizes: Vec<(u64, u64)> = Vec::new();
+        for (ordinal, run) in &self.runs {
+            let rest = |(sequence, segment): (usize, &SegmentLive)| {
+                let gone = chosen.contains(&(*ordinal, sequence as u32));
+                if gone { 0 } else { segment.used.min(segment.len.into()) }
+            };
+            let used: u64 = run.segments.iter().enumerate().map(rest).sum();
+            if used > 0 {
+                sizes.push((used, *ordinal));
+            }
+        }
+        // One more comes with the next export.
+        if sizes.len() < limit {
+            return;
+        }
+        sizes.sort_unstable();
+        let merged = cheapest_prefix(&sizes, sizes.len() + 1 - limit);
+        for &(used, ordinal) in &sizes[..merged] {
+            if used > *budget {
+                return;
+            }
+            *budget -= used;
+            let run = &self.runs[&ordinal];
+            let live = run.segments.iter().enumerate().filter(|(_, segment)| segment.used > 0);
+            chosen.extend(live.map(|(sequence, _)| (ordinal, sequence as u32)));
+        }
+    }
+}
+
+/// How many of the smallest runs to merge: at least `least` must go, and the fewest bytes shall be written for each that goes.
+fn cheapest_prefix(sizes: &[(u64, u64)], least: usize) -> usize {
+    let mut sum = 0;
+    let mut best = (u64::MAX, sizes.len());
+    for (index, (used, _)) in sizes.iter().enumerate() {
+        sum += used;
+        let gone = index as u64;
+        if index < least || gone == 0 {
+            continue;
+        }
+        let cost = sum / gone;
+        if cost <= best.0 {
+            best = (cost, index + 1);
+        }
+    }
+    best.1
+}
+
+fn ranges(segments: &[SegmentLive]) -> Vec<LiveRange> {
+    let mut live: Vec<LiveRange> = Vec::new();
+    for (sequence, segment) in segments.iter().enumerate() {
+        if segment.used == 0 {
+            continue;
+        }
+        let sequence = sequence as u32;
+        match live.last_mut() {
+            Some(last) if last.first + last.count == sequence => last.count += 1,
+            _ => live.push(LiveRange { first: sequence, count: 1 }),
+        }
+    }
+    live
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(runs: &[&[(u32, u64)]]) -> Live {
+        let mut live = Live::default();
+        for (ordinal, segments) in runs.iter().enumerate() {
+            let segments = segments.iter().map(|&(len, used)| SegmentLive { len, used }).collect();
+            live.runs.insert(ordinal as u64, RunLive { id: RunId([ordinal as u8; 16]), record: Hash::default(), segments });
+        }
+        live
+    }
+
+    #[test]
+    fn what_is_less_than_half_used_is_written_anew() {
+        let live = live(&[&[(100, 49), (100, 50), (100, 0)], &[(100, 100)]]);
+        assert_eq!(live.rewrites(), HashSet::from([(0, 0)]));
+        assert_eq!(live.table()[0].live, vec![LiveRange { first: 0, count: 2 }]);
+    }
+
+    #[test]
+    fn the_small_are_merged_when_there_are_too_many() {
+        let large: Vec<(u32, u64)> = vec![(1 << 20, 1 << 20); 4];
+        let small: &[(u32, u64)] = &[(1000, 900)];
+        let runs: Vec<&[(u32, u64)]> = (0..64).map(|n| if n < 40 { &large[..] } else { small }).collect();
+        let chosen = live(&runs).rewrites();
+        assert_eq!(chosen.len(), 24);
+        assert!(chosen.iter().all(|(ordinal, _)| *ordinal >= 40));
+        assert!(live(&runs[..63]).rewrites().is_empty());
+    }
+
+    #[test]
+    fn accounts_that_do_not_add_up_are_noticed() {
+        let mut live = live(&[&[(100, 10)]]);
+        assert!(live.take_away(&Uses::from([((0, 0), 10)])));
+        assert!(!live.take_away(&Uses::from([((0, 0), 1)])));
+        assert!(!live.take_away(&Uses::from([((7, 0), 1)])));
+    }
+}
