@@ -1,9 +1,9 @@
 //! The base: a published snapshot whose segments an export may use again, as local state knows it.
 
 use super::live::{Live, Name};
+use super::runs::Runs;
 use crate::error::{Error, Result};
 use crate::extent::{Extent, Place};
-use crate::id::RunId;
 use crate::local::cache::SegmentCache;
 use crate::matcher;
 use crate::read::assemble;
@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Which segments an export may refer to.
 pub struct Allowed {
@@ -22,17 +22,18 @@ pub struct Allowed {
     /// Segments of the base that are written anew: nothing may refer to them any more.
     pub rewrites: HashSet<Name>,
     /// Runs of this export, and closed ones of an unfinished export before it.
-    own: RwLock<HashMap<u64, u64>>,
+    runs: Arc<Runs>,
 }
 
 impl Allowed {
-    pub fn new(live: Live, rewrites: HashSet<Name>) -> Self {
+    pub fn new(live: Live, rewrites: HashSet<Name>, runs: Arc<Runs>) -> Self {
         let base = live.runs.iter().map(|(ordinal, run)| (run.id.tag(), *ordinal)).collect();
-        Allowed { base, live, rewrites, own: RwLock::default() }
+        Allowed { base, live, rewrites, runs }
     }
 
-    pub fn add_own(&self, run: RunId, ordinal: u64) {
-        self.own.write().unwrap_or_else(PoisonError::into_inner).insert(run.tag(), ordinal);
+    /// The tag of a run that may be used.
+    pub fn tag(&self, ordinal: u64) -> Option<u64> {
+        self.live.runs.get(&ordinal).map(|run| run.id.tag()).or_else(|| self.runs.tag_of(ordinal))
     }
 
     /// The ordinal of a run, if this segment of it may be used.
@@ -41,7 +42,7 @@ impl Allowed {
             let name = (ordinal, sequence);
             return (self.live.is_live(name) && !self.rewrites.contains(&name)).then_some(ordinal);
         }
-        self.own.read().unwrap_or_else(PoisonError::into_inner).get(&tag).copied()
+        self.runs.ordinal_of(tag)
     }
 
     /// Whether an extent of the base may stay as it is.
@@ -73,6 +74,7 @@ enum Bytes {
     /// From cached segments; through a scratch file when they lie scattered.
     Cached { scattered: bool, scratch: Mutex<Option<Option<Arc<File>>>>, folder: PathBuf },
     File(File),
+    Memory(Vec<u8>),
 }
 
 /// A file, list or index of the base.
@@ -101,6 +103,11 @@ impl BaseFile {
     /// One whose bytes lie in a local file.
     pub fn local(extents: Vec<Extent>, file: File) -> Self {
         Self::new(extents, Bytes::File(file))
+    }
+
+    /// One whose bytes are at hand.
+    pub fn memory(extents: Vec<Extent>, bytes: Vec<u8>) -> Self {
+        Self::new(extents, Bytes::Memory(bytes))
     }
 
     fn new(extents: Vec<Extent>, bytes: Bytes) -> Self {
@@ -153,6 +160,11 @@ impl BaseFile {
         out.clear();
         let file = match &self.bytes {
             Bytes::File(file) => return read_file(file, start, len, out).map(|()| true),
+            Bytes::Memory(bytes) => {
+                let part = bytes.get(start as usize..).and_then(|rest| rest.get(..len));
+                out.extend_from_slice(part.unwrap_or_default());
+                return Ok(part.is_some());
+            }
             Bytes::Cached { scattered: false, .. } => None,
             Bytes::Cached { scratch, folder, .. } => {
                 let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,7 +23,7 @@ const RECENT: usize = 8;
 pub struct Shared {
     pub table: ChunkTable,
     pub allowed: Allowed,
-    pub cached: CachedSegments,
+    pub cached: Arc<CachedSegments>,
 }
 
 /// A stretch of new content, and what is known of its place in the base.
@@ -38,10 +38,10 @@ pub struct Region<'a> {
 }
 
 /// One for each thread.
-pub struct Cutter<'a> {
-    shared: &'a Shared,
+pub struct Cutter {
+    shared: Arc<Shared>,
     pub segments: SegmentWriter,
-    recent: Recent<'a>,
+    recent: Recent<'static>,
     matcher: Matcher,
     span: Span,
     pieces: Vec<Piece>,
@@ -53,12 +53,12 @@ pub struct Cutter<'a> {
 /// A chunk whose bytes lie in more places than this is not remembered.
 const PLACES_MAX: usize = 8;
 
-impl<'a> Cutter<'a> {
-    pub fn new(shared: &'a Shared, segments: SegmentWriter) -> Self {
+impl Cutter {
+    pub fn new(shared: Arc<Shared>, segments: SegmentWriter) -> Self {
         Cutter {
+            recent: Recent::shared(shared.cached.clone(), RECENT),
             shared,
             segments,
-            recent: Recent::new(&shared.cached, RECENT),
             matcher: Matcher::new(),
             span: Span::default(),
             pieces: vec![],
@@ -114,7 +114,6 @@ impl<'a> Cutter<'a> {
         if from == to {
             return Ok(());
         }
-        let first = out.len();
         // The stretch must not melt into the extent before it, for its chunks are remembered by their extents.
         let mut placed = Vec::new();
         match region.base {
@@ -123,7 +122,6 @@ impl<'a> Cutter<'a> {
         }
         self.remember(&placed)?;
         debug_assert_eq!(placed.iter().map(|extent| extent.len).sum::<u64>(), (to - from) as u64);
-        debug_assert!(first <= out.len());
         placed.into_iter().for_each(|extent| push(out, extent));
         Ok(())
     }
@@ -133,7 +131,7 @@ impl<'a> Cutter<'a> {
         let expected = (region.offset + from as u64) as i64 + region.drift.load(Ordering::Relaxed);
         let guess = expected.clamp(0, base.len() as i64) as u64;
         self.pieces.clear();
-        let mut window = Window { file: base, recent: &mut self.recent, segments: &self.shared.cached, span: &mut self.span };
+        let mut window = Window { file: base, recent: &mut self.recent, segments: &*self.shared.cached, span: &mut self.span };
         let drift = self.matcher.pieces(new, guess, &mut window, &mut self.pieces).map_err(Error::store("read", "the base"))?;
         if let Some(drift) = drift {
             // The matcher's drift counts from the beginning of the stretch.
@@ -177,7 +175,7 @@ impl<'a> Cutter<'a> {
             while left > 0 {
                 let part = placed[index].part(skip, left);
                 match part.place {
-                    Some(place) => match self.shared.cached.tags.get(&place.ordinal).copied().or_else(|| self.segments.tag(place.ordinal)) {
+                    Some(place) => match self.shared.allowed.tag(place.ordinal) {
                         Some(run) => self.places.push(chunks::Place { run, sequence: place.sequence, offset: place.offset, len: part.len as u32 }),
                         None => whole = false,
                     },
@@ -208,9 +206,6 @@ impl<'a> Cutter<'a> {
         }
     }
 }
-
-/// The shared handle of an export's threads.
-pub type SharedHandle = Arc<Shared>;
 
 fn next_cut(data: &[u8]) -> usize {
     if data.len() <= CHUNK_MIN {

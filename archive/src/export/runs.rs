@@ -13,7 +13,7 @@ use crate::repository::Repository;
 use crate::seal::RunKey;
 use crate::sign::{Signer, random};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 const RUN_BYTES_MAX: u64 = 1 << 30;
 const RUN_AGE_MAX_MS: u64 = 60_000;
@@ -81,6 +81,8 @@ pub struct Runs {
     repository: Arc<Repository>,
     writer: Writer,
     inner: Mutex<Inner>,
+    /// Tags and ordinals of all runs that were begun or adopted.
+    names: RwLock<Vec<(u64, u64)>>,
 }
 
 /// What a last run that is small leaves: to be published in one object with the snapshot.
@@ -91,11 +93,26 @@ pub struct Held {
 }
 
 impl Runs {
-    pub fn new(repository: Arc<Repository>, writer: Writer, next_ordinal: u64, now_ms: u64) -> Runs {
+    /// Begins. Runs that an unfinished export before this one closed are `adopted`: what they hold need not be written again.
+    pub fn new(repository: Arc<Repository>, writer: Writer, next_ordinal: u64, adopted: Vec<ClosedRun>, now_ms: u64) -> Runs {
+        let mut names: Vec<_> = adopted.iter().map(|run| (run.id.tag(), run.ordinal)).collect();
         let current = Arc::new(new_run(&writer, next_ordinal, now_ms));
-        let inner = Inner { packs: PackWriter::default(), current, retired: vec![], closed: vec![], next_ordinal: next_ordinal + 1, stored_bytes: 0 };
-        Runs { repository, writer, inner: Mutex::new(inner) }
+        let inner = Inner { packs: PackWriter::default(), current, retired: vec![], closed: adopted, next_ordinal: next_ordinal + 1, stored_bytes: 0 };
+        names.push((inner.current.id.tag(), next_ordinal));
+        Runs { repository, writer, inner: Mutex::new(inner), names: RwLock::new(names) }
     }
+
+    pub fn ordinal_of(&self, tag: u64) -> Option<u64> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.iter().find(|(known, _)| *known == tag).map(|(_, ordinal)| *ordinal)
+    }
+
+    pub fn tag_of(&self, ordinal: u64) -> Option<u64> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.iter().find(|(_, known)| *known == ordinal).map(|(tag, _)| *tag)
+    }
+
+
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -145,6 +162,7 @@ impl Runs {
     fn retire(&self, inner: &mut Inner, now_ms: u64) {
         let next = Arc::new(new_run(&self.writer, inner.next_ordinal, now_ms));
         inner.next_ordinal += 1;
+        self.names.write().unwrap_or_else(PoisonError::into_inner).push((next.id.tag(), next.ordinal));
         let old = std::mem::replace(&mut inner.current, next);
         old.retired.store(true, Ordering::Relaxed);
         inner.retired.push(old);
@@ -219,12 +237,6 @@ impl Runs {
         let (closed, stored_bytes) = (inner.closed.clone(), inner.stored_bytes);
         // The ordinal of the run that was begun and never used is free again.
         Ok(Finished { last, closed, held: None, stored_bytes, next_ordinal: inner.next_ordinal - 1 })
-    }
-
-    /// Whether anything was written.
-    pub fn is_untouched(&self) -> bool {
-        let inner = self.inner();
-        inner.closed.is_empty() && inner.retired.is_empty() && inner.current.state().segments.is_empty()
     }
 }
 

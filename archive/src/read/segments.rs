@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::extent::Place;
 use crate::seal::Decoder;
+use std::sync::Arc;
 
 /// What a thread needs to decode segments; reused, so that reading allocates nothing.
 #[derive(Default)]
@@ -23,9 +24,14 @@ struct Slot {
     used: u64,
 }
 
+enum Source<'a> {
+    Borrowed(&'a dyn Segments),
+    Shared(Arc<dyn Segments>),
+}
+
 /// The contents of the last few segments, decoded.
 pub struct Recent<'a> {
-    segments: &'a dyn Segments,
+    segments: Source<'a>,
     workspace: Workspace,
     slots: Vec<Slot>,
     limit: usize,
@@ -35,7 +41,12 @@ pub struct Recent<'a> {
 impl<'a> Recent<'a> {
     /// Keeps at most `limit` contents of up to 1 MiB each.
     pub fn new(segments: &'a dyn Segments, limit: usize) -> Self {
-        Recent { segments, workspace: Workspace::default(), slots: Vec::new(), limit, clock: 0 }
+        Recent { segments: Source::Borrowed(segments), workspace: Workspace::default(), slots: Vec::new(), limit, clock: 0 }
+    }
+
+    /// The same for who cannot borrow.
+    pub fn shared(segments: Arc<dyn Segments>, limit: usize) -> Recent<'static> {
+        Recent { segments: Source::Shared(segments), workspace: Workspace::default(), slots: Vec::new(), limit, clock: 0 }
     }
 
     /// The content of a whole segment.
@@ -62,7 +73,11 @@ impl<'a> Recent<'a> {
         let slot = &mut self.slots[index];
         // A failed load must not leave a slot that claims to hold something.
         slot.key = (u64::MAX, u32::MAX);
-        self.segments.content(key.0, key.1, &mut self.workspace, &mut slot.content)?;
+        let segments = match &self.segments {
+            Source::Borrowed(segments) => *segments,
+            Source::Shared(segments) => &**segments,
+        };
+        segments.content(key.0, key.1, &mut self.workspace, &mut slot.content)?;
         slot.key = key;
         Ok(index)
     }
