@@ -21,10 +21,39 @@ use super::{Inner, Root, remove};
 use crate::Error;
 use crate::data::{Finding, Level, Mode, Place, Staging, Time};
 
+/// A container that no other import touches.
+struct Locked(Arc<Folder>);
+
+impl Locked {
+    fn new(container: Arc<Folder>) -> io::Result<Locked> {
+        rustix::fs::flock(&*container.fd()?, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Locked(container))
+    }
+}
+
+impl Drop for Locked {
+    /// Closing alone is not enough: a process that is being started meanwhile holds a copy of the descriptor until it
+    /// becomes another program.
+    fn drop(&mut self) {
+        if let Ok(fd) = self.0.fd() {
+            let _ = rustix::fs::flock(&*fd, FlockOperation::Unlock);
+        }
+    }
+}
+
+fn locked(container: Arc<Folder>, target: &Target) -> Result<Locked, Error> {
+    Locked::new(container).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::Busy {
+            path: target.label.clone(),
+        },
+        _ => Error::io("lock the import into", &target.label, error),
+    })
+}
+
 struct Import {
     inner: Arc<Inner>,
     /// The target of each root that is switched, with its container.
-    switched: Vec<(Target, Arc<Folder>)>,
+    switched: Vec<(Target, Locked)>,
     /// The folder and the prefix of each root that is restored in place.
     in_place: Vec<(PathBuf, Vec<u8>)>,
     places: Vec<Place>,
@@ -76,21 +105,21 @@ fn not_switchable(error: &io::Error) -> Option<&'static str> {
 }
 
 /// Shows as well that the file system can exchange.
-fn make_container(target: &Target, single: bool) -> io::Result<Arc<Folder>> {
+fn make_container(target: &Target, single: bool) -> io::Result<Locked> {
     let parent = target.parent.fd()?;
     rustix::fs::mkdirat(&*parent, &target.new, Permissions::RWXU)?;
     let made = (|| {
-        let container = target
+        let made = target
             .container(&target.new)?
             .ok_or(io::ErrorKind::NotFound)?;
-        let fd = container.fd()?;
-        rustix::fs::flock(&*fd, FlockOperation::NonBlockingLockExclusive)?;
+        let container = Locked::new(made)?;
+        let fd = container.0.fd()?;
         rustix::fs::mkdirat(&*fd, TREE, Permissions::RWXU)?;
         rustix::fs::mkdirat(&*fd, c"probe", Permissions::RWXU)?;
         rustix::fs::renameat_with(&*fd, TREE, &*fd, c"probe", RenameFlags::EXCHANGE)?;
-        remove::whole(&container, b"probe")?;
+        remove::whole(&container.0, b"probe")?;
         if single {
-            let (tree, _) = container.open(TREE)?;
+            let (tree, _) = container.0.open(TREE)?;
             rustix::fs::mkdirat(&*tree.fd()?, &target.entry, Permissions::RWXU)?;
         }
         Ok(container)
@@ -106,26 +135,18 @@ fn recover(inner: &Inner, target: &Target, findings: &mut Vec<Finding>) -> Resul
     let Some(container) = target.container(&target.new).map_err(failed)? else {
         return Ok(());
     };
-    let lock = container.fd().map_err(failed)?;
-    if let Err(error) = rustix::fs::flock(&*lock, FlockOperation::NonBlockingLockExclusive) {
-        return Err(match error {
-            Errno::WOULDBLOCK => Error::Busy {
-                path: target.label.clone(),
-            },
-            other => failed(other.into()),
-        });
-    }
+    let container = locked(container, target)?;
     Switch {
         inner,
         target,
-        container: &container,
+        container: &container.0,
         findings,
     }
     .recover()
 }
 
 impl Import {
-    fn switched(&mut self, root: &Root, target: Target, container: Arc<Folder>) {
+    fn switched(&mut self, root: &Root, target: Target, container: Locked) {
         let single = self.inner.single();
         let mut folder = target
             .label
@@ -186,7 +207,7 @@ impl Import {
             findings,
             ..
         } = self;
-        for (target, container) in switched.iter() {
+        for (target, Locked(container)) in switched.iter() {
             if inner.single() {
                 let failed = |error| Error::io("look at what arrived for", &target.label, error);
                 unwrap_lone_file(container, target).map_err(failed)?;
@@ -199,7 +220,7 @@ impl Import {
             }
             .prepare()?;
         }
-        for (target, container) in switched.iter() {
+        for (target, Locked(container)) in switched.iter() {
             Switch {
                 inner,
                 target,
@@ -285,41 +306,50 @@ pub(crate) fn rollback(inner: &Arc<Inner>) -> Result<Vec<Finding>, Error> {
         recover(inner, &target, &mut findings)?;
         let failed = |error| Error::io("take back", &target.label, error);
         let container = target.container(&target.previous).map_err(failed)?;
-        let container = container.ok_or_else(|| refuse("nothing is kept from before"))?;
-        let lock = container.fd().map_err(failed)?;
-        let busy = |_| Error::Busy {
-            path: target.label.clone(),
-        };
-        rustix::fs::flock(&*lock, FlockOperation::NonBlockingLockExclusive).map_err(busy)?;
+        let container = locked(
+            container.ok_or_else(|| refuse("nothing is kept from before"))?,
+            &target,
+        )?;
         back.push((target, container));
     }
-    for (target, container) in &back {
-        let failed = |error| Error::io("take back", &target.label, error);
-        let found = container
-            .open(TREE)
-            .and_then(|(tree, _)| Ok(stat_at(&*tree.fd()?, &target.entry)?));
-        let inode = found.map_err(failed)?.stamp.inode;
-        let mut switch = Switch {
+    for (target, container) in back {
+        let switch = Switch {
             inner,
-            target,
-            container,
+            target: &target,
+            container: &container.0,
             findings: &mut findings,
         };
-        if let Some(done) = Record::read(container, DONE).map_err(failed)? {
-            switch.sweep(container.clone(), &done).map_err(failed)?;
+        if let Err(error) = take_back(switch) {
+            drop(container);
+            // The first error is the one to tell; what is left of it, the next import tells.
+            let _ = recover(inner, &target, &mut findings);
+            return Err(error);
         }
-        let record = Record {
-            inode,
-            patterns: Vec::new(),
-            carried: Vec::new(),
-        };
-        record.write(container).map_err(failed)?;
-        inner.step("take the previous");
-        target
-            .rename(&target.previous, &target.new)
-            .map_err(failed)?;
-        switch.prepare()?;
-        switch.switch()?;
     }
     Ok(findings)
+}
+
+/// Makes the previous tree one that arrives.
+fn take_back(mut switch: Switch<'_>) -> Result<(), Error> {
+    let (target, container) = (switch.target, switch.container);
+    let failed = |error| Error::io("take back", &target.label, error);
+    let found = container
+        .open(TREE)
+        .and_then(|(tree, _)| Ok(stat_at(&*tree.fd()?, &target.entry)?));
+    let inode = found.map_err(failed)?.stamp.inode;
+    if let Some(done) = Record::read(container, DONE).map_err(failed)? {
+        switch.sweep(container.clone(), &done).map_err(failed)?;
+    }
+    let record = Record {
+        inode,
+        patterns: Vec::new(),
+        carried: Vec::new(),
+    };
+    record.write(container).map_err(failed)?;
+    switch.inner.step("take the previous");
+    target
+        .rename(&target.previous, &target.new)
+        .map_err(failed)?;
+    switch.prepare()?;
+    switch.switch()
 }
