@@ -1,7 +1,8 @@
 //! The export of trees: one thread reads folders ahead, the caller's thread takes entries in order.
 //!
 //! Between them is a short queue of batches, so memory is bounded whatever the receiver does. What an unchanged entry
-//! costs is one statx on the one side and one call of the receiver on the other: no allocation, no path, no open.
+//! costs is one statx on the one side and one call of the receiver on the other: no allocation, no open. (A third thread
+//! that only calls statx was tried: it cost a quarter more processor time and gained nothing on two busy cores.)
 
 use std::collections::HashMap;
 use std::ffi::CStr;
