@@ -184,6 +184,34 @@ fn kill_at_each_step(what: &str, wanted: [&str; 2]) -> usize {
     panic!("{what} never ends");
 }
 
+/// Kills `act` at each step, then only clears up, and takes back: that gives the version before, whichever is there.
+fn take_back_after_each_step(what: &str, before: impl Fn(&str) -> &'static str) {
+    for step in 0..100 {
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path();
+        prepare(base);
+        let ended = run_until(base, what, step);
+        let when = format!("{what} killed at step {step}");
+        let data = Files::new(settings(target(base))).unwrap();
+        let was = version(base);
+        drop(data.stage().unwrap());
+        assert_eq!(version(base), was, "{when}: clearing up changes no version");
+        nothing_is_lost(base, &when);
+        data.rollback().unwrap();
+        is_complete(base, before(&was), &when);
+        if ended {
+            return;
+        }
+    }
+    panic!("{what} never ends");
+}
+
+#[test]
+fn the_last_good_is_kept_at_each_step() {
+    take_back_after_each_step("three", |version| if version == "3" { "2" } else { "1" });
+    take_back_after_each_step("rollback", |version| if version == "2" { "1" } else { "2" });
+}
+
 #[test]
 fn imports_killed_at_each_step() {
     let steps = kill_at_each_step("three", ["2", "3"]);
