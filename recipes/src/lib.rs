@@ -1,1 +1,13 @@
 //! The outside world: how each kind of data is exported and imported.
+//!
+//! `data` says what a recipe for data is and checks it (`data::conform`); each recipe is a module of its own. This crate
+//! knows nothing of bytes at rest: recipes exchange items and staging places, and the binaries adapt. All is blocking
+//! code on threads.
+
+pub mod data;
+mod error;
+pub mod files;
+
+pub use data::{Attributes, Body, Contents, Data, Item, Open, Opened, Sink, Stamp, Stop, Time};
+pub use error::{Error, Kind};
+pub use files::{Files, Settings};
