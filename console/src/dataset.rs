@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::located::{Section, nearest};
+use crate::located::Section;
+use crate::nearest::nearest;
 use crate::node_file::{Dataset, Files, Schedule, Settings, Source};
 use crate::place;
 

@@ -19,6 +19,7 @@ pub mod table;
 pub mod when;
 
 mod dataset;
+mod nearest;
 mod takeover;
 
 pub use error::Error;
