@@ -8,12 +8,9 @@ use crate::{code, manifest, members, none, root, sources};
 /// Is this file a root of its own, by Cargo's rules?
 fn is_root(name: &str) -> bool {
     let parts: Vec<&str> = name.split('/').collect();
-    match parts[1..] {
-        ["build.rs"] | ["src", "lib.rs" | "main.rs"] => true,
-        ["src", "bin", _] | ["tests" | "benches" | "examples", _] => true,
-        ["src", "bin", _, "main.rs"] | ["tests" | "benches" | "examples", _, "main.rs"] => true,
-        _ => false,
-    }
+    let crates = matches!(parts[1..], ["build.rs"] | ["src", "lib.rs" | "main.rs"] | ["src", "bin", _] | ["src", "bin", _, "main.rs"]);
+    let beside = matches!(parts[1..], ["tests" | "benches" | "examples", _] | ["tests" | "benches" | "examples", _, "main.rs"]);
+    crates || beside
 }
 
 /// Names behind `mod`, where a semicolon and not a body follows.
