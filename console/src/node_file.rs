@@ -1,0 +1,248 @@
+//! `node.toml`: the one file of a node, the same on every host of a cluster but for `[node]`.
+//!
+//! `exporter` and `importer` both read it. All mistakes are reported at once, each with file, line and key. Whether paths exist
+//! or servers answer is not asked here: the same file must read the same on a host where they do not.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::located::{Section, Text};
+pub use crate::takeover::Takeover;
+use crate::{Error, dataset, place, takeover};
+
+const STATE_DEFAULT: &str = "/var/lib/resilient";
+
+/// A node's configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeFile {
+    pub cluster: String,
+    pub node: Node,
+    pub pull_backups: Vec<PullBackup>,
+    pub seal: Seal,
+    pub datasets: Vec<Dataset>,
+    pub takeover: Option<Takeover>,
+}
+
+/// What differs from host to host. Its overrides of sources are already in the sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    pub name: String,
+    pub state: PathBuf,
+    /// On hosts that import by themselves.
+    pub identity: Option<PathBuf>,
+    pub interface: Option<String>,
+    pub listen: Option<IpAddr>,
+}
+
+/// A pull-backup of this cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullBackup {
+    pub url: String,
+    pub arbiter: bool,
+}
+
+/// Who can open snapshots, and who certifies the nodes that may sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seal {
+    pub recipients: Vec<String>,
+    /// Ed25519, the public half; without it signers are unverified.
+    pub cluster_key: Option<[u8; 32]>,
+}
+
+/// What is captured, archived, restored and taken over together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    pub name: String,
+    pub schedule: Schedule,
+    pub sources: Vec<Source>,
+    pub seal: bool,
+    /// zstd's level.
+    pub level: i32,
+    /// The segment cache's limit in bytes; 0 is none.
+    pub cache: u64,
+}
+
+/// When a dataset is exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Schedule {
+    Every(Duration),
+    /// A cron expression of five fields.
+    At(String),
+}
+
+/// One thing in a dataset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    pub name: String,
+    pub recipe: String,
+    pub settings: Settings,
+}
+
+/// A source's own keys.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Settings {
+    Files(Files),
+    /// Of other recipes, for them to read.
+    Other(toml::Table),
+}
+
+/// Keys of the recipe `files`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    pub paths: Vec<PathBuf>,
+    /// In gitignore's syntax.
+    pub exclude: Vec<String>,
+    pub one_file_system: bool,
+}
+
+impl NodeFile {
+    /// Reads the file at `path`.
+    pub fn open(path: &Path) -> Result<NodeFile, Error> {
+        NodeFile::parse(&place::read(path)?, path)
+    }
+
+    /// Reads `text`; `path` stands in the messages only.
+    pub fn parse(text: &str, path: &Path) -> Result<NodeFile, Error> {
+        let text = Text::new(text);
+        let file = read(text.root());
+        text.finish(path).map_err(Error::Configuration)?;
+        Ok(file)
+    }
+
+    /// The dataset of that name.
+    pub fn dataset(&self, name: &str) -> Option<&Dataset> {
+        self.datasets.iter().find(|dataset| dataset.name == name)
+    }
+}
+
+fn read(mut root: Section<'_>) -> NodeFile {
+    root.require("cluster", "cluster = \"shop\"");
+    let cluster = root.parsed("cluster", place::name).unwrap_or_default();
+    root.require("node", "[node]");
+    let mut node_section = root.section("node");
+    let overrides = node_section.as_mut().map(dataset::Overrides::read);
+    let node = node_section.map(node).unwrap_or_else(|| node_default(String::new()));
+    let pull_backups = pull_backups(&mut root);
+    let (sealed, seal) = seal(root.section("seal"));
+    root.require("dataset", "[[dataset]]");
+    let sections = root.sections("dataset");
+    if sections.as_ref().is_some_and(Vec::is_empty) {
+        root.wrong("dataset", "must have one dataset at least");
+    }
+    let overrides = overrides.unwrap_or_else(dataset::Overrides::none);
+    let mut datasets: Vec<Dataset> = Vec::new();
+    for section in sections.unwrap_or_default() {
+        let place = section.clone();
+        let found = dataset::read(section, sealed, &overrides);
+        if !found.name.is_empty() && datasets.iter().any(|other| other.name == found.name) {
+            place.wrong("name", format!("`{}` is the name of another dataset", found.name));
+        }
+        datasets.push(found);
+    }
+    overrides.finish(&datasets);
+    if seal.recipients.is_empty() && datasets.iter().any(|dataset| dataset.seal) {
+        root.wrong(
+            "seal",
+            "needs `recipients = [\"age1...\"]`: without one nothing can be restored; or say `off = true` to store in the clear",
+        );
+    }
+    let takeover = root.section("takeover").map(takeover::read);
+    root.finish(&[]);
+    NodeFile { cluster, node, pull_backups, seal, datasets, takeover }
+}
+
+fn node_default(name: String) -> Node {
+    Node { name, state: STATE_DEFAULT.into(), identity: None, interface: None, listen: None }
+}
+
+fn node(mut section: Section<'_>) -> Node {
+    section.require("name", "name = \"web1\"");
+    let mut node = node_default(section.parsed("name", place::name).unwrap_or_default());
+    if let Some(state) = section.path("state") {
+        node.state = state;
+    }
+    node.identity = section.path("identity");
+    node.interface = section.string("interface");
+    node.listen = section.parsed("listen", |text| text.parse().map_err(|_| format!("`{text}` is no address of a host, as \"192.0.2.1\"")));
+    section.finish(&[]);
+    node
+}
+
+fn pull_backups(root: &mut Section<'_>) -> Vec<PullBackup> {
+    let mut list: Vec<PullBackup> = Vec::new();
+    for mut section in root.sections("pull-backup").unwrap_or_default() {
+        section.require("url", "url = \"https://backup.example.org:8025\"");
+        let url = section.parsed("url", url).unwrap_or_default();
+        let arbiter = section.boolean("arbiter").unwrap_or(false);
+        if !url.is_empty() && list.iter().any(|other| other.url == url) {
+            section.wrong("url", format!("`{url}` stands here twice"));
+        }
+        if arbiter && list.iter().any(|other| other.arbiter) {
+            section.wrong("arbiter", "another pull-backup is the arbiter already; a cluster has exactly one");
+        }
+        section.finish(&[]);
+        list.push(PullBackup { url, arbiter });
+    }
+    match list.as_mut_slice() {
+        [only] => only.arbiter = true,
+        several if !several.is_empty() && several.iter().all(|other| !other.arbiter) => {
+            root.wrong("pull-backup", "of several, one must say `arbiter = true`");
+        }
+        _ => (),
+    }
+    list
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let Some(host) = text.strip_prefix("https://") else {
+        return Err("must begin with https://".into());
+    };
+    let host = host.trim_end_matches('/');
+    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/' || c == '@' || c.is_control()) {
+        return Err("must be https://HOST:PORT and nothing behind it".into());
+    }
+    Ok(format!("https://{host}"))
+}
+
+/// Whether datasets are sealed that do not say, and to whom.
+fn seal(section: Option<Section<'_>>) -> (bool, Seal) {
+    let Some(mut section) = section else {
+        return (true, Seal { recipients: Vec::new(), cluster_key: None });
+    };
+    let off = section.boolean("off").unwrap_or(false);
+    let recipients = section.strings("recipients").unwrap_or_default();
+    for (at, recipient) in recipients.iter().enumerate() {
+        if let Err(what) = check_recipient(recipient) {
+            section.wrong("recipients", format!("number {}: {what}", at + 1));
+        }
+    }
+    let cluster_key = section.parsed("cluster_key", cluster_key);
+    section.finish(&[]);
+    (!off, Seal { recipients, cluster_key })
+}
+
+/// The shape only; age says the rest. What is wrong is not repeated: it may be a secret in the wrong place.
+fn check_recipient(text: &str) -> Result<(), &'static str> {
+    if text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
+        return Err(
+            "is a secret identity; only its public half, `age1...`, belongs here. Whoever read this file can open every snapshot sealed to it",
+        );
+    }
+    let fits = text
+        .strip_prefix("age1")
+        .is_some_and(|rest| rest.len() >= 50 && rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
+    if fits { Ok(()) } else { Err("is no recipient of age, as `age1...`") }
+}
+
+fn cluster_key(text: &str) -> Result<[u8; 32], String> {
+    let wrong = || "must be `ed25519:` and 64 hexadecimal digits".to_owned();
+    let digits = text.strip_prefix("ed25519:").filter(|digits| digits.len() == 64).ok_or_else(wrong)?;
+    let mut key = [0; 32];
+    for (byte, pair) in key.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+        let high = char::from(pair[0]).to_digit(16).ok_or_else(wrong)?;
+        let low = char::from(pair[1]).to_digit(16).ok_or_else(wrong)?;
+        *byte = (high << 4 | low) as u8;
+    }
+    Ok(key)
+}

@@ -1,0 +1,156 @@
+//! `pull-backup.toml`: where an archive is kept, for how long, and what is said of each cluster.
+//!
+//! `[retain]` holds for all; `[retain.DATASET]` overrides it key by key. A rule that keeps nothing is refused. Which snapshots
+//! a rule means is decided in the archive, not here.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::located::{Section, Text};
+use crate::takeover::one_of;
+use crate::{Error, place};
+
+const MOST: i64 = 1_000_000;
+
+/// A pull-backup's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullBackupFile {
+    pub listen: SocketAddr,
+    pub state: PathBuf,
+    pub store: PathBuf,
+    pub retain: Retain,
+    /// Of datasets with rules of their own; complete, what they leave out taken from `retain`.
+    pub retain_of: BTreeMap<String, Retain>,
+    pub clusters: BTreeMap<String, Cluster>,
+}
+
+/// How many snapshots each rule keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retain {
+    pub last: u32,
+    pub hourly: u32,
+    pub daily: u32,
+    pub weekly: u32,
+    pub monthly: u32,
+    pub yearly: u32,
+    /// Everything younger than this.
+    pub within: Option<Duration>,
+}
+
+impl Default for Retain {
+    fn default() -> Retain {
+        Retain { last: 3, hourly: 48, daily: 14, weekly: 8, monthly: 12, yearly: 0, within: None }
+    }
+}
+
+/// What an arbiter is told of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    pub automatic: bool,
+    pub profile: Profile,
+    pub delay: Option<Duration>,
+    pub priority: BTreeMap<String, i64>,
+}
+
+/// Which timers the protocol of takeover uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    Default,
+    Fast,
+}
+
+impl PullBackupFile {
+    /// Reads the file at `path`.
+    pub fn open(path: &Path) -> Result<PullBackupFile, Error> {
+        PullBackupFile::parse(&place::read(path)?, path)
+    }
+
+    /// Reads `text`; `path` stands in the messages only.
+    pub fn parse(text: &str, path: &Path) -> Result<PullBackupFile, Error> {
+        let text = Text::new(text);
+        let file = read(text.root());
+        text.finish(path).map_err(Error::Configuration)?;
+        Ok(file)
+    }
+
+    /// The rules for one dataset.
+    pub fn retain_for(&self, dataset: &str) -> &Retain {
+        self.retain_of.get(dataset).unwrap_or(&self.retain)
+    }
+}
+
+fn read(mut root: Section<'_>) -> PullBackupFile {
+    let listen = root.parsed("listen", |text| text.parse().map_err(|_| format!("`{text}` is no address and port, as \"0.0.0.0:8025\"")));
+    let state = root.path("state");
+    root.require("store", "store = { path = \"/srv/archive\" }");
+    let mut store = PathBuf::new();
+    if let Some(mut section) = root.section("store") {
+        section.require("path", "path = \"/srv/archive\"");
+        store = section.path("path").unwrap_or_default();
+        section.finish(&[]);
+    }
+    let (retain, retain_of) = root.section("retain").map(retains).unwrap_or_default();
+    let clusters = root.section("cluster").map(clusters).unwrap_or_default();
+    root.finish(&[]);
+    PullBackupFile {
+        listen: listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 8025))),
+        state: state.unwrap_or_else(|| "/var/lib/resilient".into()),
+        store,
+        retain,
+        retain_of,
+        clusters,
+    }
+}
+
+fn retains(mut section: Section<'_>) -> (Retain, BTreeMap<String, Retain>) {
+    let retain = rules(&mut section, &Retain::default());
+    let mut own = BTreeMap::new();
+    for (dataset, mut section) in section.named_sections() {
+        if let Err(what) = place::name(&dataset) {
+            section.wrong_here(what);
+        }
+        let rules = rules(&mut section, &retain);
+        section.finish(&[]);
+        own.insert(dataset, rules);
+    }
+    section.finish(&own.keys().map(String::as_str).collect::<Vec<_>>());
+    (retain, own)
+}
+
+fn rules(section: &mut Section<'_>, otherwise: &Retain) -> Retain {
+    let mut number = |key, otherwise| section.integer(key, 0, MOST).map_or(otherwise, |n| n as u32);
+    let retain = Retain {
+        last: number("last", otherwise.last),
+        hourly: number("hourly", otherwise.hourly),
+        daily: number("daily", otherwise.daily),
+        weekly: number("weekly", otherwise.weekly),
+        monthly: number("monthly", otherwise.monthly),
+        yearly: number("yearly", otherwise.yearly),
+        within: section.duration("within").or(otherwise.within),
+    };
+    let kept = retain.last + retain.hourly + retain.daily + retain.weekly + retain.monthly + retain.yearly;
+    if kept == 0 && retain.within.is_none() {
+        section.wrong_here("these rules keep nothing; let one of them be above 0");
+    }
+    retain
+}
+
+fn clusters(section: Section<'_>) -> BTreeMap<String, Cluster> {
+    let mut list = BTreeMap::new();
+    for (name, mut section) in section.named_sections() {
+        if let Err(what) = place::name(&name) {
+            section.wrong_here(what);
+        }
+        let automatic = section.boolean("automatic").unwrap_or(false);
+        let profile = section.parsed("profile", |text| one_of(text, &["default", "fast"]));
+        let profile = if profile.as_deref() == Some("fast") { Profile::Fast } else { Profile::Default };
+        let delay = section.duration("delay");
+        let priority = section.section("priority").map(|members| members.named_integers(0, MOST)).unwrap_or_default();
+        section.finish(&[]);
+        list.insert(name, Cluster { automatic, profile, delay, priority });
+    }
+    section.finish(&list.keys().map(String::as_str).collect::<Vec<_>>());
+    list
+}
