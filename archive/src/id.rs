@@ -1,5 +1,6 @@
 //! Identifiers as types of their own, so that a run id cannot be taken for a snapshot id. They print as lower-case hexadecimal.
 
+use crate::local::RunTag;
 use std::fmt;
 
 /// Lower-case hexadecimal.
@@ -113,8 +114,8 @@ id!(
 
 impl RunId {
     /// The first eight bytes: enough to tell runs apart in local tables, where nobody chooses ids.
-    pub fn tag(&self) -> u64 {
-        u64::from_le_bytes(self.0[..8].try_into().expect("a run id has sixteen bytes"))
+    pub fn tag(&self) -> RunTag {
+        RunTag(u64::from_le_bytes(self.0[..8].try_into().expect("a run id has sixteen bytes")))
     }
 }
 

@@ -4,6 +4,7 @@ use super::live::{Live, Name};
 use super::runs::Runs;
 use crate::error::{Error, Result};
 use crate::extent::{Extent, Place};
+use crate::local::RunTag;
 use crate::local::cache::SegmentCache;
 use crate::matcher;
 use crate::read::assemble;
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Which segments an export may refer to.
 pub struct Allowed {
-    base: HashMap<u64, u64>,
+    base: HashMap<RunTag, u64>,
     live: Live,
     /// Segments of the base that are written anew: nothing may refer to them any more.
     pub rewrites: HashSet<Name>,
@@ -32,12 +33,12 @@ impl Allowed {
     }
 
     /// The tag of a run that may be used.
-    pub fn tag(&self, ordinal: u64) -> Option<u64> {
+    pub fn tag(&self, ordinal: u64) -> Option<RunTag> {
         self.live.runs.get(&ordinal).map(|run| run.id.tag()).or_else(|| self.runs.tag_of(ordinal))
     }
 
     /// The ordinal of a run, if this segment of it may be used.
-    pub fn ordinal(&self, tag: u64, sequence: u32) -> Option<u64> {
+    pub fn ordinal(&self, tag: RunTag, sequence: u32) -> Option<u64> {
         if let Some(&ordinal) = self.base.get(&tag) {
             let name = (ordinal, sequence);
             return (self.live.is_live(name) && !self.rewrites.contains(&name)).then_some(ordinal);
@@ -54,7 +55,7 @@ impl Allowed {
 /// Segments of the base, from the local cache. Never from the repository: the exporter cannot open what it sealed.
 pub struct CachedSegments {
     pub cache: Arc<SegmentCache>,
-    pub tags: HashMap<u64, u64>,
+    pub tags: HashMap<u64, RunTag>,
 }
 
 impl Segments for CachedSegments {

@@ -1,6 +1,6 @@
 //! What a caller hands to an export: entries in order, and how to read their content later, on another thread.
 
-use crate::entry::{Attributes, Time, Xattrs};
+use crate::entry::{Attributes, Time};
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -25,10 +25,11 @@ pub trait Contents: Send + Sync {
     fn stamp(&self) -> io::Result<Option<Stamp>>;
 }
 
-/// A file that was opened.
+/// A file that was opened, with what was true of it then.
 pub struct Opened {
     pub contents: Arc<dyn Contents>,
-    pub xattrs: Xattrs,
+    pub attributes: Attributes,
+    pub stamp: Option<Stamp>,
     pub len: u64,
 }
 

@@ -7,6 +7,7 @@ use crate::container::Item;
 use crate::error::{Error, Result};
 use crate::id::{Address, ExportId, Hash, RunId};
 use crate::identity::SealingKey;
+use crate::local::RunTag;
 use crate::pack::PackWriter;
 use crate::record::{Run, Seal, SealingIdentity, SegmentRecord, Signed, run_id};
 use crate::repository::Repository;
@@ -82,7 +83,7 @@ pub struct Runs {
     writer: Writer,
     inner: Mutex<Inner>,
     /// Tags and ordinals of all runs that were begun or adopted.
-    names: RwLock<Vec<(u64, u64)>>,
+    names: RwLock<Vec<(RunTag, u64)>>,
 }
 
 /// What a last run that is small leaves: to be published in one object with the snapshot.
@@ -102,12 +103,12 @@ impl Runs {
         Runs { repository, writer, inner: Mutex::new(inner), names: RwLock::new(names) }
     }
 
-    pub fn ordinal_of(&self, tag: u64) -> Option<u64> {
+    pub fn ordinal_of(&self, tag: RunTag) -> Option<u64> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.iter().find(|(known, _)| *known == tag).map(|(_, ordinal)| *ordinal)
     }
 
-    pub fn tag_of(&self, ordinal: u64) -> Option<u64> {
+    pub fn tag_of(&self, ordinal: u64) -> Option<RunTag> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.iter().find(|(_, known)| *known == ordinal).map(|(tag, _)| *tag)
     }

@@ -5,7 +5,7 @@ use super::item::{Contents, Open, Opened, Stamp};
 use super::lists::{Built, ListBuilder};
 use super::region::{Cutter, REGION, Region};
 use crate::digest::{self, BLOCK};
-use crate::entry::{Content, Xattrs};
+use crate::entry::{Attributes, Content};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, List, push};
 use crate::id::Hash;
@@ -53,7 +53,7 @@ pub enum Job {
 pub struct SmallDone {
     pub content: Content,
     pub built: Built,
-    pub xattrs: Xattrs,
+    pub attributes: Attributes,
     pub stamp: Option<Stamp>,
     pub read_ms: u64,
     /// It is what the base has.
@@ -196,19 +196,15 @@ impl Hand {
 
     /// The outer error ends the export, the inner one only concerns this file.
     fn small(&mut self, file: SmallFile) -> Result<io::Result<SmallDone>> {
-        let Opened { contents, xattrs, len } = match (file.open)() {
+        let Opened { contents, mut attributes, stamp, len } = match (file.open)() {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(error)),
         };
         /// How often a file that changes while it is read is read again.
         const ATTEMPTS: u32 = 3;
-        let mut len = len;
+        let (mut len, mut before) = (len, stamp);
         for attempt in 1..=ATTEMPTS {
             let read_ms = (self.now_ms)();
-            let before = match contents.stamp() {
-                Ok(stamp) => stamp,
-                Err(error) => return Ok(Err(error)),
-            };
             len = before.map_or(len, |stamp| stamp.size);
             let (content, built, same) = match self.whole(&*contents, len, file.base.as_ref())? {
                 Ok(found) => found,
@@ -222,8 +218,10 @@ impl Hand {
             if !torn || attempt == ATTEMPTS {
                 (self.advance)(content.len);
                 let content = Content { torn, ..content };
-                return Ok(Ok(SmallDone { content, built, xattrs, stamp: after, read_ms, same: same && !torn }));
+                attributes.mtime = after.map_or(attributes.mtime, |stamp| stamp.mtime);
+                return Ok(Ok(SmallDone { content, built, attributes, stamp: after, read_ms, same: same && !torn }));
             }
+            before = after;
         }
         unreachable!("the last attempt returns")
     }

@@ -7,3 +7,7 @@
 pub mod cache;
 pub mod chunks;
 pub mod state;
+
+/// The first eight bytes of a run id: enough to tell apart the runs that one node's local state speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunTag(pub u64);

@@ -1,0 +1,761 @@
+//! Keeps what comes back from many threads in the order of the index, and writes the index.
+//!
+//! Entries wait in a queue until their content is done; the front of the queue goes to the index. Small exports are done without any thread: jobs are put off until they
+//! are worth one. Memory is bounded: by the jobs that wait and by the entries that wait behind them.
+
+use super::base::BaseFile;
+use super::item::{Contents, Stamp};
+use super::lists::{Built, ListBuilder};
+use super::live::{Live, Uses};
+use super::region::REGION;
+use super::runs::Runs;
+use super::walk::{BaseEntry, BaseList};
+use super::work::{Done, Hand, Job, LargeFile, Queue, RegionDone, SmallDone, SmallFile, Source};
+use crate::digest::{self};
+use crate::entry::{self, Content, Entry, Node};
+use crate::error::{Error, Result};
+use crate::extent::Extent;
+use crate::id::Hash;
+use crate::local::state::{EntryStamp, Local, private};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+/// Below this much to read, no thread is begun.
+const INLINE_BYTES: u64 = 24 << 20;
+/// Entries that may wait behind one that is not done.
+const PENDING_MAX: usize = 20_000;
+/// Small files that are read in one job.
+const BATCH_BYTES: u64 = 1 << 20;
+const BATCH_FILES: usize = 200;
+/// Times nearer than this to when a file was read do not prove that it stayed the same.
+const RACY_MS: u64 = 2000;
+/// Files up to this length are read again when they changed meanwhile.
+const AGAIN_MAX: u64 = 64 << 20;
+const ATTEMPTS: u32 = 3;
+
+/// A file that several threads work on.
+struct Large {
+    file: Arc<LargeFile>,
+    contents: Option<Arc<dyn Contents>>,
+    stamp: Option<Stamp>,
+    len: u64,
+    attempt: u32,
+    read_ms: u64,
+    builder: ListBuilder,
+    levels: Vec<BaseFile>,
+    hashes: Vec<Hash>,
+    next: u64,
+    regions: Option<u64>,
+    stash: BTreeMap<u64, RegionDone>,
+    /// A region was shorter than the file: it was cut while it was read.
+    short: bool,
+}
+
+enum Progress {
+    Ready,
+    Small,
+    Large(Box<Large>),
+    Dropped,
+}
+
+struct Pending {
+    entry: Entry,
+    stamp: EntryStamp,
+    base: Option<BaseEntry>,
+    progress: Progress,
+}
+
+/// What the index came to be.
+pub struct Written {
+    pub entries: u64,
+    pub content_bytes: u64,
+    pub generation: u64,
+    pub files: [Hash; 2],
+    pub keep_lists: HashSet<u64>,
+}
+
+pub struct Order {
+    local: Paths,
+    index: IndexWriter,
+    pending: VecDeque<Pending>,
+    first: u64,
+    queue: Arc<Queue>,
+    sender: Sender<Done>,
+    done: Receiver<Done>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    spare: Vec<Hand>,
+    pub hand: Hand,
+    deferred: Vec<Job>,
+    deferred_bytes: u64,
+    batch: Vec<SmallFile>,
+    batch_bytes: u64,
+    pub live: Live,
+    pub added: Uses,
+    pub changed: bool,
+    pub read_bytes: u64,
+    pub torn: Vec<Vec<u8>>,
+    pub troubles: Vec<super::Trouble>,
+    keep_lists: HashSet<u64>,
+    pub next_lists: u64,
+    content_bytes: u64,
+    entries: u64,
+    generation: u64,
+}
+
+struct Paths {
+    folder: std::path::PathBuf,
+}
+
+/// Something whose content is read later.
+pub struct Coming {
+    pub entry: Entry,
+    pub base: Option<BaseEntry>,
+}
+
+/// A built list, its file under `lists/`, and the finished index stream.
+pub struct IndexStream {
+    pub list: crate::extent::List,
+    pub lists: u64,
+    pub digest: Hash,
+    pub len: u64,
+}
+
+impl Order {
+    pub fn new(local: &Local, generation: u64, next_lists: u64, live: Live, mut hands: Vec<Hand>) -> Result<Order> {
+        let (sender, done) = channel();
+        let hand = hands.pop().expect("there is one more hand than threads");
+        Ok(Order {
+            index: IndexWriter::create(local, generation)?,
+            local: Paths { folder: local.folder().into() },
+            pending: VecDeque::new(),
+            first: 0,
+            queue: Arc::default(),
+            sender,
+            done,
+            stop: Arc::default(),
+            threads: vec![],
+            spare: hands,
+            hand,
+            deferred: vec![],
+            deferred_bytes: 0,
+            batch: vec![],
+            batch_bytes: 0,
+            live,
+            added: Uses::default(),
+            changed: false,
+            read_bytes: 0,
+            torn: vec![],
+            troubles: vec![],
+            keep_lists: HashSet::new(),
+            next_lists,
+            content_bytes: 0,
+            entries: 0,
+            generation,
+        })
+    }
+
+    /// An entry that stays as the base has it.
+    pub fn keep(&mut self, base: BaseEntry) -> Result<()> {
+        self.push(Pending { entry: base.entry, stamp: base.stamp, base: None, progress: Progress::Ready })
+    }
+
+    /// An entry of the base that is gone, or replaced.
+    pub fn gone(&mut self, local: &Local, base: &BaseEntry) -> Result<()> {
+        self.changed = true;
+        self.release(local, base)
+    }
+
+    fn release(&mut self, local: &Local, base: &BaseEntry) -> Result<()> {
+        if let Node::File(content) = &base.entry.node {
+            let uses = BaseList::of_content(local, content, base.stamp.lists)?.uses();
+            if !self.live.take_away(&uses) {
+                return Err(Error::damaged("the local state", "its accounts do not add up; remove it, and the next export reads everything"));
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry without content.
+    pub fn simple(&mut self, local: &Local, entry: Entry, stamp: EntryStamp, base: Option<BaseEntry>) -> Result<()> {
+        self.compare(local, &entry, base.as_ref())?;
+        self.push(Pending { entry, stamp, base: None, progress: Progress::Ready })
+    }
+
+    /// Notes whether an entry differs from the base's, and releases what the base's used if it does.
+    fn compare(&mut self, local: &Local, entry: &Entry, base: Option<&BaseEntry>) -> Result<()> {
+        match base {
+            Some(base) if base.entry == *entry => Ok(()),
+            Some(base) => self.gone(local, base),
+            None => {
+                self.changed = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// An entry that was written anew although it did not change.
+    pub fn relocated(&mut self, local: &Local, base: BaseEntry, built: Built) -> Result<()> {
+        self.gone(local, &base)?;
+        let BaseEntry { mut entry, mut stamp } = base;
+        let (list, lists) = self.take_built(local, built)?;
+        if let Node::File(content) = &mut entry.node {
+            content.list = list;
+        }
+        stamp.lists = lists;
+        self.push(Pending { entry, stamp, base: None, progress: Progress::Ready })
+    }
+
+    pub fn take_built(&mut self, local: &Local, built: Built) -> Result<(crate::extent::List, u64)> {
+        for (name, bytes) in built.uses {
+            *self.added.entry(name).or_default() += bytes;
+        }
+        if built.levels.is_empty() {
+            return Ok((built.list, 0));
+        }
+        let number = self.next_lists;
+        self.next_lists += 1;
+        local.save_lists(number, &built.levels)?;
+        Ok((built.list, number))
+    }
+
+    fn push(&mut self, pending: Pending) -> Result<()> {
+        self.pending.push_back(pending);
+        self.emit()
+    }
+
+    fn next_number(&self) -> u64 {
+        self.first + self.pending.len() as u64
+    }
+
+    /// A file that one thread reads in one go.
+    pub fn small(&mut self, runs: &Runs, coming: Coming, len: u64, make: impl FnOnce(u64) -> SmallFile) -> Result<()> {
+        let file = make(self.next_number());
+        self.pending.push_back(Pending { entry: coming.entry, stamp: EntryStamp::default(), base: coming.base, progress: Progress::Small });
+        self.batch.push(file);
+        self.batch_bytes += len;
+        if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_FILES {
+            self.flush_batch(runs)?;
+        }
+        Ok(())
+    }
+
+    fn flush_batch(&mut self, runs: &Runs) -> Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let files = std::mem::take(&mut self.batch);
+        let bytes = std::mem::take(&mut self.batch_bytes);
+        self.dispatch(runs, Job::Small(files), bytes)
+    }
+
+    /// A file whose regions several threads read.
+    pub fn large(&mut self, runs: &Runs, coming: Coming, opened: (Arc<dyn Contents>, Option<Stamp>, u64), base: Option<BaseList>, read_ms: u64) -> Result<()> {
+        let (contents, stamp, len) = opened;
+        let number = self.begin_large(coming, Some(contents), stamp, len, base, read_ms, 0);
+        self.send_regions(runs, number)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a large file begins with; a struct for one call would say no more")]
+    fn begin_large(&mut self, coming: Coming, contents: Option<Arc<dyn Contents>>, stamp: Option<Stamp>, len: u64, base: Option<BaseList>, read_ms: u64, match_min: u32) -> u64 {
+        let number = self.next_number();
+        let (file, levels) = match base {
+            Some(base) => {
+                let (extents, levels) = base.into_files();
+                (Some(BaseFile::cached(extents, &self.local.folder)), levels)
+            }
+            None => (None, vec![]),
+        };
+        let file = Arc::new(LargeFile { number, base: file, drift: AtomicI64::new(0), match_min });
+        let large = Large {
+            file,
+            contents,
+            stamp,
+            len,
+            attempt: 1,
+            read_ms,
+            builder: ListBuilder::default(),
+            levels,
+            hashes: vec![],
+            next: 0,
+            regions: None,
+            stash: BTreeMap::new(),
+            short: false,
+        };
+        self.pending.push_back(Pending { entry: coming.entry, stamp: EntryStamp::default(), base: coming.base, progress: Progress::Large(Box::new(large)) });
+        number
+    }
+
+    fn large_mut(&mut self, number: u64) -> Option<&mut Large> {
+        match &mut self.pending.get_mut(number.checked_sub(self.first)? as usize)?.progress {
+            Progress::Large(large) => Some(large),
+            _ => None,
+        }
+    }
+
+    fn send_regions(&mut self, runs: &Runs, number: u64) -> Result<()> {
+        self.flush_batch(runs)?;
+        let large = self.large_mut(number).expect("it was just begun");
+        let regions = large.len.div_ceil(REGION as u64);
+        large.regions = Some(regions);
+        let (file, attempt, len) = (large.file.clone(), large.attempt, large.len);
+        let contents = large.contents.clone().expect("regions are read from contents");
+        for index in 0..regions {
+            let part = (len - index * REGION as u64).min(REGION as u64) as usize;
+            let source = Source::Contents(contents.clone());
+            self.dispatch(runs, Job::Region { file: file.clone(), attempt, index, len: part, source }, part as u64)?;
+            if self.large_mut(number).is_none_or(|large| large.attempt != attempt) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Content that is read once, in order.
+    pub fn stream(&mut self, runs: &Runs, coming: Coming, mut stream: Box<dyn io::Read + Send>, base: Option<BaseList>, read_ms: u64) -> Result<()> {
+        self.flush_batch(runs)?;
+        let path = coming.entry.path.clone();
+        let number = self.begin_large(coming, None, None, 0, base, read_ms, 0);
+        let mut index = 0;
+        loop {
+            let mut bytes = Vec::with_capacity(REGION);
+            if let Err(error) = io::Read::by_ref(&mut stream).take(REGION as u64).read_to_end(&mut bytes) {
+                return Err(Error::Store { operation: "read the stream", name: entry::display(&path), source: error });
+            }
+            let len = bytes.len();
+            if len > 0 {
+                let file = self.large_mut(number).expect("streams are not dropped").file.clone();
+                self.dispatch(runs, Job::Region { file, attempt: 1, index, len, source: Source::Bytes(bytes) }, len as u64)?;
+                index += 1;
+            }
+            if len < REGION {
+                break;
+            }
+        }
+        let large = self.large_mut(number).expect("streams are not dropped");
+        large.regions = Some(index);
+        self.complete_large(number)
+    }
+
+    fn dispatch(&mut self, runs: &Runs, job: Job, bytes: u64) -> Result<()> {
+        if self.threads.is_empty() {
+            self.deferred.push(job);
+            self.deferred_bytes += bytes;
+            if self.deferred_bytes < INLINE_BYTES || self.spare.is_empty() {
+                return if self.spare.is_empty() { self.do_deferred(runs) } else { Ok(()) };
+            }
+            self.start();
+            return std::mem::take(&mut self.deferred).into_iter().try_for_each(|job| self.offer(runs, job));
+        }
+        self.offer(runs, job)
+    }
+
+    fn offer(&mut self, runs: &Runs, mut job: Job) -> Result<()> {
+        loop {
+            match self.queue.offer(job) {
+                None => return self.hear(runs),
+                Some(back) => job = back,
+            }
+            let done = self.done.recv().expect("this side holds a sender");
+            self.handle(runs, done)?;
+        }
+    }
+
+    fn start(&mut self) {
+        for hand in std::mem::take(&mut self.spare) {
+            let (queue, sender, stop) = (self.queue.clone(), self.sender.clone(), self.stop.clone());
+            self.threads.push(std::thread::spawn(move || hand.serve(&queue, &sender, &stop)));
+        }
+    }
+
+    /// Takes what has come, without waiting.
+    fn hear(&mut self, runs: &Runs) -> Result<()> {
+        while let Ok(done) = self.done.try_recv() {
+            self.handle(runs, done)?;
+        }
+        Ok(())
+    }
+
+    fn do_deferred(&mut self, runs: &Runs) -> Result<()> {
+        for job in std::mem::take(&mut self.deferred) {
+            let mut found = Vec::new();
+            self.hand.job(job, &mut |done| found.push(done))?;
+            found.into_iter().try_for_each(|done| self.handle(runs, done))?;
+        }
+        self.deferred_bytes = 0;
+        Ok(())
+    }
+
+    /// Bounds how many entries wait.
+    pub fn breathe(&mut self, runs: &Runs) -> Result<()> {
+        while self.pending.len() > PENDING_MAX {
+            self.advance_front(runs)?;
+        }
+        self.hear(runs)
+    }
+
+    fn advance_front(&mut self, runs: &Runs) -> Result<()> {
+        self.flush_batch(runs)?;
+        self.do_deferred(runs)?;
+        if !self.threads.is_empty() && !self.pending.is_empty() {
+            let done = self.done.recv().expect("this side holds a sender");
+            self.handle(runs, done)?;
+        }
+        self.emit()
+    }
+
+    /// Waits until everything is in the index.
+    pub fn drain(&mut self, runs: &Runs) -> Result<()> {
+        self.emit()?;
+        while !self.pending.is_empty() {
+            self.advance_front(runs)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, runs: &Runs, done: Done) -> Result<()> {
+        match done {
+            Done::Small { number, result } => self.small_done(number, result)?,
+            Done::Region { number, attempt, index, result } => self.region_done(runs, number, attempt, index, result)?,
+            Done::Failed(error) => return Err(error),
+        }
+        self.emit()
+    }
+
+    fn small_done(&mut self, number: u64, result: io::Result<SmallDone>) -> Result<()> {
+        let local = self.local.open();
+        let index = (number - self.first) as usize;
+        let done = match result {
+            Ok(done) => done,
+            Err(error) => return self.unreadable(index, &error),
+        };
+        self.read_bytes += done.content.len;
+        let (list, lists) = if done.same {
+            let base = self.pending[index].base.as_ref().expect("only the base can be the same");
+            (done.content.list.clone(), base.stamp.lists)
+        } else {
+            self.take_built(&local, done.built)?
+        };
+        let content = Content { list, ..done.content };
+        self.pending[index].entry.attributes = done.attributes;
+        self.content_done(&local, index, content, lists, done.stamp, done.read_ms)
+    }
+
+    /// Finishes a file: its content is known.
+    fn content_done(&mut self, local: &Local, index: usize, content: Content, lists: u64, stamp: Option<Stamp>, read_ms: u64) -> Result<()> {
+        let racy = stamp.is_none_or(|stamp| [stamp.mtime, stamp.ctime].iter().any(|time| is_racy(time, read_ms)));
+        let pending = &mut self.pending[index];
+        if content.torn {
+            self.torn.push(pending.entry.path.clone());
+        }
+        pending.entry.node = Node::File(content);
+        pending.stamp = stamp.map_or_else(EntryStamp::default, |stamp| EntryStamp::of(&stamp, racy));
+        pending.stamp.lists = lists;
+        pending.progress = Progress::Ready;
+        let (entry, base) = (pending.entry.clone(), pending.base.take());
+        match &base {
+            // The same content at the same place: what the base used stays used, and nothing was added.
+            Some(base) if same_list(&base.entry, &entry) => self.changed |= base.entry != entry,
+            Some(base) => self.gone(local, base)?,
+            None => self.changed = true,
+        }
+        Ok(())
+    }
+
+    /// A file that could not be read. The base's is kept, when there is one.
+    fn unreadable(&mut self, index: usize, error: &io::Error) -> Result<()> {
+        let pending = &mut self.pending[index];
+        if error.kind() != io::ErrorKind::NotFound {
+            self.troubles.push(super::Trouble { path: pending.entry.path.clone(), why: error.to_string() });
+        }
+        match pending.base.take() {
+            Some(base) if error.kind() != io::ErrorKind::NotFound && matches!(base.entry.node, Node::File(_)) => {
+                pending.entry = base.entry;
+                pending.stamp = EntryStamp { racy: true, ..base.stamp };
+                pending.progress = Progress::Ready;
+                Ok(())
+            }
+            base => {
+                pending.progress = Progress::Dropped;
+                let local = self.local.open();
+                base.map_or(Ok(()), |base| self.gone(&local, &base))
+            }
+        }
+    }
+
+    fn region_done(&mut self, runs: &Runs, number: u64, attempt: u32, index: u64, result: io::Result<RegionDone>) -> Result<()> {
+        let Some(large) = self.large_mut(number).filter(|large| large.attempt == attempt) else { return Ok(()) };
+        match result {
+            Ok(done) => {
+                large.stash.insert(index, done);
+            }
+            Err(error) => return self.unreadable((number - self.first) as usize, &error),
+        }
+        let at = (number - self.first) as usize;
+        let Progress::Large(mut large) = std::mem::replace(&mut self.pending[at].progress, Progress::Ready) else { unreachable!("it was looked at") };
+        while let Some(done) = large.stash.remove(&large.next) {
+            let full = (large.len - large.next * REGION as u64).min(REGION as u64);
+            large.next += 1;
+            self.read_bytes += done.len;
+            if large.short {
+                continue;
+            }
+            large.short = large.contents.is_some() && done.len < full;
+            large.hashes.extend(done.hashes);
+            for extent in done.extents {
+                large.builder.push(extent, &mut self.hand.cutter, &large.levels)?;
+            }
+        }
+        self.pending[at].progress = Progress::Large(large);
+        self.complete_large(number)?;
+        self.again(runs, number)
+    }
+
+    /// Ends a large file when all its regions are there and it did not change.
+    fn complete_large(&mut self, number: u64) -> Result<()> {
+        let at = (number - self.first) as usize;
+        let Progress::Large(large) = &mut self.pending[at].progress else { return Ok(()) };
+        if large.regions != Some(large.next) {
+            return Ok(());
+        }
+        let after = match large.contents.as_ref().map(|contents| contents.stamp()) {
+            None => None,
+            Some(Ok(stamp)) => stamp,
+            Some(Err(error)) => return self.unreadable(at, &error),
+        };
+        let torn = large.contents.is_some() && (after != large.stamp || large.short);
+        if torn && large.attempt < ATTEMPTS && large.len <= AGAIN_MAX {
+            large.stamp = after;
+            large.regions = None;
+            return Ok(());
+        }
+        let Progress::Large(large) = std::mem::replace(&mut self.pending[at].progress, Progress::Ready) else { unreachable!("it was looked at") };
+        let Large { builder, levels, hashes, read_ms, .. } = *large;
+        let len = builder.len;
+        let built = builder.finish(&mut self.hand.cutter, &levels)?;
+        let local = self.local.open();
+        let content = Content { len, digest: digest::of_blocks(&hashes), list: Default::default(), torn };
+        let same = self.pending[at].base.as_ref().filter(|base| same_content(&base.entry, &content) && built.list == content_list(&base.entry));
+        let (list, lists) = match same {
+            Some(base) => (built.list, base.stamp.lists),
+            None => self.take_built(&local, built)?,
+        };
+        if let Some(stamp) = after {
+            self.pending[at].entry.attributes.mtime = stamp.mtime;
+        }
+        self.content_done(&local, at, Content { list, ..content }, lists, after, read_ms)
+    }
+
+    /// Reads a large file again that changed meanwhile.
+    fn again(&mut self, runs: &Runs, number: u64) -> Result<()> {
+        let Some(large) = self.large_mut(number) else { return Ok(()) };
+        let Some(stamp) = large.stamp.filter(|_| large.regions.is_none() && large.contents.is_some()) else { return Ok(()) };
+        large.attempt += 1;
+        large.len = stamp.size;
+        large.next = 0;
+        large.short = false;
+        large.stash.clear();
+        large.hashes.clear();
+        large.builder = ListBuilder::default();
+        if large.len == 0 {
+            large.regions = Some(0);
+            return self.complete_large(number);
+        }
+        self.send_regions(runs, number)
+    }
+
+    /// Writes what is ready at the front to the index.
+    fn emit(&mut self) -> Result<()> {
+        while let Some(pending) = self.pending.front() {
+            match &pending.progress {
+                Progress::Ready => {}
+                Progress::Dropped => {
+                    self.pending.pop_front();
+                    self.first += 1;
+                    continue;
+                }
+                _ => return Ok(()),
+            }
+            self.index.write(&pending.entry, &pending.stamp)?;
+            self.entries += 1;
+            if let Node::File(content) = &pending.entry.node {
+                self.content_bytes += content.len;
+            }
+            if pending.stamp.lists > 0 {
+                self.keep_lists.insert(pending.stamp.lists);
+            }
+            self.pending.pop_front();
+            self.first += 1;
+        }
+        Ok(())
+    }
+
+    /// Ends the index's file.
+    pub fn finish_index(&mut self, local: &Local) -> Result<Written> {
+        let files = self.index.finish(local, self.generation)?;
+        Ok(Written {
+            entries: self.entries,
+            content_bytes: self.content_bytes,
+            generation: self.generation,
+            files,
+            keep_lists: std::mem::take(&mut self.keep_lists),
+        })
+    }
+
+    /// Puts the index itself into the repository, as a stream that is matched against the base's.
+    pub fn index_stream(&mut self, runs: &Runs, local: &Local, contents: Arc<dyn Contents>, len: u64, base: Option<(BaseList, std::fs::File)>) -> Result<IndexStream> {
+        let mut extents = ListBuilder::default();
+        let (file, levels) = match base {
+            Some((list, file)) => {
+                let (extents, levels) = list.into_files();
+                (Some(BaseFile::local(extents, file)), levels)
+            }
+            None => (None, vec![]),
+        };
+        let file = Arc::new(LargeFile { number: u64::MAX, base: file, drift: AtomicI64::new(0), match_min: INDEX_MATCH_MIN });
+        let regions = len.div_ceil(REGION as u64);
+        let (mut stash, mut next, mut sent, mut hashes) = (BTreeMap::new(), 0, 0, vec![]);
+        let alone = self.threads.is_empty();
+        while next < regions {
+            let mut found = None;
+            if sent < regions && (alone || sent - next < 8) {
+                let part = (len - sent * REGION as u64).min(REGION as u64) as usize;
+                let job = Job::Region { file: file.clone(), attempt: 1, index: sent, len: part, source: Source::Contents(contents.clone()) };
+                sent += 1;
+                match alone {
+                    true => self.hand.job(job, &mut |done| found = Some(done))?,
+                    false => self.offer(runs, job)?,
+                }
+            } else {
+                found = Some(self.done.recv().expect("this side holds a sender"));
+            }
+            if let Some(Done::Failed(error)) = found {
+                return Err(error);
+            }
+            if let Some(Done::Region { index, result, .. }) = found {
+                stash.insert(index, result.map_err(Error::store("read", "the local index"))?);
+            }
+            while let Some(done) = stash.remove(&next) {
+                next += 1;
+                hashes.extend(done.hashes);
+                for extent in done.extents {
+                    extents.push(extent, &mut self.hand.cutter, &levels)?;
+                }
+            }
+        }
+        let built = extents.finish(&mut self.hand.cutter, &levels)?;
+        let (list, lists) = self.take_built(local, built)?;
+        Ok(IndexStream { list, lists, digest: digest::of_blocks(&hashes), len })
+    }
+
+    /// Ends the threads; everything that is open is written.
+    pub fn close(&mut self) -> Result<()> {
+        self.queue.close();
+        for thread in std::mem::take(&mut self.threads) {
+            if thread.join().is_err() {
+                return Err(Error::refused("the export", "one of its threads panicked"));
+            }
+        }
+        while let Ok(done) = self.done.try_recv() {
+            if let Done::Failed(error) = done {
+                return Err(error);
+            }
+        }
+        self.hand.cutter.segments.flush()
+    }
+}
+
+/// A match in the index must be this long.
+const INDEX_MATCH_MIN: u32 = 128;
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.queue.abandon();
+        for thread in std::mem::take(&mut self.threads) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn is_racy(time: &entry::Time, read_ms: u64) -> bool {
+    let ms = time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos / 1_000_000));
+    ms.saturating_add(RACY_MS as i64) >= read_ms as i64
+}
+
+fn content_list(entry: &Entry) -> crate::extent::List {
+    match &entry.node {
+        Node::File(content) => content.list.clone(),
+        _ => Default::default(),
+    }
+}
+
+fn same_content(entry: &Entry, content: &Content) -> bool {
+    matches!(&entry.node, Node::File(known) if known.len == content.len && known.digest == content.digest)
+}
+
+fn same_list(before: &Entry, after: &Entry) -> bool {
+    match (&before.node, &after.node) {
+        (Node::File(before), Node::File(after)) => before.len == after.len && before.digest == after.digest && before.list == after.list,
+        _ => false,
+    }
+}
+
+/// Writes the index and its stamps to local files.
+struct IndexWriter {
+    index: Hashed,
+    stamps: Hashed,
+    previous: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+struct Hashed {
+    path: std::path::PathBuf,
+    file: io::BufWriter<std::fs::File>,
+    hasher: blake3::Hasher,
+}
+
+impl Hashed {
+    fn create(path: std::path::PathBuf) -> Result<Self> {
+        let file = private(&path).map_err(Error::file("create", &path))?;
+        Ok(Hashed { path, file: io::BufWriter::with_capacity(256 << 10, file), hasher: blake3::Hasher::new() })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hasher.update(bytes);
+        self.file.write_all(bytes).map_err(Error::file("write", &self.path))
+    }
+
+    fn finish(&mut self) -> Result<Hash> {
+        self.file.flush().and_then(|()| self.file.get_ref().sync_all()).map_err(Error::file("write", &self.path))?;
+        Ok(Hash(*self.hasher.finalize().as_bytes()))
+    }
+}
+
+impl IndexWriter {
+    fn create(local: &Local, generation: u64) -> Result<Self> {
+        let (index, stamps) = (Hashed::create(local.index(generation))?, Hashed::create(local.stamps(generation))?);
+        Ok(IndexWriter { index, stamps, previous: vec![], buffer: vec![] })
+    }
+
+    fn write(&mut self, entry: &Entry, stamp: &EntryStamp) -> Result<()> {
+        self.buffer.clear();
+        entry::put(entry, &self.previous, &mut self.buffer);
+        self.previous.clone_from(&entry.path);
+        self.index.write(&self.buffer)?;
+        self.stamps.write(&stamp.bytes())
+    }
+
+    fn finish(&mut self, _local: &Local, _generation: u64) -> Result<[Hash; 2]> {
+        Ok([self.index.finish()?, self.stamps.finish()?])
+    }
+}
+
+/// The extents of a list that were there before: whether any must be written anew.
+pub fn touches(list: &BaseList, stays: &dyn Fn(&Extent) -> bool) -> bool {
+    !list.extents.iter().all(stays) || !list.levels.iter().flat_map(|(extents, _)| extents).all(stays)
+}

@@ -1,0 +1,158 @@
+//! The base's entries, in order, beside the walk of the caller.
+
+use super::base::BaseFile;
+use super::item::Stamp;
+use super::live::{Uses, count};
+use crate::encode::Take;
+use crate::entry::{self, Content, Entry, EntryDecoder, Node};
+use crate::error::{Error, Result};
+use crate::extent::{self, Extent, List};
+use crate::local::state::{EntryStamp, Local, STAMP, State};
+use memmap2::Mmap;
+use std::cmp::Ordering;
+use std::fs::File;
+
+/// An entry of the base, with what local state knows of it.
+#[derive(Clone, Debug)]
+pub struct BaseEntry {
+    pub entry: Entry,
+    pub stamp: EntryStamp,
+}
+
+impl BaseEntry {
+    pub fn is_unchanged(&self, stamp: &Stamp) -> bool {
+        let content = match &self.entry.node {
+            Node::File(content) => !content.torn && content.len == stamp.size,
+            Node::HardLink(_) => false,
+            _ => true,
+        };
+        content && self.stamp.matches(stamp) && self.entry.attributes.mtime == stamp.mtime
+    }
+}
+
+#[derive(Default)]
+pub struct BaseWalk {
+    index: Option<Mmap>,
+    stamps: Option<Mmap>,
+    position: usize,
+    number: usize,
+    decoder: EntryDecoder,
+    next: Option<BaseEntry>,
+}
+
+fn map(path: &std::path::Path) -> Result<Option<Mmap>> {
+    let file = File::open(path).map_err(Error::file("open", path))?;
+    if file.metadata().map_err(Error::file("read", path))?.len() == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the file is ours alone, under the lock of local state, and never changed once written.
+    unsafe { Mmap::map(&file) }.map(Some).map_err(Error::file("map", path))
+}
+
+impl BaseWalk {
+    pub fn open(local: &Local, state: Option<&State>) -> Result<BaseWalk> {
+        let Some(state) = state else { return Ok(BaseWalk::default()) };
+        let mut walk = BaseWalk { index: map(&local.index(state.generation))?, stamps: map(&local.stamps(state.generation))?, ..BaseWalk::default() };
+        walk.step()?;
+        Ok(walk)
+    }
+
+    /// Whether every list that stamps name is there.
+    pub fn is_whole(local: &Local, state: &State) -> bool {
+        let Ok(stamps) = map(&local.stamps(state.generation)) else { return false };
+        let stamps = stamps.as_deref().unwrap_or_default();
+        let named = stamps.chunks_exact(STAMP).map(|stamp| EntryStamp::parse(stamp.try_into().expect("chunks are exact")).lists);
+        let whole = |number: u64| number == 0 || local.load_lists(number).is_some();
+        whole(state.index_lists) && named.into_iter().all(whole)
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let (Some(index), Some(stamps)) = (&self.index, &self.stamps) else {
+            self.next = None;
+            return Ok(());
+        };
+        if self.position == index.len() {
+            self.next = None;
+            return Ok(());
+        }
+        let mut take = Take::new(&index[self.position..]);
+        let bad = |why: &str| Error::damaged("the local index", why);
+        let entry = self.decoder.next(&mut take).map_err(|why| bad(why.0))?;
+        self.position += take.position();
+        let stamp = stamps.get(self.number * STAMP..(self.number + 1) * STAMP).ok_or_else(|| bad("it has more entries than stamps"))?;
+        self.number += 1;
+        let stamp = EntryStamp::parse(stamp.try_into().expect("the length was given"));
+        self.next = Some(BaseEntry { entry, stamp });
+        Ok(())
+    }
+
+    /// The next entry, when it stands before `path`, or at it.
+    pub fn before(&mut self, path: &[u8]) -> Result<Option<BaseEntry>> {
+        self.take_if(|next| entry::compare(&next.entry.path, path) == Ordering::Less)
+    }
+
+    /// The next entry, when it stands at `path`.
+    pub fn at(&self, path: &[u8]) -> Option<&BaseEntry> {
+        self.next.as_ref().filter(|next| next.entry.path == path)
+    }
+
+    pub fn take_at(&mut self, path: &[u8]) -> Result<Option<BaseEntry>> {
+        self.take_if(|next| next.entry.path == path)
+    }
+
+    /// The next entry, when it lies at or below `path`.
+    pub fn take_below(&mut self, path: &[u8]) -> Result<Option<BaseEntry>> {
+        self.take_if(|next| entry::lies_in(&next.entry.path, path))
+    }
+
+    pub fn take_any(&mut self) -> Result<Option<BaseEntry>> {
+        self.take_if(|_| true)
+    }
+
+    fn take_if(&mut self, wanted: impl Fn(&BaseEntry) -> bool) -> Result<Option<BaseEntry>> {
+        if !self.next.as_ref().is_some_and(wanted) {
+            return Ok(None);
+        }
+        let taken = self.next.take();
+        self.step()?;
+        Ok(taken)
+    }
+}
+
+/// A list of the base, unrolled from local state: the extents of the content, and of each level that is a stream, with its bytes.
+pub struct BaseList {
+    pub extents: Vec<Extent>,
+    pub levels: Vec<(Vec<Extent>, Vec<u8>)>,
+}
+
+impl BaseList {
+    pub fn load(local: &Local, list: &List, number: u64) -> Result<BaseList> {
+        let bad = |why: &str| Error::damaged("a list in local state", why);
+        let bytes = if list.depth == 0 { vec![] } else { local.load_lists(number).ok_or_else(|| bad("it is gone"))? };
+        if bytes.len() != usize::from(list.depth) {
+            return Err(bad("it has another depth"));
+        }
+        let decode = |bytes: &[u8]| extent::decode(bytes).map_err(|why| bad(why.0));
+        let above = |level: usize| bytes.get(level).map_or(&list.bytes[..], Vec::as_slice);
+        let extents = decode(above(0))?;
+        let levels = (0..bytes.len()).map(|level| Ok((decode(above(level + 1))?, bytes[level].clone()))).collect::<Result<Vec<_>>>()?;
+        Ok(BaseList { extents, levels })
+    }
+
+    pub fn of_content(local: &Local, content: &Content, number: u64) -> Result<BaseList> {
+        Self::load(local, &content.list, number)
+    }
+
+    pub fn uses(&self) -> Uses {
+        let mut uses = Uses::default();
+        self.extents.iter().for_each(|extent| count(&mut uses, extent));
+        self.levels.iter().flat_map(|(extents, _)| extents).for_each(|extent| count(&mut uses, extent));
+        uses
+    }
+
+    /// The levels as streams to match new ones against.
+    pub fn into_files(self) -> (Vec<Extent>, Vec<BaseFile>) {
+        let files = self.levels.into_iter().map(|(extents, bytes)| BaseFile::memory(extents, bytes)).collect();
+        (self.extents, files)
+    }
+}
