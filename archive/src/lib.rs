@@ -1,1 +1,3 @@
 //! Bytes at rest: the repository format and everything that reads or writes it.
+
+pub mod matcher;

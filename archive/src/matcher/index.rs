@@ -1,0 +1,155 @@
+//! Two tools of the matcher: comparing byte by byte, only fast, and a table of where blocks of the base lie.
+//!
+//! The table is stamped instead of cleared: each block put in gets a number above all numbers before, so whatever
+//! stands below the first number of the present window is empty space. A window that moves forward keeps its blocks.
+//! The first block put in under a hash stays: in runs of equal blocks the earliest has the longest way to go.
+//!
+//! It finds candidates only; whoever asks compares the bytes.
+
+/// Bytes that are hashed together.
+pub(super) const BLOCK: usize = 16;
+
+/// The eight bytes at `at`, which must lie within `bytes`.
+#[inline(always)]
+fn word(bytes: &[u8], at: usize) -> u64 {
+    let mut eight = [0; 8];
+    eight.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(eight)
+}
+
+/// How many bytes two stretches share from their beginnings on.
+#[inline]
+pub(super) fn equal_forward(one: &[u8], other: &[u8]) -> usize {
+    const WIDE: usize = 1024;
+    let len = one.len().min(other.len());
+    let mut at = 0;
+    while at + 8 <= len {
+        let difference = word(one, at) ^ word(other, at);
+        if difference != 0 {
+            return at + (difference.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+        // A library comparison of a whole stretch uses the widest registers there are.
+        if at & 63 == 0 {
+            while at + WIDE <= len && one[at..at + WIDE] == other[at..at + WIDE] {
+                at += WIDE;
+            }
+        }
+    }
+    while at < len && one[at] == other[at] {
+        at += 1;
+    }
+    at
+}
+
+/// How many bytes two stretches share from their ends backward.
+pub(super) fn equal_backward(one: &[u8], other: &[u8]) -> usize {
+    let len = one.len().min(other.len());
+    let (one, other) = (&one[one.len() - len..], &other[other.len() - len..]);
+    let mut left = len;
+    while left >= 8 {
+        let difference = word(one, left - 8) ^ word(other, left - 8);
+        if difference != 0 {
+            return len - left + (difference.leading_zeros() / 8) as usize;
+        }
+        left -= 8;
+    }
+    while left > 0 && one[left - 1] == other[left - 1] {
+        left -= 1;
+    }
+    len - left
+}
+
+#[inline(always)]
+pub(super) fn equal_block(one: &[u8], other: &[u8]) -> bool {
+    (word(one, 0) ^ word(other, 0)) | (word(one, 8) ^ word(other, 8)) == 0
+}
+
+#[inline(always)]
+fn hash(block: &[u8]) -> u64 {
+    let first = word(block, 0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let second = word(block, 8).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    first.wrapping_add(second.rotate_left(31)).wrapping_mul(0xA24B_AED4_963E_E407)
+}
+
+/// Where blocks of the present window lie, every `stride` bytes.
+pub(super) struct Index {
+    slots: Vec<u32>,
+    stride: usize,
+    shift: u32,
+    /// Base offset of the first block of this generation, and its number.
+    origin: u64,
+    first: u32,
+    /// Number of the next block to be put in.
+    next: u32,
+    /// Numbers below this lie before the window.
+    low: u32,
+}
+
+impl Index {
+    pub(super) fn new(stride: usize) -> Self {
+        Self { slots: Vec::new(), stride, shift: 0, origin: 0, first: 1, next: 1, low: 1 }
+    }
+
+    /// Forgets everything. What is put in next is spread over `1 << bits` slots at most.
+    pub(super) fn restart(&mut self, bits: u32, origin: u64) {
+        if self.slots.len() < 1 << bits {
+            self.slots.resize(1 << bits, 0);
+        }
+        // Numbers must not run out within a generation, which has less than 2^24 blocks.
+        if self.next > u32::MAX - (1 << 24) {
+            self.slots.fill(0);
+            self.next = 1;
+        }
+        self.shift = 64 - bits;
+        self.origin = origin;
+        self.first = self.next;
+        self.low = self.next;
+    }
+
+    /// Base offset up to which blocks are in.
+    fn covered(&self) -> u64 {
+        self.origin + (self.next - self.first) as u64 * self.stride as u64
+    }
+
+    /// How many bytes of a window are not yet covered; all of it when the window does not continue this generation.
+    pub(super) fn missing(&self, start: u64, len: usize) -> usize {
+        let end = start + len as u64;
+        if !self.continues(start) {
+            return len;
+        }
+        end.saturating_sub(self.covered()) as usize
+    }
+
+    fn continues(&self, start: u64) -> bool {
+        let room = self.next - self.first < 1 << 23;
+        !self.slots.is_empty() && room && start >= self.origin && start <= self.covered()
+    }
+
+    /// Makes the table hold the blocks of exactly this window.
+    pub(super) fn cover(&mut self, bits: u32, start: u64, window: &[u8]) {
+        if !self.continues(start) || self.shift != 64 - bits {
+            self.restart(bits, start);
+        }
+        self.low = self.first + (start - self.origin).div_ceil(self.stride as u64) as u32;
+        let mut at = (self.covered() - start) as usize;
+        while at + BLOCK <= window.len() {
+            let slot = (hash(&window[at..at + BLOCK]) >> self.shift) as usize;
+            if self.slots[slot] < self.low {
+                self.slots[slot] = self.next;
+            }
+            self.next += 1;
+            at += self.stride;
+        }
+    }
+
+    /// Base offset where the given block may lie.
+    #[inline(always)]
+    pub(super) fn candidate(&self, block: &[u8]) -> Option<u64> {
+        let number = self.slots[(hash(block) >> self.shift) as usize];
+        if number < self.low {
+            return None;
+        }
+        Some(self.origin + (number - self.first) as u64 * self.stride as u64)
+    }
+}
