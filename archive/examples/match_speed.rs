@@ -2,7 +2,6 @@
 
 use archive::matcher::{Base, Matcher, Piece};
 use std::io;
-use std::time::Instant;
 
 struct Bytes<'a>(&'a [u8]);
 
@@ -21,7 +20,7 @@ fn measure(name: &str, old: &[u8], new: &[u8], stretch: usize) {
     let mut matcher = Matcher::new();
     let mut pieces = Vec::new();
     let (mut drift, mut from) = (0i64, 0);
-    let started = Instant::now();
+    let started = cpu_seconds();
     while from < new.len() {
         let part = &new[from..new.len().min(from + stretch)];
         let guess = (from as i64 + drift).max(0) as u64;
@@ -31,7 +30,7 @@ fn measure(name: &str, old: &[u8], new: &[u8], stretch: usize) {
         }
         from += part.len();
     }
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = cpu_seconds() - started;
     let (mut copies, mut literal, mut at) = (0, 0u64, 0usize);
     let (mut text, mut list, mut end) = (Vec::new(), Vec::new(), 0u64);
     for piece in &pieces {
@@ -63,6 +62,12 @@ fn measure(name: &str, old: &[u8], new: &[u8], stretch: usize) {
         list.len(),
         packed(&list),
     );
+}
+
+/// Time of the processor: other work on the machine does not count.
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {

@@ -392,6 +392,7 @@ impl<'a> Walk<'a> {
     fn scan(&self, index: &Index, view: &View, until: usize, least: usize) -> Option<Hit> {
         let until = until.min((self.new.len() + 1).saturating_sub(BLOCK));
         let mut at = self.at;
+        let mut rejected = 0;
         while at < until {
             let Some((skipped, offset)) =
                 self.new[at..until + BLOCK - 1].windows(BLOCK).enumerate().find_map(|(skipped, block)| Some((skipped, index.candidate(block)?)))
@@ -401,15 +402,16 @@ impl<'a> Walk<'a> {
             at += skipped;
             let place = (offset - view.start) as usize;
             let cap = (at + CERTAIN).min(self.new.len());
-            let ahead = equal_forward(&self.new[at..cap], &view.bytes[place..]);
+            let ahead = equal_forward(&self.new[at..cap], view.from(offset as i64));
             if ahead >= BLOCK {
                 let back = equal_backward(&self.new[self.done..at], &view.bytes[..place]);
                 if back + ahead >= least {
                     return Some(Hit { at: at - back, drift: offset as i64 - at as i64, len: back + ahead });
                 }
             }
-            // What follows within these equal bytes would only find the same match again.
-            at += ahead.saturating_sub(BLOCK - 1).max(1);
+            // What follows within these equal bytes would only find the same match again; and where much was in vain, haste.
+            rejected += 1;
+            at += ahead.saturating_sub(BLOCK - 1).max(1) + rejected / 16;
         }
         None
     }

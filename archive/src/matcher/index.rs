@@ -65,11 +65,23 @@ pub(super) fn equal_block(one: &[u8], other: &[u8]) -> bool {
     (word(one, 0) ^ word(other, 0)) | (word(one, 8) ^ word(other, 8)) == 0
 }
 
+/// The low eight bits of a slot are a few more bits of its block's hash, so that most wrong candidates fall at once.
+const TAG_BITS: u32 = 8;
+const TAG_MASK: u32 = (1 << TAG_BITS) - 1;
+const NUMBER_MAX: u32 = u32::MAX >> TAG_BITS;
+/// A generation ends after so many blocks.
+const GENERATION: u32 = NUMBER_MAX / 4;
+
 #[inline(always)]
 fn hash(block: &[u8]) -> u64 {
     let first = word(block, 0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let second = word(block, 8).wrapping_mul(0xD6E8_FEB8_6659_FD93);
     first.wrapping_add(second.rotate_left(31)).wrapping_mul(0xA24B_AED4_963E_E407)
+}
+
+#[inline(always)]
+fn tag(hash: u64) -> u32 {
+    (hash >> 24) as u32 & TAG_MASK
 }
 
 /// Where blocks of the present window lie, every `stride` bytes.
@@ -96,8 +108,8 @@ impl Index {
         if self.slots.len() < 1 << bits {
             self.slots.resize(1 << bits, 0);
         }
-        // Numbers must not run out within a generation, which has less than 2^24 blocks.
-        if self.next > u32::MAX - (1 << 24) {
+        // Numbers must not run out within a generation; its last window may go beyond its end.
+        if self.next > NUMBER_MAX - 2 * GENERATION {
             self.slots.fill(0);
             self.next = 1;
         }
@@ -122,7 +134,7 @@ impl Index {
     }
 
     fn continues(&self, start: u64) -> bool {
-        let room = self.next - self.first < 1 << 23;
+        let room = self.next - self.first < GENERATION;
         !self.slots.is_empty() && room && start >= self.origin && start <= self.covered()
     }
 
@@ -134,9 +146,10 @@ impl Index {
         self.low = self.first + (start - self.origin).div_ceil(self.stride as u64) as u32;
         let mut at = (self.covered() - start) as usize;
         while at + BLOCK <= window.len() {
-            let slot = (hash(&window[at..at + BLOCK]) >> self.shift) as usize;
-            if self.slots[slot] < self.low {
-                self.slots[slot] = self.next;
+            let hash = hash(&window[at..at + BLOCK]);
+            let slot = &mut self.slots[(hash >> self.shift) as usize];
+            if *slot >> TAG_BITS < self.low {
+                *slot = self.next << TAG_BITS | tag(hash);
             }
             self.next += 1;
             at += self.stride;
@@ -146,10 +159,13 @@ impl Index {
     /// Base offset where the given block may lie.
     #[inline(always)]
     pub(super) fn candidate(&self, block: &[u8]) -> Option<u64> {
-        let number = self.slots[(hash(block) >> self.shift) as usize];
-        if number < self.low {
-            return None;
+        let hash = hash(block);
+        let slot = self.slots[(hash >> self.shift) as usize];
+        let number = slot >> TAG_BITS;
+        // One condition, so that there is one branch to foresee.
+        if (slot & TAG_MASK == tag(hash)) & (number >= self.low) {
+            return Some(self.origin + (number - self.first) as u64 * self.stride as u64);
         }
-        Some(self.origin + (number - self.first) as u64 * self.stride as u64)
+        None
     }
 }
