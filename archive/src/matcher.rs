@@ -46,8 +46,10 @@ pub trait Base {
 const MATCH_MIN: usize = 48;
 /// Beside the neighbouring stretch a match most often continues that one's extent.
 const EDGE_MIN: usize = 16;
-/// From here on a match at the same offset is not weighed against others.
-const CERTAIN: usize = 256;
+/// Leaving the drift and coming back to it costs one extent more.
+const MATCH_BETWEEN: usize = 56;
+/// How many bytes of a match are looked at before it is taken; it may be longer.
+const LOOK: usize = 256;
 
 /// Reach of the near searches, and how many slots their index has, as a power of two.
 const NEAR: [(usize, u32); 2] = [(512, 9), (4096, 12)];
@@ -65,6 +67,10 @@ const FAR_BITS: u32 = 19;
 const FAR_ANCHOR: usize = 64 << 10;
 /// How long the far search goes on after it was needed: doubled each time within a stretch.
 const FAR_HOLD: [usize; 2] = [16 << 10, 4 << 20];
+
+/// The longer nothing was found, the fewer places are looked at: up to so many bytes, one place in so many. The steps
+/// are odd, so that in a long match one of them soon falls on a block of the index.
+const STEPS: [(usize, usize); 4] = [(4 << 10, 1), (32 << 10, 3), (256 << 10, 5), (usize::MAX, 7)];
 
 /// Where effort is weighed, one unit is about a nanosecond.
 const STRAIN_MAX: i64 = 20_000;
@@ -86,15 +92,25 @@ impl Default for Matcher {
 
 impl Matcher {
     pub fn new() -> Self {
-        Self { near: Index::new(NEAR_STRIDE), far: Index::new(FAR_STRIDE), credit: CREDIT[0] }
+        Self {
+            near: Index::new(NEAR_STRIDE),
+            far: Index::new(FAR_STRIDE),
+            credit: CREDIT[0],
+        }
     }
 
     /// Appends to `out` the pieces that tile `new`, whose first byte is expected at `guess` in the base. Returns the
     /// drift of the last copy (its offset in the base less its offset in `new`), `None` when nothing matched.
-    pub fn pieces(&mut self, new: &[u8], guess: u64, base: &mut dyn Base, out: &mut Vec<Piece>) -> io::Result<Option<i64>> {
+    pub fn pieces(
+        &mut self,
+        new: &[u8],
+        guess: u64,
+        base: &mut dyn Base,
+        out: &mut Vec<Piece>,
+    ) -> io::Result<Option<i64>> {
         let base_len = base.len();
         let mut walk = Walk::new(new, guess, self.credit, out);
-        self.far.restart(FAR_BITS.min(1), 0);
+        self.far.doubt();
         while walk.at < new.len() {
             let far = walk.mode == Mode::Far;
             let (start, len) = walk.window(base_len);
@@ -105,7 +121,11 @@ impl Matcher {
             match base.window(start, len)? {
                 None => walk.not_to_be_had(),
                 Some(bytes) => {
-                    let view = View { bytes, start, base_len };
+                    let view = View {
+                        bytes,
+                        start,
+                        base_len,
+                    };
                     walk.turn = 0;
                     match far {
                         true => walk.far(&mut self.far, &view),
@@ -116,7 +136,7 @@ impl Matcher {
         }
         walk.close_run();
         walk.literal_up_to(new.len());
-        self.credit = (walk.credit + 2 * new.len() as i64).min(CREDIT[1]);
+        self.credit = (walk.credit + new.len() as i64).min(CREDIT[1]);
         Ok(walk.matched)
     }
 }
@@ -289,8 +309,14 @@ impl<'a> Walk<'a> {
             self.literal_up_to(self.run);
             let base = (self.run as i64 + self.drift) as u64;
             match self.out.last_mut() {
-                Some(Piece::Copy { base: before, len: so_far }) if self.run > 0 && *before + *so_far as u64 == base => *so_far += len as u32,
-                _ => self.out.push(Piece::Copy { base, len: len as u32 }),
+                Some(Piece::Copy {
+                    base: before,
+                    len: so_far,
+                }) if self.run > 0 && *before + *so_far as u64 == base => *so_far += len as u32,
+                _ => self.out.push(Piece::Copy {
+                    base,
+                    len: len as u32,
+                }),
             }
             self.done = self.at;
             self.matched = Some(self.drift);
@@ -303,7 +329,9 @@ impl<'a> Walk<'a> {
 
     fn literal_up_to(&mut self, end: usize) {
         if end > self.done {
-            self.out.push(Piece::Literal { len: (end - self.done) as u32 });
+            self.out.push(Piece::Literal {
+                len: (end - self.done) as u32,
+            });
             self.done = end;
         }
     }
@@ -354,10 +382,9 @@ impl<'a> Walk<'a> {
             let until = same.map_or(self.at + reach, |hit| hit.at);
             let from = view.clamp(place - reach as i64);
             let to = view.clamp(place + 2 * reach as i64);
-            index.restart(bits, view.start + from as u64);
-            index.cover(bits, view.start + from as u64, &view.bytes[from..to]);
+            index.cover_once(bits, view.start + from as u64, &view.bytes[from..to]);
             self.strain += reach as i64;
-            let least = same.map_or(MATCH_MIN, |hit| (2 * hit.len).clamp(2 * MATCH_MIN, CERTAIN));
+            let least = same.map_or(MATCH_MIN, |_| MATCH_BETWEEN);
             let found = self.scan(index, view, until, least).or(same);
             if found.is_some() {
                 return found;
@@ -378,10 +405,14 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let back = equal_backward(&new[..at], &base[..at]);
-            let cap = (at + CERTAIN).min(len);
+            let cap = (at + LOOK).min(len);
             let ahead = equal_forward(&new[at..cap], &base[at..cap]);
             if back + ahead >= MATCH_MIN {
-                return Some(Hit { at: self.at + at - back, drift: self.drift, len: back + ahead });
+                return Some(Hit {
+                    at: self.at + at - back,
+                    drift: self.drift,
+                    len: back + ahead,
+                });
             }
             at += ahead.max(BLOCK);
         }
@@ -394,19 +425,32 @@ impl<'a> Walk<'a> {
         let mut at = self.at;
         let mut rejected = 0;
         while at < until {
-            let Some((skipped, offset)) =
-                self.new[at..until + BLOCK - 1].windows(BLOCK).enumerate().find_map(|(skipped, block)| Some((skipped, index.candidate(block)?)))
+            let lost = at - self.done;
+            let (lost_max, step) = STEPS[STEPS
+                .iter()
+                .position(|&(lost_max, _)| lost < lost_max)
+                .unwrap_or(STEPS.len() - 1)];
+            let stop = until.min(lost_max.saturating_add(self.done));
+            let blocks = self.new[at..stop + BLOCK - 1].windows(BLOCK).step_by(step);
+            let Some((skipped, offset)) = blocks
+                .enumerate()
+                .find_map(|(skipped, block)| Some((skipped, index.candidate(block)?)))
             else {
-                return None;
+                at = stop;
+                continue;
             };
-            at += skipped;
+            at += skipped * step;
             let place = (offset - view.start) as usize;
-            let cap = (at + CERTAIN).min(self.new.len());
+            let cap = (at + LOOK).min(self.new.len());
             let ahead = equal_forward(&self.new[at..cap], view.from(offset as i64));
             if ahead >= BLOCK {
                 let back = equal_backward(&self.new[self.done..at], &view.bytes[..place]);
                 if back + ahead >= least {
-                    return Some(Hit { at: at - back, drift: offset as i64 - at as i64, len: back + ahead });
+                    return Some(Hit {
+                        at: at - back,
+                        drift: offset as i64 - at as i64,
+                        len: back + ahead,
+                    });
                 }
             }
             // What follows within these equal bytes would only find the same match again; and where much was in vain, haste.
@@ -418,8 +462,8 @@ impl<'a> Walk<'a> {
 
     /// Walks with the wide index, until another window is needed or the ground is firm again.
     fn far(&mut self, index: &mut Index, view: &View) {
-        let cost = (index.missing(view.start, view.bytes.len()) / INDEXED_PER_UNIT) as i64;
-        if cost > self.credit + 2 * self.at as i64 {
+        let cost = (index.missing(view.start, view.bytes) / INDEXED_PER_UNIT) as i64;
+        if cost > self.credit + self.at as i64 {
             self.mode = Mode::Near;
             self.far_from = self.at + FAR[1];
             return;
@@ -447,8 +491,11 @@ impl<'a> Walk<'a> {
             }
             let room = room.max((self.at + NEAR[1].0).min(self.new.len()));
             let same = self.same_offset(view, NEAR[0].0);
-            let least = same.map_or(MATCH_MIN, |hit| (2 * hit.len).clamp(2 * MATCH_MIN, CERTAIN));
-            match self.scan(index, view, same.map_or(room, |hit| hit.at), least).or(same) {
+            let least = same.map_or(MATCH_MIN, |_| MATCH_BETWEEN);
+            match self
+                .scan(index, view, same.map_or(room, |hit| hit.at), least)
+                .or(same)
+            {
                 Some(hit) => self.go_on(hit),
                 None => {
                     self.at = room;

@@ -69,6 +69,7 @@ pub(super) fn equal_block(one: &[u8], other: &[u8]) -> bool {
 const TAG_BITS: u32 = 8;
 const TAG_MASK: u32 = (1 << TAG_BITS) - 1;
 const NUMBER_MAX: u32 = u32::MAX >> TAG_BITS;
+const TAIL: usize = 256;
 /// A generation ends after so many blocks.
 const GENERATION: u32 = NUMBER_MAX / 4;
 
@@ -76,7 +77,9 @@ const GENERATION: u32 = NUMBER_MAX / 4;
 fn hash(block: &[u8]) -> u64 {
     let first = word(block, 0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let second = word(block, 8).wrapping_mul(0xD6E8_FEB8_6659_FD93);
-    first.wrapping_add(second.rotate_left(31)).wrapping_mul(0xA24B_AED4_963E_E407)
+    first
+        .wrapping_add(second.rotate_left(31))
+        .wrapping_mul(0xA24B_AED4_963E_E407)
 }
 
 #[inline(always)]
@@ -96,15 +99,36 @@ pub(super) struct Index {
     next: u32,
     /// Numbers below this lie before the window.
     low: u32,
+    /// The bytes before the last one looked at and the offset behind them: by these a window shows that it belongs
+    /// to the same base. Were it another, nothing wrong would be found, only nothing.
+    tail: Vec<u8>,
+    tail_end: u64,
+    proven: bool,
 }
 
 impl Index {
     pub(super) fn new(stride: usize) -> Self {
-        Self { slots: Vec::new(), stride, shift: 0, origin: 0, first: 1, next: 1, low: 1 }
+        Self {
+            slots: Vec::new(),
+            stride,
+            shift: 0,
+            origin: 0,
+            first: 1,
+            next: 1,
+            low: 1,
+            tail: Vec::new(),
+            tail_end: 0,
+            proven: true,
+        }
+    }
+
+    /// The next window may be one of another base.
+    pub(super) fn doubt(&mut self) {
+        self.proven = false;
     }
 
     /// Forgets everything. What is put in next is spread over `1 << bits` slots at most.
-    pub(super) fn restart(&mut self, bits: u32, origin: u64) {
+    fn restart(&mut self, bits: u32, origin: u64) {
         if self.slots.len() < 1 << bits {
             self.slots.resize(1 << bits, 0);
         }
@@ -125,24 +149,48 @@ impl Index {
     }
 
     /// How many bytes of a window are not yet covered; all of it when the window does not continue this generation.
-    pub(super) fn missing(&self, start: u64, len: usize) -> usize {
-        let end = start + len as u64;
-        if !self.continues(start) {
-            return len;
+    pub(super) fn missing(&self, start: u64, window: &[u8]) -> usize {
+        if !self.continues(start, window) {
+            return window.len();
         }
-        end.saturating_sub(self.covered()) as usize
+        (start + window.len() as u64).saturating_sub(self.covered()) as usize
     }
 
-    fn continues(&self, start: u64) -> bool {
+    fn continues(&self, start: u64, window: &[u8]) -> bool {
         let room = self.next - self.first < GENERATION;
-        !self.slots.is_empty() && room && start >= self.origin && start <= self.covered()
+        let beside =
+            !self.slots.is_empty() && room && start >= self.origin && start <= self.covered();
+        beside && (self.proven || self.is_same_base(start, window))
     }
 
-    /// Makes the table hold the blocks of exactly this window.
+    fn is_same_base(&self, start: u64, window: &[u8]) -> bool {
+        let from = self.tail_end.saturating_sub(self.tail.len() as u64);
+        if self.tail.is_empty() || from < start || self.tail_end > start + window.len() as u64 {
+            return false;
+        }
+        window[(from - start) as usize..].starts_with(&self.tail)
+    }
+
+    /// Makes the table hold the blocks of this window and no earlier ones.
     pub(super) fn cover(&mut self, bits: u32, start: u64, window: &[u8]) {
-        if !self.continues(start) || self.shift != 64 - bits {
+        if !self.continues(start, window) || self.shift != 64 - bits {
             self.restart(bits, start);
         }
+        self.put_in(start, window);
+        self.proven = true;
+        self.tail.clear();
+        self.tail
+            .extend_from_slice(&window[window.len().saturating_sub(TAIL)..]);
+        self.tail_end = start + window.len() as u64;
+    }
+
+    /// The same for a window that is used once.
+    pub(super) fn cover_once(&mut self, bits: u32, start: u64, window: &[u8]) {
+        self.restart(bits, start);
+        self.put_in(start, window);
+    }
+
+    fn put_in(&mut self, start: u64, window: &[u8]) {
         self.low = self.first + (start - self.origin).div_ceil(self.stride as u64) as u32;
         let mut at = (self.covered() - start) as usize;
         while at + BLOCK <= window.len() {
