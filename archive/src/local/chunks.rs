@@ -15,16 +15,16 @@
 //! It does not exclude other processes (the caller holds a lock on the state folder), and forgets nothing by itself:
 //! `retain` does.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use memmap2::{MmapOptions, MmapRaw};
+use std::sync::atomic::Ordering;
 
 use super::RunTag;
+
+mod table;
+
+use table::{CAPACITY_MIN, Table, is_full, mix, read, words};
 
 /// Keyed BLAKE3 of a chunk, cut to 128 bits. It never leaves the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,25 +49,6 @@ pub struct ChunkTable {
     /// Makes checks of another key's table fail.
     seed: u64,
     table: RwLock<Table>,
-}
-
-const MAGIC: u64 = u64::from_le_bytes(*b"RCHUNKS1");
-const HEADER_WORDS: usize = 512;
-/// Words of the header.
-const MAGIC_AT: usize = 0;
-const CAPACITY_AT: usize = 1;
-const KEY_AT: usize = 2;
-const COUNT_AT: usize = 3;
-/// Hash (two words), run, sequence and length, offset and check.
-const SLOT_WORDS: usize = 5;
-const CAPACITY_MIN: u64 = 1536;
-/// A slot is not looked for further than this; an insert that gets so far makes the table grow.
-const PROBES_MAX: u64 = 256;
-
-struct Table {
-    map: MmapRaw,
-    capacity: u64,
-    count: AtomicU64,
 }
 
 impl ChunkTable {
@@ -248,239 +229,5 @@ impl ChunkHash {
         };
         // Zero is an empty slot.
         [first.max(1), second]
-    }
-}
-
-fn is_full(count: u64, capacity: u64) -> bool {
-    count * 10 >= capacity * 7
-}
-
-/// Spreads a change of any bit over all bits.
-fn mix(word: u64) -> u64 {
-    let word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    word ^ (word >> 31)
-}
-
-fn check(words: &[u64; SLOT_WORDS], seed: u64) -> u64 {
-    let offset = words[4] >> 32;
-    let all = [words[0], words[1], words[2], words[3], offset];
-    all.iter()
-        .fold(seed, |state, word| mix(state.rotate_left(23) ^ word))
-        >> 32
-}
-
-fn words(key: [u64; 2], place: &Place, seed: u64) -> [u64; SLOT_WORDS] {
-    let mut words = [
-        key[0],
-        key[1],
-        place.run.0,
-        (place.sequence as u64) << 32 | place.len as u64,
-        (place.offset as u64) << 32,
-    ];
-    words[4] |= check(&words, seed);
-    words
-}
-
-/// The key and place in a slot; nothing when it is empty or its check does not fit.
-fn read(slot: &[AtomicU64], seed: u64) -> Option<([u64; 2], Place)> {
-    let mut words = [0; SLOT_WORDS];
-    for (word, stored) in words.iter_mut().zip(slot) {
-        *word = stored.load(Ordering::Relaxed);
-    }
-    if words[0] == 0 || words[4] & u32::MAX as u64 != check(&words, seed) {
-        return None;
-    }
-    let place = Place {
-        run: RunTag(words[2]),
-        sequence: (words[3] >> 32) as u32,
-        offset: (words[4] >> 32) as u32,
-        len: words[3] as u32,
-    };
-    (place.len > 0).then_some(([words[0], words[1]], place))
-}
-
-impl Table {
-    fn open(path: &Path, seed: u64) -> io::Result<Option<Self>> {
-        let file = match OpenOptions::new().read(true).write(true).open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let len = file.metadata()?.len();
-        if len < bytes_len(CAPACITY_MIN) as u64 || (len as usize) < HEADER_WORDS * 8 {
-            return Ok(None);
-        }
-        let table = Self {
-            map: map(&file, len as usize)?,
-            capacity: CAPACITY_MIN,
-            count: AtomicU64::new(0),
-        };
-        let capacity = table.word(CAPACITY_AT).load(Ordering::Relaxed);
-        let fits = (CAPACITY_MIN..1 << 40).contains(&capacity) && bytes_len(capacity) as u64 == len;
-        let mine = table.word(MAGIC_AT).load(Ordering::Relaxed) == MAGIC
-            && table.word(KEY_AT).load(Ordering::Relaxed) == mix(seed);
-        let count = AtomicU64::new(table.word(COUNT_AT).load(Ordering::Relaxed).min(capacity));
-        Ok((fits && mine).then_some(Self {
-            capacity,
-            count,
-            ..table
-        }))
-    }
-
-    /// An empty table in a file beside `path`; `placed` puts it there.
-    fn create(path: &Path, seed: u64, capacity: u64) -> io::Result<Self> {
-        let beside = beside(path);
-        match std::fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside)?;
-        allocate(&file, bytes_len(capacity) as u64)?;
-        let table = Self {
-            map: map(&file, bytes_len(capacity))?,
-            capacity,
-            count: AtomicU64::new(0),
-        };
-        table.word(MAGIC_AT).store(MAGIC, Ordering::Relaxed);
-        table.word(CAPACITY_AT).store(capacity, Ordering::Relaxed);
-        table.word(KEY_AT).store(mix(seed), Ordering::Relaxed);
-        Ok(table)
-    }
-
-    fn placed(self, path: &Path) -> io::Result<Self> {
-        std::fs::rename(beside(path), path)?;
-        Ok(self)
-    }
-
-    /// The same knowledge, as far as it is sound and `keep` takes it, in a new file.
-    fn rebuilt(
-        &self,
-        path: &Path,
-        seed: u64,
-        capacity: u64,
-        keep: &dyn Fn(RunTag, u32) -> bool,
-    ) -> io::Result<Self> {
-        let mut capacity = capacity;
-        'larger: loop {
-            let table = Self::create(path, seed, capacity)?;
-            for slot in self.slots() {
-                let Some((key, place)) = read(slot, seed) else {
-                    continue;
-                };
-                if keep(place.run, place.sequence) && !table.insert(words(key, &place, seed)) {
-                    capacity *= 2;
-                    continue 'larger;
-                }
-            }
-            table.note_count();
-            return table.placed(path);
-        }
-    }
-
-    fn all_words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is aligned to pages, at least `len` bytes long and lives as long as `self`; it is shared
-        // and only ever reached through these atomic words. The file is not truncated: only this process, which holds
-        // the lock of the state folder, writes to it, and it replaces files instead of cutting them.
-        unsafe {
-            std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), self.map.len() / 8)
-        }
-    }
-
-    fn word(&self, at: usize) -> &AtomicU64 {
-        &self.all_words()[at]
-    }
-
-    fn slots(&self) -> impl Iterator<Item = &[AtomicU64]> {
-        self.all_words()[HEADER_WORDS..].chunks_exact(SLOT_WORDS)
-    }
-
-    /// The slots where a key may be, in order.
-    fn probes(&self, key: [u64; 2]) -> impl Iterator<Item = &[AtomicU64]> {
-        let home = ((key[0] as u128 * self.capacity as u128) >> 64) as u64;
-        (0..PROBES_MAX).map(move |step| {
-            let at = HEADER_WORDS + ((home + step) % self.capacity) as usize * SLOT_WORDS;
-            &self.all_words()[at..at + SLOT_WORDS]
-        })
-    }
-
-    fn find(&self, key: [u64; 2], seed: u64) -> Option<Place> {
-        for slot in self.probes(key) {
-            let first = slot[0].load(Ordering::Relaxed);
-            if first == 0 {
-                return None;
-            }
-            if first == key[0] {
-                return read(slot, seed)
-                    .filter(|(found, _)| *found == key)
-                    .map(|(_, place)| place);
-            }
-        }
-        None
-    }
-
-    /// False when the table has to grow first.
-    fn insert(&self, words: [u64; SLOT_WORDS]) -> bool {
-        for slot in self.probes([words[0], words[1]]) {
-            let mut first = slot[0].load(Ordering::Relaxed);
-            if first == 0 {
-                if is_full(self.count.load(Ordering::Relaxed), self.capacity) {
-                    return false;
-                }
-                first = match slot[0].compare_exchange(
-                    0,
-                    words[0],
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                ) {
-                    Ok(_) => {
-                        self.count.fetch_add(1, Ordering::Relaxed);
-                        words[0]
-                    }
-                    Err(other) => other,
-                };
-            }
-            if first == words[0] {
-                for (stored, word) in slot.iter().zip(words).skip(1) {
-                    stored.store(word, Ordering::Relaxed);
-                }
-                return true;
-            }
-        }
-        false
-    }
-
-    fn note_count(&self) {
-        self.word(COUNT_AT)
-            .store(self.count.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
-}
-
-fn bytes_len(capacity: u64) -> usize {
-    (HEADER_WORDS + capacity as usize * SLOT_WORDS) * 8
-}
-
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    PathBuf::from(name)
-}
-
-fn map(file: &File, len: usize) -> io::Result<MmapRaw> {
-    MmapOptions::new().len(len).map_raw(file)
-}
-
-fn allocate(file: &File, len: u64) -> io::Result<()> {
-    use rustix::fs::{FallocateFlags, fallocate};
-    match fallocate(file, FallocateFlags::empty(), 0, len) {
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-            io::copy(&mut io::Read::take(io::repeat(0), len), &mut &*file).map(|_| ())
-        }
-        other => Ok(other?),
     }
 }
