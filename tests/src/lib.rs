@@ -1,1 +1,4 @@
-//! What the tests share: trees, processes, folders of their own.
+//! What the tests share: trees in memory, repositories to try things on, folders of their own.
+
+pub mod plain;
+pub mod trial;

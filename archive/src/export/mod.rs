@@ -18,24 +18,27 @@ mod segment;
 mod walk;
 mod work;
 
+use crate::entry::{self, Entry, Node};
 use crate::error::{Error, Result};
 use crate::id::{ExportId, Hash, SnapshotId};
 use crate::local::cache::SegmentCache;
 use crate::local::chunks::ChunkTable;
-use crate::local::state::{Local, State};
+use crate::local::state::{EntryStamp, Local, State};
 use crate::name::Position;
 use crate::repository::Repository;
 use crate::root::Source;
 use crate::sign::{Signer, random};
 use base::{Allowed, CachedSegments};
+use item::{Body, Item, Stamp};
+use lists::{Built, ListBuilder};
 use live::Live;
-use order::Order;
+use order::{Coming, Order};
 use region::{Cutter, Shared};
 use runs::{Runs, Writer};
 use segment::SegmentWriter;
 use std::sync::Arc;
-use walk::BaseWalk;
-use work::Hand;
+use walk::{BaseEntry, BaseList, BaseWalk};
+use work::{Hand, SmallBase, SmallFile};
 
 /// Unix time in milliseconds, as the caller's clock has it.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -150,7 +153,7 @@ impl Export {
         let hands = (0..=options.threads.max(1)).map(|_| hand()).collect::<Result<Vec<_>>>()?;
         let generation = base.as_ref().map_or(1, |state| state.generation + 1);
         let next_lists = base.as_ref().map_or(1, |state| state.next_lists);
-        let order = Order::new(&local, generation, next_lists, live, hands)?;
+        let order = Order::new(&local.files(), generation, next_lists, live, hands)?;
         Ok(Export { repository, local, options, sealing, base, walk, order, runs, shared, started_ms, export, troubles: vec![], keeping: None })
     }
 }
@@ -162,4 +165,157 @@ fn usable_base(repository: &Repository, local: &Local, options: &ExportOptions, 
     let name = crate::name::snapshot(state.at, state.snapshot);
     let there = crate::store::read_part(repository.store(), &name, 0, 1).is_ok();
     (same && there && BaseWalk::is_whole(local, &state)).then_some(state)
+}
+
+/// Files up to this length are read by one thread in one go.
+const SMALL_MAX: u64 = 1 << 20;
+
+impl Export {
+    /// Whether the base has this unchanged. If so it is kept, and nothing else is to be done for it.
+    pub fn keep(&mut self, path: &[u8], stamp: &Stamp) -> Result<bool> {
+        self.pass(path)?;
+        if !self.walk.at(path).is_some_and(|base| base.is_unchanged(stamp)) {
+            return Ok(false);
+        }
+        let base = self.walk.at(path).expect("it was looked at").clone();
+        let stays = self.stays(&base)?;
+        if !stays {
+            let Some(built) = self.relocate(&base)? else { return Ok(false) };
+            let base = self.walk.take_at(path)?.expect("it was looked at");
+            self.order.relocated(base, built)?;
+        } else {
+            let base = self.walk.take_at(path)?.expect("it was looked at");
+            self.order.keep(base)?;
+        }
+        self.tick()?;
+        Ok(true)
+    }
+
+    /// Goes past entries of the base that are gone.
+    fn pass(&mut self, path: &[u8]) -> Result<()> {
+        while let Some(gone) = self.walk.before(path)? {
+            match &self.keeping {
+                Some(kept) if entry::lies_in(&gone.entry.path, kept) => self.keep_unread(gone)?,
+                _ => self.order.gone(&gone)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what the base has at or below something that cannot be read now; the next export looks again.
+    fn keep_unread(&mut self, mut base: BaseEntry) -> Result<()> {
+        base.stamp.racy = true;
+        if !self.stays(&base)? {
+            return match self.relocate(&base)? {
+                Some(built) => self.order.relocated(base, built),
+                None => self.order.gone(&base),
+            };
+        }
+        self.order.keep(base)
+    }
+
+    /// Whether an entry of the base may keep its extents.
+    fn stays(&self, base: &BaseEntry) -> Result<bool> {
+        let Node::File(content) = &base.entry.node else { return Ok(true) };
+        if self.shared.allowed.rewrites.is_empty() || content.len == 0 {
+            return Ok(true);
+        }
+        let list = BaseList::of_content(&self.local, content, base.stamp.lists)?;
+        Ok(!order::touches(&list, &|extent| self.shared.allowed.may_stay(extent)))
+    }
+
+    /// Writes anew what lies in segments that are to go. `None` when their bytes are not to be had.
+    fn relocate(&mut self, base: &BaseEntry) -> Result<Option<Built>> {
+        let Node::File(content) = &base.entry.node else { unreachable!("only files have extents") };
+        let (extents, levels) = BaseList::of_content(&self.local, content, base.stamp.lists)?.into_files();
+        let cutter = &mut self.order.hand.cutter;
+        let mut builder = ListBuilder::default();
+        for extent in extents {
+            if self.shared.allowed.may_stay(&extent) {
+                builder.push(extent, cutter, &levels)?;
+                continue;
+            }
+            let mut moved = Vec::new();
+            if !cutter.relocate(&extent, &mut moved)? {
+                return Ok(None);
+            }
+            for extent in moved {
+                builder.push(extent, cutter, &levels)?;
+            }
+        }
+        builder.finish(cutter, &levels).map(Some)
+    }
+
+    /// Adds an entry. Paths must come in the order of the index, parents first.
+    pub fn add(&mut self, item: Item) -> Result<()> {
+        self.pass(&item.path)?;
+        let base = self.walk.take_at(&item.path)?;
+        let Item { path, attributes, stamp, body } = item;
+        let read_ms = (self.options.clock)();
+        let known = stamp.map_or_else(EntryStamp::default, |stamp| EntryStamp::of(&stamp, order::is_racy(&stamp.ctime, read_ms)));
+        let mut entry = Entry { path, attributes, node: Node::Folder };
+        entry.node = match body {
+            Body::File { len, open } => return self.add_file(Coming { entry, base }, len, open, read_ms),
+            Body::Stream(stream) => {
+                let list = self.base_list(base.as_ref())?;
+                self.order.stream(&self.runs, Coming { entry, base }, stream, list, read_ms)?;
+                return self.tick();
+            }
+            Body::Folder => Node::Folder,
+            Body::Symlink(target) => Node::Symlink(target),
+            Body::HardLink(to) => Node::HardLink(to),
+            Body::Fifo => Node::Fifo,
+            Body::CharDevice { major, minor } => Node::CharDevice { major, minor },
+            Body::BlockDevice { major, minor } => Node::BlockDevice { major, minor },
+        };
+        self.order.simple(entry, known, base)?;
+        self.tick()
+    }
+
+    fn add_file(&mut self, coming: Coming, len: u64, open: item::Open, read_ms: u64) -> Result<()> {
+        let base = self.base_list(coming.base.as_ref())?;
+        if len <= SMALL_MAX {
+            let content = coming.base.as_ref().and_then(|base| match &base.entry.node {
+                Node::File(content) => Some(content.clone()),
+                _ => None,
+            });
+            let base = content.zip(base).map(|(content, list)| {
+                let may_stay = !order::touches(&list, &|extent| self.shared.allowed.may_stay(extent));
+                SmallBase { content, file: base::BaseFile::cached(list.into_files().0, self.local.folder()), may_stay }
+            });
+            self.order.small(&self.runs, coming, len, |number| SmallFile { number, open, base })?;
+            return self.tick();
+        }
+        match open() {
+            Ok(opened) => {
+                let mut coming = coming;
+                coming.entry.attributes = opened.attributes;
+                self.order.large(&self.runs, coming, (opened.contents, opened.stamp, opened.len), base, read_ms)?;
+            }
+            Err(error) => self.order.not_opened(coming, &error)?,
+        }
+        self.tick()
+    }
+
+    fn base_list(&self, base: Option<&BaseEntry>) -> Result<Option<BaseList>> {
+        match base.map(|base| (&base.entry.node, base.stamp.lists)) {
+            Some((Node::File(content), lists)) if content.len > 0 => BaseList::of_content(&self.local, content, lists).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Says that something could not be read. What the base has there and below is kept.
+    pub fn trouble(&mut self, path: &[u8], why: &str) {
+        self.troubles.push(Trouble { path: path.to_vec(), why: why.to_string() });
+        self.keeping = Some(path.to_vec());
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        self.order.breathe(&self.runs)?;
+        let closed = self.runs.close_due((self.options.clock)())?;
+        if !closed.is_empty() {
+            self.local.save_journal(self.sealing, &self.runs.closed())?;
+        }
+        Ok(())
+    }
 }

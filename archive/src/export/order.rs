@@ -16,9 +16,9 @@ use crate::entry::{self, Content, Entry, Node};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::id::Hash;
-use crate::local::state::{EntryStamp, Local, private};
+use crate::local::state::{EntryStamp, LocalFiles, private};
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -79,7 +79,7 @@ pub struct Written {
 }
 
 pub struct Order {
-    local: Paths,
+    local: Arc<LocalFiles>,
     index: IndexWriter,
     pending: VecDeque<Pending>,
     first: u64,
@@ -107,10 +107,6 @@ pub struct Order {
     generation: u64,
 }
 
-struct Paths {
-    folder: std::path::PathBuf,
-}
-
 /// Something whose content is read later.
 pub struct Coming {
     pub entry: Entry,
@@ -126,12 +122,12 @@ pub struct IndexStream {
 }
 
 impl Order {
-    pub fn new(local: &Local, generation: u64, next_lists: u64, live: Live, mut hands: Vec<Hand>) -> Result<Order> {
+    pub fn new(local: &Arc<LocalFiles>, generation: u64, next_lists: u64, live: Live, mut hands: Vec<Hand>) -> Result<Order> {
         let (sender, done) = channel();
         let hand = hands.pop().expect("there is one more hand than threads");
         Ok(Order {
             index: IndexWriter::create(local, generation)?,
-            local: Paths { folder: local.folder().into() },
+            local: local.clone(),
             pending: VecDeque::new(),
             first: 0,
             queue: Arc::default(),
@@ -165,14 +161,14 @@ impl Order {
     }
 
     /// An entry of the base that is gone, or replaced.
-    pub fn gone(&mut self, local: &Local, base: &BaseEntry) -> Result<()> {
+    pub fn gone(&mut self, base: &BaseEntry) -> Result<()> {
         self.changed = true;
-        self.release(local, base)
+        self.release(base)
     }
 
-    fn release(&mut self, local: &Local, base: &BaseEntry) -> Result<()> {
+    fn release(&mut self, base: &BaseEntry) -> Result<()> {
         if let Node::File(content) = &base.entry.node {
-            let uses = BaseList::of_content(local, content, base.stamp.lists)?.uses();
+            let uses = BaseList::of_content(&self.local, content, base.stamp.lists)?.uses();
             if !self.live.take_away(&uses) {
                 return Err(Error::damaged("the local state", "its accounts do not add up; remove it, and the next export reads everything"));
             }
@@ -181,16 +177,16 @@ impl Order {
     }
 
     /// An entry without content.
-    pub fn simple(&mut self, local: &Local, entry: Entry, stamp: EntryStamp, base: Option<BaseEntry>) -> Result<()> {
-        self.compare(local, &entry, base.as_ref())?;
+    pub fn simple(&mut self, entry: Entry, stamp: EntryStamp, base: Option<BaseEntry>) -> Result<()> {
+        self.compare(&entry, base.as_ref())?;
         self.push(Pending { entry, stamp, base: None, progress: Progress::Ready })
     }
 
     /// Notes whether an entry differs from the base's, and releases what the base's used if it does.
-    fn compare(&mut self, local: &Local, entry: &Entry, base: Option<&BaseEntry>) -> Result<()> {
+    fn compare(&mut self, entry: &Entry, base: Option<&BaseEntry>) -> Result<()> {
         match base {
             Some(base) if base.entry == *entry => Ok(()),
-            Some(base) => self.gone(local, base),
+            Some(base) => self.gone(base),
             None => {
                 self.changed = true;
                 Ok(())
@@ -199,10 +195,10 @@ impl Order {
     }
 
     /// An entry that was written anew although it did not change.
-    pub fn relocated(&mut self, local: &Local, base: BaseEntry, built: Built) -> Result<()> {
-        self.gone(local, &base)?;
+    pub fn relocated(&mut self, base: BaseEntry, built: Built) -> Result<()> {
+        self.gone(&base)?;
         let BaseEntry { mut entry, mut stamp } = base;
-        let (list, lists) = self.take_built(local, built)?;
+        let (list, lists) = self.take_built(built)?;
         if let Node::File(content) = &mut entry.node {
             content.list = list;
         }
@@ -210,7 +206,7 @@ impl Order {
         self.push(Pending { entry, stamp, base: None, progress: Progress::Ready })
     }
 
-    pub fn take_built(&mut self, local: &Local, built: Built) -> Result<(crate::extent::List, u64)> {
+    pub fn take_built(&mut self, built: Built) -> Result<(crate::extent::List, u64)> {
         for (name, bytes) in built.uses {
             *self.added.entry(name).or_default() += bytes;
         }
@@ -219,7 +215,7 @@ impl Order {
         }
         let number = self.next_lists;
         self.next_lists += 1;
-        local.save_lists(number, &built.levels)?;
+        self.local.save_lists(number, &built.levels)?;
         Ok((built.list, number))
     }
 
@@ -266,7 +262,7 @@ impl Order {
         let (file, levels) = match base {
             Some(base) => {
                 let (extents, levels) = base.into_files();
-                (Some(BaseFile::cached(extents, &self.local.folder)), levels)
+                (Some(BaseFile::cached(extents, self.local.folder())), levels)
             }
             None => (None, vec![]),
         };
@@ -323,7 +319,7 @@ impl Order {
         let mut index = 0;
         loop {
             let mut bytes = Vec::with_capacity(REGION);
-            if let Err(error) = io::Read::by_ref(&mut stream).take(REGION as u64).read_to_end(&mut bytes) {
+            if let Err(error) = io::Read::take(&mut stream, REGION as u64).read_to_end(&mut bytes) {
                 return Err(Error::Store { operation: "read the stream", name: entry::display(&path), source: error });
             }
             let len = bytes.len();
@@ -427,7 +423,6 @@ impl Order {
     }
 
     fn small_done(&mut self, number: u64, result: io::Result<SmallDone>) -> Result<()> {
-        let local = self.local.open();
         let index = (number - self.first) as usize;
         let done = match result {
             Ok(done) => done,
@@ -438,15 +433,15 @@ impl Order {
             let base = self.pending[index].base.as_ref().expect("only the base can be the same");
             (done.content.list.clone(), base.stamp.lists)
         } else {
-            self.take_built(&local, done.built)?
+            self.take_built(done.built)?
         };
         let content = Content { list, ..done.content };
         self.pending[index].entry.attributes = done.attributes;
-        self.content_done(&local, index, content, lists, done.stamp, done.read_ms)
+        self.content_done(index, content, lists, done.stamp, done.read_ms)
     }
 
     /// Finishes a file: its content is known.
-    fn content_done(&mut self, local: &Local, index: usize, content: Content, lists: u64, stamp: Option<Stamp>, read_ms: u64) -> Result<()> {
+    fn content_done(&mut self, index: usize, content: Content, lists: u64, stamp: Option<Stamp>, read_ms: u64) -> Result<()> {
         let racy = stamp.is_none_or(|stamp| [stamp.mtime, stamp.ctime].iter().any(|time| is_racy(time, read_ms)));
         let pending = &mut self.pending[index];
         if content.torn {
@@ -460,10 +455,17 @@ impl Order {
         match &base {
             // The same content at the same place: what the base used stays used, and nothing was added.
             Some(base) if same_list(&base.entry, &entry) => self.changed |= base.entry != entry,
-            Some(base) => self.gone(local, base)?,
+            Some(base) => self.gone(base)?,
             None => self.changed = true,
         }
         Ok(())
+    }
+
+    /// A large file that could not be opened.
+    pub fn not_opened(&mut self, coming: Coming, error: &io::Error) -> Result<()> {
+        self.pending.push_back(Pending { entry: coming.entry, stamp: EntryStamp::default(), base: coming.base, progress: Progress::Small });
+        self.unreadable(self.pending.len() - 1, error)?;
+        self.emit()
     }
 
     /// A file that could not be read. The base's is kept, when there is one.
@@ -481,8 +483,7 @@ impl Order {
             }
             base => {
                 pending.progress = Progress::Dropped;
-                let local = self.local.open();
-                base.map_or(Ok(()), |base| self.gone(&local, &base))
+                        base.map_or(Ok(()), |base| self.gone(&base))
             }
         }
     }
@@ -537,17 +538,16 @@ impl Order {
         let Large { builder, levels, hashes, read_ms, .. } = *large;
         let len = builder.len;
         let built = builder.finish(&mut self.hand.cutter, &levels)?;
-        let local = self.local.open();
         let content = Content { len, digest: digest::of_blocks(&hashes), list: Default::default(), torn };
         let same = self.pending[at].base.as_ref().filter(|base| same_content(&base.entry, &content) && built.list == content_list(&base.entry));
         let (list, lists) = match same {
             Some(base) => (built.list, base.stamp.lists),
-            None => self.take_built(&local, built)?,
+            None => self.take_built(built)?,
         };
         if let Some(stamp) = after {
             self.pending[at].entry.attributes.mtime = stamp.mtime;
         }
-        self.content_done(&local, at, Content { list, ..content }, lists, after, read_ms)
+        self.content_done(at, Content { list, ..content }, lists, after, read_ms)
     }
 
     /// Reads a large file again that changed meanwhile.
@@ -594,9 +594,13 @@ impl Order {
         Ok(())
     }
 
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
     /// Ends the index's file.
-    pub fn finish_index(&mut self, local: &Local) -> Result<Written> {
-        let files = self.index.finish(local, self.generation)?;
+    pub fn finish_index(&mut self) -> Result<Written> {
+        let files = self.index.finish()?;
         Ok(Written {
             entries: self.entries,
             content_bytes: self.content_bytes,
@@ -607,7 +611,7 @@ impl Order {
     }
 
     /// Puts the index itself into the repository, as a stream that is matched against the base's.
-    pub fn index_stream(&mut self, runs: &Runs, local: &Local, contents: Arc<dyn Contents>, len: u64, base: Option<(BaseList, std::fs::File)>) -> Result<IndexStream> {
+    pub fn index_stream(&mut self, runs: &Runs, contents: Arc<dyn Contents>, len: u64, base: Option<(BaseList, std::fs::File)>) -> Result<IndexStream> {
         let mut extents = ListBuilder::default();
         let (file, levels) = match base {
             Some((list, file)) => {
@@ -648,7 +652,7 @@ impl Order {
             }
         }
         let built = extents.finish(&mut self.hand.cutter, &levels)?;
-        let (list, lists) = self.take_built(local, built)?;
+        let (list, lists) = self.take_built(built)?;
         Ok(IndexStream { list, lists, digest: digest::of_blocks(&hashes), len })
     }
 
@@ -682,7 +686,7 @@ impl Drop for Order {
     }
 }
 
-fn is_racy(time: &entry::Time, read_ms: u64) -> bool {
+pub fn is_racy(time: &entry::Time, read_ms: u64) -> bool {
     let ms = time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos / 1_000_000));
     ms.saturating_add(RACY_MS as i64) >= read_ms as i64
 }
@@ -737,7 +741,7 @@ impl Hashed {
 }
 
 impl IndexWriter {
-    fn create(local: &Local, generation: u64) -> Result<Self> {
+    fn create(local: &LocalFiles, generation: u64) -> Result<Self> {
         let (index, stamps) = (Hashed::create(local.index(generation))?, Hashed::create(local.stamps(generation))?);
         Ok(IndexWriter { index, stamps, previous: vec![], buffer: vec![] })
     }
@@ -750,7 +754,7 @@ impl IndexWriter {
         self.stamps.write(&stamp.bytes())
     }
 
-    fn finish(&mut self, _local: &Local, _generation: u64) -> Result<[Hash; 2]> {
+    fn finish(&mut self) -> Result<[Hash; 2]> {
         Ok([self.index.finish()?, self.stamps.finish()?])
     }
 }

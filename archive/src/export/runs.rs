@@ -216,6 +216,11 @@ impl Runs {
         Ok((signed, closed))
     }
 
+    /// The runs that were closed so far.
+    pub fn closed(&self) -> Vec<ClosedRun> {
+        self.inner().closed.clone()
+    }
+
     /// Closes everything. When all of this export is one small run, gives it back unpublished, if `small` allows it.
     pub fn finish(&self, now_ms: u64, small: u64) -> Result<Finished> {
         let mut inner = self.inner();

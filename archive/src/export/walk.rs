@@ -7,7 +7,7 @@ use crate::encode::Take;
 use crate::entry::{self, Content, Entry, EntryDecoder, Node};
 use crate::error::{Error, Result};
 use crate::extent::{self, Extent, List};
-use crate::local::state::{EntryStamp, Local, STAMP, State};
+use crate::local::state::{EntryStamp, LocalFiles, STAMP, State};
 use memmap2::Mmap;
 use std::cmp::Ordering;
 use std::fs::File;
@@ -50,7 +50,7 @@ fn map(path: &std::path::Path) -> Result<Option<Mmap>> {
 }
 
 impl BaseWalk {
-    pub fn open(local: &Local, state: Option<&State>) -> Result<BaseWalk> {
+    pub fn open(local: &LocalFiles, state: Option<&State>) -> Result<BaseWalk> {
         let Some(state) = state else { return Ok(BaseWalk::default()) };
         let mut walk = BaseWalk { index: map(&local.index(state.generation))?, stamps: map(&local.stamps(state.generation))?, ..BaseWalk::default() };
         walk.step()?;
@@ -58,7 +58,7 @@ impl BaseWalk {
     }
 
     /// Whether every list that stamps name is there.
-    pub fn is_whole(local: &Local, state: &State) -> bool {
+    pub fn is_whole(local: &LocalFiles, state: &State) -> bool {
         let Ok(stamps) = map(&local.stamps(state.generation)) else { return false };
         let stamps = stamps.as_deref().unwrap_or_default();
         let named = stamps.chunks_exact(STAMP).map(|stamp| EntryStamp::parse(stamp.try_into().expect("chunks are exact")).lists);
@@ -100,10 +100,6 @@ impl BaseWalk {
         self.take_if(|next| next.entry.path == path)
     }
 
-    /// The next entry, when it lies at or below `path`.
-    pub fn take_below(&mut self, path: &[u8]) -> Result<Option<BaseEntry>> {
-        self.take_if(|next| entry::lies_in(&next.entry.path, path))
-    }
 
     pub fn take_any(&mut self) -> Result<Option<BaseEntry>> {
         self.take_if(|_| true)
@@ -126,7 +122,7 @@ pub struct BaseList {
 }
 
 impl BaseList {
-    pub fn load(local: &Local, list: &List, number: u64) -> Result<BaseList> {
+    pub fn load(local: &LocalFiles, list: &List, number: u64) -> Result<BaseList> {
         let bad = |why: &str| Error::damaged("a list in local state", why);
         let bytes = if list.depth == 0 { vec![] } else { local.load_lists(number).ok_or_else(|| bad("it is gone"))? };
         if bytes.len() != usize::from(list.depth) {
@@ -139,7 +135,7 @@ impl BaseList {
         Ok(BaseList { extents, levels })
     }
 
-    pub fn of_content(local: &Local, content: &Content, number: u64) -> Result<BaseList> {
+    pub fn of_content(local: &LocalFiles, content: &Content, number: u64) -> Result<BaseList> {
         Self::load(local, &content.list, number)
     }
 

@@ -17,11 +17,25 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The folder, locked: two exports never share it.
 pub struct Local {
-    folder: PathBuf,
+    files: Arc<LocalFiles>,
     _lock: crate::store::FolderLock,
+}
+
+/// The files in it.
+pub struct LocalFiles {
+    folder: PathBuf,
+}
+
+impl std::ops::Deref for Local {
+    type Target = LocalFiles;
+
+    fn deref(&self) -> &LocalFiles {
+        &self.files
+    }
 }
 
 /// What belongs to one published snapshot.
@@ -99,9 +113,16 @@ impl Local {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::file("make", folder))?;
         let lock = crate::store::FolderLock::take(folder, true).map_err(Error::file("lock", &folder.join("lock")))?;
         let lock = lock.ok_or_else(|| Error::Busy { path: folder.into(), what: "another export of this dataset" })?;
-        Ok(Local { folder: folder.into(), _lock: lock })
+        Ok(Local { files: Arc::new(LocalFiles { folder: folder.into() }), _lock: lock })
     }
 
+    /// The files, for those who work under the lock of another.
+    pub fn files(&self) -> Arc<LocalFiles> {
+        self.files.clone()
+    }
+}
+
+impl LocalFiles {
     pub fn folder(&self) -> &Path {
         &self.folder
     }

@@ -1,0 +1,121 @@
+//! A repository to try things on: its store, local state, keys, and a clock that goes when told.
+
+use crate::plain::PlainTree;
+use archive::export::{ExportOptions, ExportReport};
+use archive::id::SnapshotId;
+use archive::identity::{Keyring, generate};
+use archive::read::open::OpenSnapshot;
+use archive::read::restore::{RestoreOptions, RestoreReport, restore};
+use archive::repository::{Known, Repository};
+use archive::root::Source;
+use archive::sign::Signer;
+use archive::store::{MemoryStore, Store};
+use archive::trust::Trust;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// 2026-11-21, noon.
+pub const START_MS: u64 = 1_795_262_400_000;
+
+pub struct Trial {
+    pub folder: tempfile::TempDir,
+    pub repository: Arc<Repository>,
+    pub options: ExportOptions,
+    pub identity: PathBuf,
+    pub clock: Arc<AtomicU64>,
+}
+
+impl Trial {
+    /// A sealed one in memory.
+    pub fn new() -> Self {
+        Self::with(Arc::new(MemoryStore::default()), true)
+    }
+
+    pub fn unsealed() -> Self {
+        Self::with(Arc::new(MemoryStore::default()), false)
+    }
+
+    /// One in this store; the repository is made when it is not there.
+    pub fn with(store: Arc<dyn Store>, sealed: bool) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let (private, public) = generate();
+        let identity = folder.path().join("identity");
+        std::fs::write(&identity, private).expect("the identity is written");
+        let clock = Arc::new(AtomicU64::new(START_MS));
+        let now = clock.clone();
+        let options = ExportOptions {
+            node: "web1".into(),
+            signer: Arc::new(Signer::from_seed(&[7; 32])),
+            recipients: sealed.then(|| vec![public]),
+            epoch: 0,
+            above: 0,
+            level: 3,
+            cache_bytes: 1 << 30,
+            threads: 2,
+            clock: Arc::new(move || now.fetch_add(1, Ordering::SeqCst)),
+            sources: vec![Source { name: "s".into(), recipe: "files".into(), manifest: vec![] }],
+            advance: Arc::new(|_| ()),
+        };
+        Repository::create(&*store, "shop", "data").expect("a repository is made");
+        let repository = Arc::new(Repository::open(store).expect("it opens"));
+        Trial { folder, repository, options, identity, clock }
+    }
+
+    pub fn local(&self) -> PathBuf {
+        self.folder.path().join("local")
+    }
+
+    /// Lets time pass.
+    pub fn wait_ms(&self, ms: u64) {
+        self.clock.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    pub fn export(&self, tree: &PlainTree) -> ExportReport {
+        self.wait_ms(10_000);
+        tree.export(&self.repository, &self.local(), &self.options).expect("the export goes through")
+    }
+
+    pub fn keyring(&self) -> Keyring {
+        Keyring::from_file(&self.identity, &mut |_| panic!("it has no passphrase")).expect("the identity is read")
+    }
+
+    pub fn known(&self, id: SnapshotId) -> Known {
+        known_in(&self.repository, id)
+    }
+
+    /// Restores a snapshot into a new folder below `to`.
+    pub fn restore(&self, known: &Known, to: &Path) -> archive::Result<RestoreReport> {
+        restore_from(&self.repository, known, &mut self.keyring(), to)
+    }
+
+    /// Restores the newest and compares it.
+    pub fn assert_newest_is(&self, tree: &PlainTree, what: &str) {
+        self.repository.forget_locations();
+        let known = self.repository.snapshots().expect("snapshots are listed").pop().expect("there is one");
+        self.assert_is(&known, tree, what);
+    }
+
+    pub fn assert_is(&self, known: &Known, tree: &PlainTree, what: &str) {
+        let target = tempfile::tempdir().expect("a folder to restore to");
+        let report = self.restore(known, target.path()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(report.problems.is_empty(), "{what}: {:?}", report.problems);
+        tree.assert_same(&PlainTree::read(target.path()), what);
+    }
+}
+
+impl Default for Trial {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+pub fn known_in(repository: &Repository, id: SnapshotId) -> Known {
+    let known = repository.snapshots().expect("snapshots are listed");
+    known.into_iter().find(|known| known.id == id).expect("the snapshot is there")
+}
+
+pub fn restore_from(repository: &Repository, known: &Known, keyring: &mut Keyring, to: &Path) -> archive::Result<RestoreReport> {
+    let opened = OpenSnapshot::open(repository, known, &Trust::default(), keyring)?;
+    restore(&opened, to, &RestoreOptions::default())
+}
