@@ -47,6 +47,8 @@ struct Large {
     read_ms: u64,
     builder: ListBuilder,
     levels: Vec<BaseFile>,
+    /// Whether the base's extents may stay as they are.
+    base_stays: bool,
     hashes: Vec<Hash>,
     next: u64,
     regions: Option<u64>,
@@ -259,6 +261,7 @@ impl Order {
     #[expect(clippy::too_many_arguments, reason = "what a large file begins with; a struct for one call would say no more")]
     fn begin_large(&mut self, coming: Coming, contents: Option<Arc<dyn Contents>>, stamp: Option<Stamp>, len: u64, base: Option<BaseList>, read_ms: u64, match_min: u32) -> u64 {
         let number = self.next_number();
+        let base_stays = base.as_ref().is_some_and(|base| !touches(base, &|extent| self.hand.cutter.may_stay(extent)));
         let (file, levels) = match base {
             Some(base) => {
                 let (extents, levels) = base.into_files();
@@ -276,6 +279,7 @@ impl Order {
             read_ms,
             builder: ListBuilder::default(),
             levels,
+            base_stays,
             hashes: vec![],
             next: 0,
             regions: None,
@@ -447,7 +451,8 @@ impl Order {
         if content.torn {
             self.torn.push(pending.entry.path.clone());
         }
-        pending.entry.node = Node::File(content);
+        // Nothing has no digest in an entry.
+        pending.entry.node = Node::File(if content.len == 0 { Content { torn: content.torn, ..Content::default() } } else { content });
         pending.stamp = stamp.map_or_else(EntryStamp::default, |stamp| EntryStamp::of(&stamp, racy));
         pending.stamp.lists = lists;
         pending.progress = Progress::Ready;
@@ -535,13 +540,13 @@ impl Order {
             return Ok(());
         }
         let Progress::Large(large) = std::mem::replace(&mut self.pending[at].progress, Progress::Ready) else { unreachable!("it was looked at") };
-        let Large { builder, levels, hashes, read_ms, .. } = *large;
+        let Large { builder, levels, hashes, read_ms, base_stays, .. } = *large;
         let len = builder.len;
         let built = builder.finish(&mut self.hand.cutter, &levels)?;
         let content = Content { len, digest: digest::of_blocks(&hashes), list: Default::default(), torn };
-        let same = self.pending[at].base.as_ref().filter(|base| same_content(&base.entry, &content) && built.list == content_list(&base.entry));
+        let same = self.pending[at].base.as_ref().filter(|base| base_stays && same_content(&base.entry, &content));
         let (list, lists) = match same {
-            Some(base) => (built.list, base.stamp.lists),
+            Some(base) => (content_list(&base.entry), base.stamp.lists),
             None => self.take_built(built)?,
         };
         if let Some(stamp) = after {

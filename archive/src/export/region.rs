@@ -45,6 +45,8 @@ pub struct Cutter {
     matcher: Matcher,
     span: Span,
     pieces: Vec<Piece>,
+    /// Where a known chunk lies.
+    found: Vec<chunks::Place>,
     places: Vec<chunks::Place>,
     /// Chunks of the stretch that is not yet placed.
     pending: Vec<(chunks::ChunkHash, u32)>,
@@ -62,9 +64,15 @@ impl Cutter {
             matcher: Matcher::new(),
             span: Span::default(),
             pieces: vec![],
+            found: vec![],
             places: vec![],
             pending: vec![],
         }
+    }
+
+    /// Whether an extent of the base may stay as it is.
+    pub fn may_stay(&self, extent: &Extent) -> bool {
+        self.shared.allowed.may_stay(extent)
     }
 
     /// Another file follows.
@@ -79,9 +87,9 @@ impl Cutter {
             let len = next_cut(&region.data[at..]);
             let chunk = &region.data[at..at + len];
             let hash = self.shared.table.hash(chunk);
-            self.places.clear();
+            self.found.clear();
             let allowed = &self.shared.allowed;
-            let known = self.shared.table.find(&hash, len as u32, &|tag, sequence| allowed.ordinal(tag, sequence).is_some(), &mut self.places);
+            let known = self.shared.table.find(&hash, len as u32, &|tag, sequence| allowed.ordinal(tag, sequence).is_some(), &mut self.found);
             if known {
                 self.stretch(region, done, at, out)?;
                 self.reuse(region, at, out);
@@ -96,7 +104,7 @@ impl Cutter {
 
     /// Refers to where a chunk lies already.
     fn reuse(&mut self, region: &Region<'_>, at: usize, out: &mut Vec<Extent>) {
-        for (index, place) in self.places.iter().enumerate() {
+        for (index, place) in self.found.iter().enumerate() {
             let Some(ordinal) = self.shared.allowed.ordinal(place.run, place.sequence) else { unreachable!("it was asked before") };
             let there = Place { ordinal, sequence: place.sequence, offset: place.offset };
             push(out, Extent { place: Some(there), len: place.len.into() });
