@@ -26,6 +26,7 @@ pub mod root;
 pub mod seal;
 pub mod sign;
 pub mod store;
+pub mod sync;
 pub mod trust;
 
 pub use error::{Error, Kind, Result};
