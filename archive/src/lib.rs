@@ -22,6 +22,7 @@ pub mod pack;
 pub mod read;
 pub mod record;
 pub mod repository;
+pub mod reseal;
 pub mod root;
 pub mod seal;
 pub mod sign;
