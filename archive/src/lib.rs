@@ -5,6 +5,7 @@
 //!
 //! What is absent: no network, no clock of its own (times are arguments), no knowledge of databases or of who is active.
 
+pub mod check;
 pub mod container;
 pub mod digest;
 pub mod encode;
@@ -24,11 +25,14 @@ pub mod read;
 pub mod record;
 pub mod repository;
 pub mod reseal;
+pub mod retain;
 pub mod root;
+pub mod roots;
 pub mod seal;
 pub mod sign;
 pub mod store;
 pub mod sync;
+pub mod sweep;
 pub mod trust;
 
 pub use error::{Error, Kind, Result};

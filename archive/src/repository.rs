@@ -54,6 +54,8 @@ pub struct Repository {
     store: Arc<dyn Store>,
     config: Config,
     locations: RwLock<Option<Locations>>,
+    /// The store, when it is a folder.
+    folder: Option<Arc<FolderStore>>,
     _lock: Option<FolderLock>,
 }
 
@@ -81,7 +83,7 @@ impl Repository {
     pub fn open(store: Arc<dyn Store>) -> Result<Repository> {
         let bytes = read_all(&*store, name::CONFIG, 1 << 16)?;
         let config = parse_config(&bytes)?;
-        Ok(Repository { store, config, locations: RwLock::default(), _lock: None })
+        Ok(Repository { store, config, locations: RwLock::default(), folder: None, _lock: None })
     }
 
     /// Opens a repository in a folder, under a lock.
@@ -105,8 +107,9 @@ impl Repository {
             Err(error) if !exclusive && matches!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied) => None,
             Err(error) => return Err(Error::file("lock", &path.join("lock"))(error)),
         };
-        let mut repository = Self::open(Arc::new(store))?;
-        repository._lock = lock;
+        let store = Arc::new(store);
+        let mut repository = Self::open(store.clone())?;
+        (repository.folder, repository._lock) = (Some(store), lock);
         Ok(repository)
     }
 
@@ -116,6 +119,12 @@ impl Repository {
 
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// Removes what writers that died left unfinished.
+    pub fn remove_old_drafts(&self, now_ms: u64) -> Result<u64> {
+        let Some(folder) = &self.folder else { return Ok(0) };
+        folder.remove_old_drafts(now_ms / 1000).map_err(Error::store("remove", "old drafts"))
     }
 
     pub fn list(&self, folder: &'static str) -> Result<Vec<Listed>> {
@@ -424,7 +433,7 @@ pub fn alone<B: Body>(signed: &Signed<B>) -> Vec<u8> {
     bytes
 }
 
-fn parse_config(bytes: &[u8]) -> Result<Config> {
+pub(crate) fn parse_config(bytes: &[u8]) -> Result<Config> {
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|why| Error::damaged(name::CONFIG, why))?;
     match value.get("format").and_then(serde_json::Value::as_u64) {
         Some(1) => {}

@@ -1,5 +1,7 @@
 //! What the tests share: trees in memory, repositories to try things on, folders of their own.
 
 pub mod origin;
+pub mod damage;
+pub mod history;
 pub mod plain;
 pub mod trial;
