@@ -158,7 +158,7 @@ impl Export {
             }
             None => None,
         };
-        self.order.index_stream(&self.runs, Arc::new(IndexFile(file)), len, base)
+        self.order.index_stream(Arc::new(IndexFile(file)), len, base)
     }
 
     /// Above everything that is known here. Without local state the repository is asked.
