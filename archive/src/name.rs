@@ -95,6 +95,13 @@ pub fn heartbeat(node: &PublicKey, counter: u64) -> String {
     format!("{HEARTBEATS}/{}.{counter:016x}", &node.hex()[..16])
 }
 
+/// Whose heartbeat it is (the first 16 digits of the node's key), and its counter.
+pub fn parse_heartbeat(name: &str) -> Option<(&str, u64)> {
+    let (node, counter) = name.rsplit('/').next()?.split_once('.')?;
+    (node.len() == 16 && counter.len() == 16).then_some(())?;
+    Some((node, u64::from_str_radix(counter, 16).ok()?))
+}
+
 pub fn evidence(snapshot: SnapshotId, kind: EvidenceKind, id: RecordId) -> String {
     format!("{RECORDS}/{snapshot}.{}.{id}", kind.word())
 }

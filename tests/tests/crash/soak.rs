@@ -36,7 +36,7 @@ fn edit(tree: &mut PlainTree, chance: &mut Chance) {
         }
         3 => content.truncate(chance.below(content.len() + 1)),
         4 => content.resize(content.len() + chance.below(100_000), chance.word() as u8),
-        5 => {
+        5 if !files.is_empty() => {
             // Copied from elsewhere.
             let from = tree.content(&files[chance.below(files.len())]).unwrap().to_vec();
             let at = chance.below(from.len());
@@ -89,7 +89,9 @@ fn soak(seed: u64) {
     trial.try_export(&tree).unwrap_or_else(|error| panic!("seed {seed}, at the end: {error}"));
     assert_all_good(&trial, &published, &tree, &format!("seed {seed}"));
     trial.assert_newest_is(&tree, &format!("seed {seed}"));
-    assert!(matches!(trial.try_export(&tree).unwrap().outcome, Outcome::Unchanged { .. }), "seed {seed}: it settles");
+    // What is little used is written anew also when nothing changed, but not for ever.
+    let settled = (0..4).any(|_| matches!(trial.try_export(&tree).unwrap().outcome, Outcome::Unchanged { .. }));
+    assert!(settled, "seed {seed}: it does not settle");
 }
 
 #[test]
