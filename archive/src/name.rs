@@ -57,6 +57,15 @@ pub fn quarantined(node: &PublicKey, at: Position, id: SnapshotId) -> String {
     format!("{QUARANTINE}/{:08x}/{}/{}", at.epoch, node.hex(), snapshot_file(at, id))
 }
 
+/// Whether this is the name of a snapshot in quarantine, and no other: names of peers are not to be trusted.
+pub fn is_quarantined(name: &str) -> bool {
+    let mut parts = name.split('/');
+    let (folder, epoch, node) = (parts.next(), parts.next(), parts.next().and_then(PublicKey::parse));
+    let known = parts.next().and_then(parse_snapshot);
+    let (Some(node), Some((at, id))) = (node, known) else { return false };
+    folder == Some(QUARANTINE) && epoch.is_some() && name == quarantined(&node, at, id)
+}
+
 /// Reads the last part of a snapshot's name.
 pub fn parse_snapshot(name: &str) -> Option<(Position, SnapshotId)> {
     let file = name.rsplit('/').next()?;
