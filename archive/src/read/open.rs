@@ -107,11 +107,18 @@ fn open_run(repository: &Repository, run: &Signed<Run>, trust: &Trust, keyring: 
         if records.is_empty() {
             return Err(Error::Missing { name: format!("sealing identity {}", seal.identity) });
         }
+        // Another generation may be good where one is not: whoever can add a file must not be able to lock anyone out.
+        let mut refused = None;
         for record in records {
-            trust.standing(&certified, &record.signer, &record.body.node, &format!("sealing identity {}", seal.identity))?;
-            if keyring.open_sealing_identity(&record.body)? {
-                break;
+            let standing = trust.standing(&certified, &record.signer, &record.body.node, &format!("sealing identity {}", seal.identity));
+            match standing.and_then(|_| keyring.open_sealing_identity(&record.body)) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => refused = Some(error),
             }
+        }
+        if let Some(error) = refused.filter(|_| !keyring.has(seal.identity)) {
+            return Err(error);
         }
     }
     match keyring.run_key(run)? {
