@@ -30,6 +30,31 @@ pub fn of_blocks(blocks: &[Hash]) -> Hash {
     }
 }
 
+/// The digest of content whose blocks' hashes come in order, however many there are.
+pub struct OfBlocks {
+    context: Context,
+    only: Option<Hash>,
+    count: u64,
+}
+
+impl Default for OfBlocks {
+    fn default() -> Self {
+        OfBlocks { context: Context::new(&SHA256), only: None, count: 0 }
+    }
+}
+
+impl OfBlocks {
+    pub fn push(&mut self, hash: Hash) {
+        self.context.update(&hash.0);
+        self.count += 1;
+        self.only = (self.count == 1).then_some(hash);
+    }
+
+    pub fn finish(self) -> Hash {
+        self.only.unwrap_or_else(|| Hash(self.context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")))
+    }
+}
+
 /// The digest of content that lies in memory.
 pub fn of_content(content: &[u8]) -> Hash {
     let blocks: Vec<Hash> = content.chunks(BLOCK).map(sha256).collect();
@@ -87,6 +112,12 @@ mod tests {
             let mut digester = Digester::default();
             content.chunks(step).for_each(|piece| digester.update(piece));
             assert_eq!(digester.finish(), of_content(&content), "step {step}");
+        }
+        for blocks in 0..4 {
+            let hashes: Vec<Hash> = (0..blocks).map(|n| sha256(&[n])).collect();
+            let mut one_by_one = OfBlocks::default();
+            hashes.iter().for_each(|hash| one_by_one.push(*hash));
+            assert_eq!(one_by_one.finish(), of_blocks(&hashes));
         }
         assert_eq!(of_content(&content[..BLOCK]), sha256(&content[..BLOCK]));
         assert_eq!(Digester::default().finish(), sha256(b""));

@@ -169,7 +169,11 @@ pub fn take_rest(path: Vec<u8>, take: &mut Take<'_>) -> Taken<Entry> {
         return Err(Malformed("a mode or a time is impossible"));
     }
     let count = take.count(2)?;
+    let start = take.position();
     let xattrs = (0..count).map(|_| Ok((take.bytes()?.to_vec(), take.bytes()?.to_vec()))).collect::<Taken<Xattrs>>()?;
+    if take.position() - start > XATTRS_MAX {
+        return Err(Malformed("there are too many extended attributes"));
+    }
     let node = match kind {
         1 => Node::Folder,
         2 => Node::File(take_content(take)?),
@@ -195,12 +199,14 @@ fn take_content(take: &mut Take<'_>) -> Taken<Content> {
 
 fn take_target(take: &mut Take<'_>) -> Taken<Vec<u8>> {
     let target = take.bytes()?;
-    if target.is_empty() || target.contains(&0) {
+    if target.is_empty() || target.contains(&0) || target.len() > PATH_MAX {
         return Err(Malformed("a link has an impossible target"));
     }
     Ok(target.to_vec())
 }
 
+/// The most bytes of extended attributes of one entry that are read.
+const XATTRS_MAX: usize = 8 << 20;
 /// The longest path that is read: whoever claims more is an enemy.
 const PATH_MAX: usize = 1 << 20;
 
@@ -236,6 +242,11 @@ impl EntryDecoder {
             return Err(Malformed("a path lies below something that is no folder"));
         }
         let entry = take_rest(path, take)?;
+        if let Node::HardLink(to) = &entry.node
+            && (!valid_path(to) || compare(to, &entry.path) != Ordering::Less)
+        {
+            return Err(Malformed("a hard link names nothing that stands before it"));
+        }
         self.previous.clone_from(&entry.path);
         self.folder = entry.node == Node::Folder;
         Ok(entry)

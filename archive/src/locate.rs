@@ -10,7 +10,7 @@ use crate::id::{Address, Hash, RecordId, RunId};
 use crate::record::RecordKind;
 use crate::store::{Listed, Store, read_part};
 use crate::{digest, name};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Where an item lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +20,13 @@ pub struct Location {
     pub len: u32,
 }
 
-const NOWHERE: Location = Location { container: u32::MAX, offset: 0, len: 0 };
-
 /// Everything that is found in a repository's containers.
 #[derive(Default)]
 pub struct Locations {
     containers: Vec<String>,
     known: HashMap<String, u32>,
-    segments: HashMap<RunId, Vec<Location>>,
+    /// By run and number; not by place in a list, for a number may be a lie.
+    segments: HashMap<RunId, BTreeMap<u32, Location>>,
     records: HashMap<(RecordKind, RecordId), Location>,
     /// Second copies of segments.
     others: HashMap<Address, Vec<Location>>,
@@ -37,13 +36,9 @@ pub struct Locations {
     pub unlisted: Vec<String>,
 }
 
-/// A lying sequence number cannot make anyone allocate more than this for a run of 1 GiB of the smallest segments.
-const SEQUENCE_MAX: u32 = 1 << 24;
-
 impl Locations {
     pub fn segment(&self, address: Address) -> Option<Location> {
-        let location = *self.segments.get(&address.run)?.get(address.sequence as usize)?;
-        (location != NOWHERE).then_some(location)
+        self.segments.get(&address.run)?.get(&address.sequence).copied()
     }
 
     pub fn others(&self, address: Address) -> &[Location] {
@@ -74,8 +69,7 @@ impl Locations {
     /// All segments, with where they lie.
     pub fn segments(&self) -> impl Iterator<Item = (Address, Location)> + '_ {
         self.segments.iter().flat_map(|(run, places)| {
-            let held = places.iter().enumerate().filter(|(_, place)| **place != NOWHERE);
-            held.map(|(sequence, place)| (Address { run: *run, sequence: sequence as u32 }, *place))
+            places.iter().map(|(sequence, place)| (Address { run: *run, sequence: *sequence }, *place))
         })
     }
 
@@ -90,8 +84,7 @@ impl Locations {
         for item in items {
             let location = Location { container: number, offset: item.offset, len: item.len };
             match item.key {
-                ItemKey::Segment(address) if address.sequence < SEQUENCE_MAX => self.add_segment(address, location),
-                ItemKey::Segment(_) => {}
+                ItemKey::Segment(address) => self.add_segment(address, location),
                 ItemKey::Record(kind, id) => {
                     self.records.insert((kind, id), location);
                 }
@@ -100,13 +93,7 @@ impl Locations {
     }
 
     fn add_segment(&mut self, address: Address, location: Location) {
-        let run = self.segments.entry(address.run).or_default();
-        let index = address.sequence as usize;
-        if run.len() <= index {
-            run.resize(index + 1, NOWHERE);
-        }
-        let before = std::mem::replace(&mut run[index], location);
-        if before != NOWHERE {
+        if let Some(before) = self.segments.entry(address.run).or_default().insert(address.sequence, location) {
             self.others.entry(address).or_default().push(before);
         }
     }
@@ -116,7 +103,7 @@ impl Locations {
         let Some(number) = self.known.remove(container) else { return };
         self.records.retain(|_, location| location.container != number);
         for run in self.segments.values_mut() {
-            run.iter_mut().filter(|location| location.container == number).for_each(|location| *location = NOWHERE);
+            run.retain(|_, location| location.container != number);
         }
         for (address, mut places) in std::mem::take(&mut self.others) {
             places.retain(|location| location.container != number);
@@ -124,7 +111,7 @@ impl Locations {
                 && let Some(place) = places.pop()
                 && let Some(run) = self.segments.get_mut(&address.run)
             {
-                run[address.sequence as usize] = place;
+                run.insert(address.sequence, place);
             }
             if !places.is_empty() {
                 self.others.insert(address, places);

@@ -62,6 +62,15 @@ pub fn quarantined(node: &PublicKey, at: Position, id: SnapshotId) -> String {
     format!("{QUARANTINE}/{:08x}/{}/{}", at.epoch, node.hex(), snapshot_file(at, id))
 }
 
+/// Whether this is the name of a snapshot in quarantine, and no other: names of peers are not to be trusted.
+pub fn is_quarantined(name: &str) -> bool {
+    let mut parts = name.split('/');
+    let (folder, epoch, node) = (parts.next(), parts.next(), parts.next().and_then(PublicKey::parse));
+    let known = parts.next().and_then(parse_snapshot);
+    let (Some(node), Some((at, id))) = (node, known) else { return false };
+    folder == Some(QUARANTINE) && epoch.is_some() && name == quarantined(&node, at, id)
+}
+
 /// Reads the last part of a snapshot's name.
 pub fn parse_snapshot(name: &str) -> Option<(Position, SnapshotId)> {
     let file = name.rsplit('/').next()?;
@@ -98,6 +107,13 @@ pub fn receipt(snapshot: SnapshotId, receiver: &PublicKey) -> String {
 
 pub fn heartbeat(node: &PublicKey, counter: u64) -> String {
     format!("{HEARTBEATS}/{}.{counter:016x}", &node.hex()[..16])
+}
+
+/// Whose heartbeat it is (the first 16 digits of the node's key), and its counter.
+pub fn parse_heartbeat(name: &str) -> Option<(&str, u64)> {
+    let (node, counter) = name.rsplit('/').next()?.split_once('.')?;
+    (node.len() == 16 && counter.len() == 16).then_some(())?;
+    Some((node, u64::from_str_radix(counter, 16).ok()?))
 }
 
 pub fn evidence(snapshot: SnapshotId, kind: EvidenceKind, id: RecordId) -> String {

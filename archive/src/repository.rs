@@ -145,6 +145,8 @@ impl Repository {
             .list(folder)?
             .into_iter()
             .filter_map(|listed| name::parse_snapshot(&listed.name).map(|(at, id)| Known { at, id, name: listed.name }))
+            // Whoever lists may say what he wants, and names go into messages.
+            .filter(|known| known.name == name::snapshot(known.at, known.id) || (folder == name::QUARANTINE && name::is_quarantined(&known.name)))
             .collect();
         known.sort();
         Ok(known)

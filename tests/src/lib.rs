@@ -3,5 +3,9 @@
 pub mod origin;
 pub mod damage;
 pub mod history;
+pub mod apart;
+pub mod canary;
+pub mod chance;
+pub mod forge;
 pub mod plain;
 pub mod trial;

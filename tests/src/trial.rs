@@ -119,3 +119,48 @@ pub fn restore_from(repository: &Repository, known: &Known, keyring: &mut Keyrin
     let opened = OpenSnapshot::open(repository, known, &Trust::default(), keyring)?;
     restore(&opened, to, &RestoreOptions::default())
 }
+
+impl Trial {
+    /// The same node before another store, with a copy of its local state: what is done to the one leaves the other as it is.
+    pub fn fork(&self, store: Arc<dyn Store>) -> archive::Result<Trial> {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        copy_folder(self.folder.path(), folder.path());
+        let repository = Arc::new(Repository::open(store)?);
+        let identity = folder.path().join("identity");
+        Ok(Trial { folder, repository, options: self.options.clone(), identity, clock: self.clock.clone() })
+    }
+
+    /// Exports and says what came of it.
+    pub fn try_export(&self, tree: &PlainTree) -> archive::Result<ExportReport> {
+        self.wait_ms(10_000);
+        tree.export(&self.repository, &self.local(), &self.options)
+    }
+}
+
+/// Copies files and folders.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder can be made");
+    for entry in from.read_dir().expect("it is a folder") {
+        let entry = entry.expect("it can be listed");
+        let there = to.join(entry.file_name());
+        if entry.file_type().expect("it was listed").is_dir() {
+            copy_folder(&entry.path(), &there);
+        } else {
+            std::fs::copy(entry.path(), &there).expect("a file can be copied");
+        }
+    }
+}
+
+/// Everything that is in a store, in one of its own.
+pub fn copy_store(store: &dyn Store) -> MemoryStore {
+    let copy = MemoryStore::default();
+    let take = |name: &str| {
+        let bytes = archive::store::read_all(store, name, usize::MAX >> 1).expect("it was listed");
+        copy.set(name, bytes);
+    };
+    take(archive::name::CONFIG);
+    for folder in archive::name::FOLDERS {
+        store.list(folder).expect("it can be listed").iter().for_each(|listed| take(&listed.name));
+    }
+    copy
+}

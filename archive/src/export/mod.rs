@@ -104,6 +104,10 @@ pub struct Export {
     options: ExportOptions,
     sealing: Hash,
     base: Option<State>,
+    /// Whether local state is surely the newest there was.
+    certain: bool,
+    /// The base is not the newest snapshot: that nothing changed since must not be said.
+    behind: bool,
     walk: BaseWalk,
     order: Order,
     runs: Arc<Runs>,
@@ -121,6 +125,11 @@ impl Export {
         let started_ms = (options.clock)();
         let sealing = sealing::fingerprint(options.recipients.as_deref());
         let base = usable_base(&repository, &local, &options, sealing);
+        let certain = base.as_ref().is_some_and(|state| state.mark.is_some() && state.mark == local.mark());
+        let behind = match &base {
+            Some(state) if !certain => repository.snapshots()?.last().is_some_and(|newest| newest.at > state.at),
+            _ => false,
+        };
         let journal = local.load_journal(sealing);
         let export = ExportId(random());
         let keys = sealing::current(&repository, &local, &options, started_ms)?;
@@ -154,7 +163,7 @@ impl Export {
         let generation = base.as_ref().map_or(1, |state| state.generation + 1);
         let next_lists = base.as_ref().map_or(1, |state| state.next_lists);
         let order = Order::new(&local.files(), generation, next_lists, live, hands)?;
-        Ok(Export { repository, local, options, sealing, base, walk, order, runs, shared, started_ms, export, troubles: vec![], keeping: None })
+        Ok(Export { repository, local, options, sealing, base, certain, behind, walk, order, runs, shared, started_ms, export, troubles: vec![], keeping: None })
     }
 }
 

@@ -616,7 +616,7 @@ impl Order {
     }
 
     /// Puts the index itself into the repository, as a stream that is matched against the base's.
-    pub fn index_stream(&mut self, runs: &Runs, contents: Arc<dyn Contents>, len: u64, base: Option<(BaseList, std::fs::File)>) -> Result<IndexStream> {
+    pub fn index_stream(&mut self, contents: Arc<dyn Contents>, len: u64, base: Option<(BaseList, std::fs::File)>) -> Result<IndexStream> {
         let mut extents = ListBuilder::default();
         let (file, levels) = match base {
             Some((list, file)) => {
@@ -637,7 +637,8 @@ impl Order {
                 sent += 1;
                 match alone {
                     true => self.hand.job(job, &mut |done| found = Some(done))?,
-                    false => self.offer(runs, job)?,
+                    // Not `offer`: that hears of what is done as of a file's, and the index's would be lost. At most 8 wait, so there is room.
+                    false => drop(self.queue.offer(job)),
                 }
             } else {
                 found = Some(self.done.recv().expect("this side holds a sender"));

@@ -14,7 +14,7 @@ use crate::name::{self, Position};
 use crate::record::{Body, Heartbeat, Receipt, Signed, Snapshot};
 use crate::root::Root;
 use crate::seal::{Encoder, seal_root};
-use crate::sign::random;
+use crate::sign::{PublicKey, random};
 use crate::store::publish;
 use std::fs::File;
 use std::io;
@@ -53,7 +53,7 @@ impl Export {
         self.order.drain(&self.runs)?;
         let written = self.order.finish_index()?;
         match self.base.take() {
-            Some(base) if !self.order.changed => self.unchanged(base, written),
+            Some(base) if !self.order.changed && !self.behind => self.unchanged(base, written),
             base => self.changed(base, written),
         }
     }
@@ -78,7 +78,11 @@ impl Export {
     fn unchanged(mut self, base: State, written: Written) -> Result<ExportReport> {
         let now_ms = (self.options.clock)();
         let config = self.repository.config();
-        let counter = base.heartbeats + 1;
+        let signer = &self.options.signer;
+        // Local state may be older than what was published: an export that stopped, or state that was set back.
+        let before = self.heartbeats_there(signer.public())?;
+        let counter = before.iter().map(|(_, counter)| *counter).max().unwrap_or(0).max(base.heartbeats).checked_add(1);
+        let counter = counter.ok_or_else(|| Error::refused("the heartbeat", "the counter of the one before is the highest there is"))?;
         let heartbeat = Heartbeat {
             cluster: config.cluster.clone(),
             dataset: config.dataset.clone(),
@@ -88,11 +92,9 @@ impl Export {
             counter,
             time_ms: now_ms,
         };
-        let signer = &self.options.signer;
         let signed = Signed::sign(heartbeat, signer);
         self.repository.publish_record(&name::heartbeat(&signer.public(), counter), &signed)?;
-        if base.heartbeats > 0 {
-            let old = name::heartbeat(&signer.public(), base.heartbeats);
+        for (old, _) in before {
             self.repository.store().remove(&old).map_err(Error::store("remove", &old))?;
         }
         let state = State { heartbeats: counter, generation: written.generation, files: written.files, ..base };
@@ -100,6 +102,12 @@ impl Export {
         let runs_used = state.live.runs.len();
         let outcome = Outcome::Unchanged { id: state.snapshot, at: state.at };
         Ok(self.report(outcome, &written, signed.item.len() as u64, runs_used, true))
+    }
+
+    fn heartbeats_there(&self, node: PublicKey) -> Result<Vec<(String, u64)>> {
+        let listed = self.repository.list(name::HEARTBEATS)?;
+        let ours = |name: &str| name::parse_heartbeat(name).filter(|(of, _)| *of == &node.hex()[..16]).map(|(_, counter)| counter);
+        Ok(listed.into_iter().filter_map(|listed| ours(&listed.name).map(|counter| (listed.name, counter))).collect())
     }
 
     fn changed(mut self, base: Option<State>, written: Written) -> Result<ExportReport> {
@@ -135,6 +143,7 @@ impl Export {
             live,
             files: written.files,
             generation: written.generation,
+            mark: self.local.mark(),
         };
         self.local.save(&state, &keep(&written, &state))?;
         self.local.drop_journal();
@@ -158,25 +167,27 @@ impl Export {
             }
             None => None,
         };
-        self.order.index_stream(&self.runs, Arc::new(IndexFile(file)), len, base)
+        self.order.index_stream(Arc::new(IndexFile(file)), len, base)
     }
 
-    /// Above everything that is known here. Without local state the repository is asked.
+    /// Above everything that is known here. The repository is asked when there is no local state, or when it may be older than what was published.
     fn next_position(&self, base: Option<&State>) -> Result<Position> {
         let known = match (base, self.local.last_sequence()) {
-            (Some(base), Some(last)) => last.max(base.at.sequence),
+            (Some(base), Some(last)) if self.certain => last.max(base.at.sequence),
             _ => {
                 let listed = self.repository.snapshots()?.into_iter().map(|known| known.at.sequence).max();
                 listed.unwrap_or(0).max(self.local.last_sequence().unwrap_or(0))
             }
         };
-        Ok(Position { epoch: self.options.epoch, sequence: known.max(self.options.above) + 1 })
+        let sequence = known.max(self.options.above).checked_add(1);
+        let sequence = sequence.ok_or_else(|| Error::refused("the snapshot", "the sequence before is the highest there is"))?;
+        Ok(Position { epoch: self.options.epoch, sequence })
     }
 
     fn previous(&self, base: Option<&State>) -> Result<SnapshotId> {
         match base {
-            Some(base) => Ok(base.snapshot),
-            None => Ok(self.repository.snapshots()?.last().map_or(SnapshotId::NONE, |known| known.id)),
+            Some(base) if !self.behind => Ok(base.snapshot),
+            _ => Ok(self.repository.snapshots()?.last().map_or(SnapshotId::NONE, |known| known.id)),
         }
     }
 

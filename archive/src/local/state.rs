@@ -15,7 +15,7 @@ use crate::name::Position;
 use crate::sign::PublicKey;
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,6 +59,15 @@ pub struct State {
     pub files: [Hash; 2],
     /// How the two files are named.
     pub generation: u64,
+    /// What `sequence` was when this was saved.
+    pub mark: Option<Mark>,
+}
+
+/// What tells that `sequence` is still the file that was written last. Whoever brings back an older copy of local state makes another, or changes its times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    inode: u64,
+    ctime: Time,
 }
 
 /// What is known of an entry besides what the index says.
@@ -216,6 +225,11 @@ impl LocalFiles {
         std::fs::read_to_string(self.path("sequence")).ok()?.trim().parse().ok()
     }
 
+    pub fn mark(&self) -> Option<Mark> {
+        let found = std::fs::metadata(self.path("sequence")).ok()?;
+        Some(Mark { inode: found.ino(), ctime: Time { seconds: found.ctime(), nanos: found.ctime_nsec() as u32 } })
+    }
+
     pub fn reserve_sequence(&self, sequence: u64) -> Result<()> {
         self.replace("sequence", sequence.to_string().as_bytes())
     }
@@ -301,6 +315,12 @@ fn encode(state: &State) -> Vec<u8> {
     }
     state.index.put(&mut out);
     state.files.iter().for_each(|hash| out.raw(&hash.0));
+    out.raw(&[state.mark.is_some().into()]);
+    if let Some(mark) = state.mark {
+        out.varint(mark.inode);
+        out.zigzag(mark.ctime.seconds);
+        out.varint(mark.ctime.nanos.into());
+    }
     out.varint(state.live.runs.len() as u64);
     for (ordinal, run) in &state.live.runs {
         out.varint(*ordinal);
@@ -316,7 +336,7 @@ fn encode(state: &State) -> Vec<u8> {
 }
 
 /// Of the local state, which is no part of the repository format: one that is not known is as good as none.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 fn decode(bytes: &[u8]) -> Taken<State> {
     let mut take = Take::new(bytes);
@@ -330,6 +350,10 @@ fn decode(bytes: &[u8]) -> Taken<State> {
     let (index_lists, next_lists, generation) = (take.varint()?, take.varint()?, take.varint()?);
     let index = List::take(&mut take)?;
     let files = [take.hash()?, take.hash()?];
+    let mark = match take.flag()? {
+        true => Some(Mark { inode: take.varint()?, ctime: Time { seconds: take.zigzag()?, nanos: take.varint_u32()? } }),
+        false => None,
+    };
     let mut live = Live::default();
     for _ in 0..take.count(50)? {
         let (ordinal, id, record) = (take.varint()?, RunId(take.array()?), take.hash()?);
@@ -338,7 +362,7 @@ fn decode(bytes: &[u8]) -> Taken<State> {
         live.runs.insert(ordinal, RunLive { id, record, segments });
     }
     take.end()?;
-    Ok(State { repository, signer, sealing, snapshot, at, captured_ms, heartbeats, next_ordinal, entries, index, index_lists, next_lists, live, files, generation })
+    Ok(State { repository, signer, sealing, snapshot, at, captured_ms, heartbeats, next_ordinal, entries, index, index_lists, next_lists, live, files, generation, mark })
 }
 
 #[cfg(test)]
@@ -364,6 +388,7 @@ mod tests {
             live,
             files: [Hash::default(); 2],
             generation: 9,
+            mark: Some(Mark { inode: 10, ctime: Time { seconds: -11, nanos: 12 } }),
         }
     }
 

@@ -69,10 +69,15 @@ fn one_segment(segments: &dyn Segments, pieces: &[Piece], workspace: &mut Worksp
     if let Err(error) = segments.content(place.ordinal, place.sequence, workspace, content) {
         return put(pieces, Err(error));
     }
-    match pieces.iter().find(|piece| piece.place.offset as usize + piece.len as usize > content.len()) {
-        Some(piece) => put(pieces, Err(outside(piece.place))),
-        None => put(pieces, Ok(content)),
+    let inside = |piece: &Piece| piece.place.offset as usize + piece.len as usize <= content.len();
+    if pieces.iter().all(inside) {
+        return put(pieces, Ok(content));
     }
+    // One that lies must not take the others of its segment with it.
+    pieces.iter().try_for_each(|piece| match inside(piece) {
+        true => put(std::slice::from_ref(piece), Ok(content)),
+        false => put(std::slice::from_ref(piece), Err(outside(piece.place))),
+    })
 }
 
 /// The pieces of a stream with these extents; holes have none.

@@ -63,15 +63,30 @@ fn descend(levels: &mut [Level], last: bool, recent: &mut Recent<'_>, above: &mu
     if last { descend(below, true, recent, above, each) } else { Ok(()) }
 }
 
-/// All extents of a list, in memory. `limit` bounds how many, for lists that may lie.
-pub fn collect(list: &List, recent: &mut Recent<'_>, limit: usize) -> Result<Vec<Extent>> {
-    let mut out = Vec::new();
-    walk(list, recent, &mut |_| (), &mut |extent| {
-        if out.len() == limit {
-            return Err(Error::damaged("a list of extents", "it has more extents than its content has room for"));
+/// The most extents that are held in memory at once.
+pub const EXTENTS_MAX: usize = 4 << 20;
+
+/// All extents of a list of so much content, in memory. `None` when there are more than `EXTENTS_MAX`.
+pub fn collect(list: &List, recent: &mut Recent<'_>, len: u64) -> Result<Option<Vec<Extent>>> {
+    let (mut out, mut left, mut many) = (Vec::new(), len, false);
+    let walked = walk(list, recent, &mut |_| (), &mut |extent| {
+        left = left.checked_sub(extent.len).ok_or_else(other_length)?;
+        many = out.len() == EXTENTS_MAX;
+        if many {
+            return Err(other_length());
         }
         out.push(extent);
         Ok(())
-    })?;
-    Ok(out)
+    });
+    match walked {
+        _ if many => Ok(None),
+        Ok(()) if left > 0 => Err(other_length()),
+        Ok(()) => Ok(Some(out)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The error for a list whose extents do not give the length of their content.
+pub fn other_length() -> Error {
+    Error::damaged("a list of extents", "it does not give the length of its content")
 }

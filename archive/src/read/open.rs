@@ -31,6 +31,8 @@ pub struct OpenSnapshot<'r> {
     runs: Vec<OpenRun>,
 }
 
+/// Room for a billion entries. An index that says it is longer is not assembled, for it may be the same segment again and again.
+const INDEX_MAX: u64 = 64 << 30;
 /// An index of more bytes than this goes through a scratch file.
 const INDEX_IN_MEMORY: u64 = 24 << 20;
 
@@ -65,11 +67,14 @@ impl<'r> OpenSnapshot<'r> {
     /// Calls `each` for every entry, in order. The index's digest is checked before the first.
     pub fn entries(&self, threads: usize, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
         let mut recent = Recent::new(self, 4);
-        let extents = collect(&self.root.index, &mut recent, usize::MAX)?;
+        let len = self.root.index_len;
+        if len > INDEX_MAX {
+            return Err(Error::refused("the index", "it is longer than any index is"));
+        }
+        let extents = collect(&self.root.index, &mut recent, len)?.ok_or_else(|| Error::refused("the index", "it lies in too many pieces"))?;
         drop(recent);
-        let len: u64 = extents.iter().map(|extent| extent.len).sum();
-        if len != self.root.index_len || extents.iter().any(|extent| extent.place.is_none()) {
-            return Err(Error::damaged("the index", "its extents do not give its length"));
+        if extents.iter().any(|extent| extent.place.is_none()) {
+            return Err(Error::damaged("the index", "it has a hole in it"));
         }
         if len <= INDEX_IN_MEMORY {
             let bytes = assemble::to_memory(self, &extents, threads)?;
@@ -102,11 +107,18 @@ fn open_run(repository: &Repository, run: &Signed<Run>, trust: &Trust, keyring: 
         if records.is_empty() {
             return Err(Error::Missing { name: format!("sealing identity {}", seal.identity) });
         }
+        // Another generation may be good where one is not: whoever can add a file must not be able to lock anyone out.
+        let mut refused = None;
         for record in records {
-            trust.standing(&certified, &record.signer, &record.body.node, &format!("sealing identity {}", seal.identity))?;
-            if keyring.open_sealing_identity(&record.body)? {
-                break;
+            let standing = trust.standing(&certified, &record.signer, &record.body.node, &format!("sealing identity {}", seal.identity));
+            match standing.and_then(|_| keyring.open_sealing_identity(&record.body)) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => refused = Some(error),
             }
+        }
+        if let Some(error) = refused.filter(|_| !keyring.has(seal.identity)) {
+            return Err(error);
         }
     }
     match keyring.run_key(run)? {

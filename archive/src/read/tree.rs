@@ -28,6 +28,9 @@ fn open_below(folder: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
         Err(Errno::NOSYS) => {
             let mut at: Option<OwnedFd> = None;
             for part in path.split(|&byte| byte == b'/') {
+                if part == b".." {
+                    return Err(io::Error::from(Errno::XDEV));
+                }
                 let from = at.as_ref().map_or(folder, AsFd::as_fd);
                 at = Some(rustix::fs::openat(from, part, FOLDER, Mode::empty())?);
             }
@@ -189,7 +192,12 @@ pub fn set_attributes_at(folder: BorrowedFd<'_>, name: &[u8], attributes: &Attri
         rustix::fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     }
     if !link {
-        rustix::fs::chmodat(folder, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())?;
+        // By a descriptor of the very thing: a name may be a link by now, and chmodat would follow it.
+        let thing = rustix::fs::openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        if FileType::from_raw_mode(rustix::fs::fstat(&thing)?.st_mode) == FileType::Symlink {
+            return Err(io::Error::other("it was replaced by a link"));
+        }
+        rustix::fs::chmod(format!("/proc/self/fd/{}", thing.as_raw_fd()), Mode::from_raw_mode(attributes.mode))?;
     }
     let path = [format!("/proc/self/fd/{}/", folder.as_raw_fd()).as_bytes(), name].concat();
     for (key, value) in &attributes.xattrs {

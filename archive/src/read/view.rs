@@ -1,7 +1,7 @@
 //! Looking into snapshots without restoring them: `ls`, `find`, `diff`, one file to a writer.
 
 use super::assemble;
-use super::list::{collect, walk};
+use super::list::{collect, other_length, walk};
 use super::open::OpenSnapshot;
 use super::segments::Recent;
 use crate::digest::Digester;
@@ -150,18 +150,15 @@ const ORDERLY: usize = 64;
 pub fn cat(snapshot: &OpenSnapshot<'_>, content: &Content, scratch: &Path, out: &mut dyn Write) -> Result<()> {
     let failed = |source| Error::Store { operation: "write", name: "the content".into(), source };
     let mut recent = Recent::new(snapshot, 8);
-    let limit = usize::try_from(content.len).unwrap_or(usize::MAX);
-    let extents = collect(&content.list, &mut recent, limit)?;
     let mut digester = Digester::default();
     let mut each = |bytes: &[u8]| {
         digester.update(bytes);
         out.write_all(bytes).map_err(failed)
     };
+    let Some(extents) = collect(&content.list, &mut recent, content.len)? else {
+        return cat_long(snapshot, content, out);
+    };
     let ordered = extents.len() < ORDERLY || extents.len() as u64 * (256 << 10) < content.len;
-    let total: u64 = extents.iter().map(|extent| extent.len).sum();
-    if total != content.len {
-        return Err(Error::damaged("the file", "its extents do not give its length"));
-    }
     if ordered {
         for extent in &extents {
             write_extent(extent, &mut recent, &mut each)?;
@@ -178,6 +175,24 @@ pub fn cat(snapshot: &OpenSnapshot<'_>, content: &Content, scratch: &Path, out: 
         }
     }
     if content.len > 0 && digester.finish() != content.digest {
+        return Err(Error::damaged("the file", "its content has another digest than the snapshot says"));
+    }
+    Ok(())
+}
+
+/// The content of a file in more pieces than are held in memory: in order, however often that decodes a segment.
+fn cat_long(snapshot: &OpenSnapshot<'_>, content: &Content, out: &mut dyn Write) -> Result<()> {
+    let failed = |source| Error::Store { operation: "write", name: "the content".into(), source };
+    let (mut digester, mut left) = (Digester::default(), content.len);
+    let (mut lists, mut recent) = (Recent::new(snapshot, 4), Recent::new(snapshot, 32));
+    walk(&content.list, &mut lists, &mut |_| (), &mut |extent| {
+        left = left.checked_sub(extent.len).ok_or_else(other_length)?;
+        write_extent(&extent, &mut recent, &mut |bytes| {
+            digester.update(bytes);
+            out.write_all(bytes).map_err(failed)
+        })
+    })?;
+    if left > 0 || digester.finish() != content.digest {
         return Err(Error::damaged("the file", "its content has another digest than the snapshot says"));
     }
     Ok(())

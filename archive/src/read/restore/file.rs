@@ -18,14 +18,20 @@ pub(super) struct FileJob {
     pub content: Content,
     /// What is in its place now.
     pub found: Option<Found>,
-    /// Bytes of each block that are still to come.
+    /// Bytes of each block that are still to come. Of none in a file longer than `TRACKED_MAX`: that is read again at the end, for its length may be a lie
+    /// and memory is not to follow it.
     missing: Vec<AtomicU32>,
     hashes: Mutex<Vec<Option<Hash>>>,
-    /// Blocks that are not whole, and one more until the list of pieces is complete.
+    /// Blocks (of a very long file, bytes) that are still to come, and one more until the list of pieces is complete.
     open_blocks: AtomicU64,
     file: Mutex<Option<Arc<File>>>,
     failure: Mutex<Option<String>>,
 }
+
+/// Up to this length each block is checked as soon as it is whole.
+const TRACKED_MAX: u64 = 1 << 40;
+/// Nothing longer is restored: the digest of so many empty blocks alone takes minutes.
+const LEN_MAX: u64 = 64 << 40;
 
 /// The name under which a file is written that replaces another.
 const BESIDE: &[u8] = b".resilient-restoring-";
@@ -34,7 +40,8 @@ impl FileJob {
     pub fn new(entry: Entry, found: Option<Found>) -> Self {
         let Entry { path, attributes, node } = entry;
         let Node::File(content) = node else { unreachable!("only files are jobs") };
-        let blocks = content.len.div_ceil(BLOCK as u64) as usize;
+        let blocks = if content.len > TRACKED_MAX { 0 } else { content.len.div_ceil(BLOCK as u64) as usize };
+        let open = if blocks > 0 { blocks as u64 } else { content.len };
         let missing = (0..blocks).map(|block| AtomicU32::new(block_len(content.len, block) as u32)).collect();
         FileJob {
             path,
@@ -42,11 +49,22 @@ impl FileJob {
             found,
             missing,
             hashes: Mutex::new(vec![None; blocks]),
-            open_blocks: AtomicU64::new(blocks as u64 + 1),
+            open_blocks: AtomicU64::new(open.saturating_add(1)),
             file: Mutex::default(),
             failure: Mutex::default(),
             content,
         }
+    }
+
+    /// What it takes in memory, about.
+    pub fn weight(&self) -> usize {
+        let xattrs: usize = self.attributes.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.path.len() + self.content.list.bytes.len() + xattrs + self.missing.len() * (4 + size_of::<Option<Hash>>())
+    }
+
+    /// Why it is not restored at all, if so.
+    pub fn is_impossible(&self) -> bool {
+        self.content.len > LEN_MAX
     }
 
     pub fn fail(&self, why: impl std::fmt::Display) {
@@ -74,7 +92,7 @@ impl FileJob {
             return Ok(false);
         }
         let file = tree::open_file(folder, last_part(&self.path), false)?;
-        if self.content.len > 0 && digest_of_file(&file, self.content.len)? != self.content.digest {
+        if self.content.len > 0 && digest_of_file(&file, self.content.len, &|_| None)? != self.content.digest {
             return Ok(false);
         }
         let same = found.mode == self.attributes.mode && (!owners.0 || (found.uid == self.attributes.uid && found.gid == self.attributes.gid));
@@ -131,6 +149,9 @@ impl FileJob {
 
     /// Counts bytes that have come, or that are a hole. Says whether the file is complete now.
     pub fn settle(&self, at: u64, len: u64, file: Option<&File>) -> io::Result<bool> {
+        if self.missing.is_empty() {
+            return Ok(self.open_blocks.fetch_sub(len, Ordering::AcqRel) == len);
+        }
         let mut complete = false;
         let (mut at, end) = (at, at + len);
         while at < end {
@@ -157,10 +178,7 @@ impl FileJob {
     pub fn complete(&self, folder: &dyn Fn() -> io::Result<Arc<std::os::fd::OwnedFd>>, owners: Owners) -> io::Result<()> {
         let file = self.open(folder)?;
         let hashes = std::mem::take(&mut *self.hashes.lock().unwrap_or_else(PoisonError::into_inner));
-        // Blocks that are holes altogether were never read.
-        let whole = hashes.into_iter().enumerate().map(|(block, hash)| hash.map_or_else(|| hash_block(&file, self.content.len, block), Ok));
-        let whole = whole.collect::<io::Result<Vec<_>>>()?;
-        if self.content.len > 0 && digest::of_blocks(&whole) != self.content.digest {
+        if self.content.len > 0 && digest_of_file(&file, self.content.len, &|block| *hashes.get(block)?)? != self.content.digest {
             return Err(io::Error::other("its content has another digest than the snapshot says"));
         }
         self.finish(folder()?.as_fd(), &file, owners)?;
@@ -196,8 +214,32 @@ fn hash_block(file: &File, len: u64, block: usize) -> io::Result<Hash> {
     })
 }
 
-fn digest_of_file(file: &File, len: u64) -> io::Result<Hash> {
+/// The digest of a file of which some blocks are known already. Holes are not read.
+fn digest_of_file(file: &File, len: u64, known: &dyn Fn(usize) -> Option<Hash>) -> io::Result<Hash> {
     let blocks = len.div_ceil(BLOCK as u64) as usize;
-    let hashes = (0..blocks).map(|block| hash_block(file, len, block)).collect::<io::Result<Vec<_>>>()?;
-    Ok(digest::of_blocks(&hashes))
+    let (mut digest, mut data, mut zeros) = (digest::OfBlocks::default(), 0, None);
+    for block in 0..blocks {
+        let (start, end) = ((block * BLOCK) as u64, (block * BLOCK + block_len(len, block)) as u64);
+        if let Some(hash) = known(block) {
+            digest.push(hash);
+            continue;
+        }
+        if data < end {
+            data = next_data(file, start, len);
+        }
+        digest.push(match data >= end && end - start == BLOCK as u64 {
+            true => *zeros.get_or_insert_with(|| digest::sha256(&vec![0; BLOCK])),
+            false => hash_block(file, len, block)?,
+        });
+    }
+    Ok(digest.finish())
+}
+
+/// Where the next byte that is no hole lies; where that cannot be told, here.
+fn next_data(file: &File, from: u64, len: u64) -> u64 {
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(from)) {
+        Ok(at) => at,
+        Err(rustix::io::Errno::NXIO) => len,
+        Err(_) => from,
+    }
 }

@@ -7,6 +7,7 @@
 //! It does not decide what is restored where: that is for the caller.
 
 mod file;
+mod later;
 mod window;
 
 use super::open::OpenSnapshot;
@@ -15,9 +16,10 @@ use super::tree::{self, Owners, Tree};
 use crate::entry::{self, Entry, Node};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
+use later::{Folders, Links};
 use rustix::fs::{FileType, Mode};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use window::Window;
 
@@ -70,13 +72,18 @@ struct Restore<'a> {
     options: &'a RestoreOptions<'a>,
     owners: Owners,
     levels: Vec<Level>,
-    folders: Vec<Entry>,
-    links: Vec<(Vec<u8>, Vec<u8>)>,
+    folders: Folders,
+    links: Links,
     window: Window<'a>,
     report: RestoreReport,
+    /// Bytes of paths and reasons that the report has so far.
+    named: usize,
     /// Whether anything matched the wanted paths.
     matched: bool,
 }
+
+/// What a report takes in memory: a snapshot of nothing but lies is not told to its end.
+const NAMED_MAX: usize = 64 << 20;
 
 /// Restores a snapshot below `target`.
 pub fn restore(snapshot: &OpenSnapshot<'_>, target: &Path, options: &RestoreOptions<'_>) -> Result<RestoreReport> {
@@ -88,15 +95,16 @@ pub fn restore(snapshot: &OpenSnapshot<'_>, target: &Path, options: &RestoreOpti
         options,
         owners,
         levels: vec![Level { path: vec![], fd: top, seen: vec![] }],
-        folders: vec![],
-        links: vec![],
+        folders: Folders::default(),
+        links: Links::default(),
         window: Window::new(snapshot, &tree, options, owners),
         report: RestoreReport::default(),
+        named: 0,
         matched: options.paths.is_empty(),
     };
     let mut recent = Recent::new(snapshot, 4);
     snapshot.entries(options.threads, &mut |entry| restore.entry(entry, &mut recent))?;
-    restore.finish(target)
+    restore.finish(target, snapshot, &mut recent)
 }
 
 /// The last part of a path.
@@ -115,7 +123,9 @@ impl Restore<'_> {
     }
 
     fn problem(&mut self, path: &[u8], why: impl std::fmt::Display) {
-        self.report.problems.push(Problem { path: path.to_vec(), why: why.to_string() });
+        let why = why.to_string();
+        self.named += path.len() + why.len();
+        self.report.problems.push(Problem { path: path.to_vec(), why });
     }
 
     fn entry(&mut self, entry: Entry, recent: &mut Recent<'_>) -> Result<()> {
@@ -123,6 +133,9 @@ impl Restore<'_> {
             return Ok(());
         }
         self.report.entries += 1;
+        if self.named > NAMED_MAX || (self.report.entries.is_multiple_of(10_000) && self.window.named() > NAMED_MAX) {
+            return Err(Error::refused("the snapshot", "more of it cannot be restored than can be named"));
+        }
         if !self.enter(entry::parent(&entry.path))? {
             let why = "the folder that it belongs in could not be made";
             self.problem(&entry.path, why);
@@ -136,13 +149,14 @@ impl Restore<'_> {
             Node::Folder => self.folder(&entry),
             Node::File(content) => {
                 if content.torn {
+                    self.named += entry.path.len();
                     self.report.torn.push(entry.path.clone());
                 }
                 self.file(entry, recent)?;
                 return Ok(());
             }
             Node::HardLink(to) => {
-                self.links.push((entry.path.clone(), to.clone()));
+                self.links.push(&entry.path, to);
                 Ok(())
             }
             _ => self.special(&entry),
@@ -151,7 +165,7 @@ impl Restore<'_> {
             self.problem(&entry.path, error);
         }
         if entry.node == Node::Folder {
-            self.folders.push(entry);
+            self.folders.push(&entry);
         }
         Ok(())
     }
@@ -207,10 +221,14 @@ impl Restore<'_> {
 
     /// Makes way for something of another kind, if that is allowed.
     fn make_way(&self, name: &[u8], found: FileType) -> io::Result<()> {
-        if found == FileType::Directory && self.options.delete.is_none() {
+        self.make_way_in(self.here().as_fd(), name, Some(found))
+    }
+
+    fn make_way_in(&self, folder: BorrowedFd<'_>, name: &[u8], found: Option<FileType>) -> io::Result<()> {
+        if found == Some(FileType::Directory) && self.options.delete.is_none() {
             return Err(io::Error::other("a folder is in its place; it is replaced only when deleting is asked for"));
         }
-        tree::remove(self.here().as_fd(), name)
+        tree::remove(folder, name)
     }
 
     fn folder(&mut self, entry: &Entry) -> io::Result<()> {
@@ -272,34 +290,19 @@ impl Restore<'_> {
         let ended = read.and_then(|()| self.window.end());
         match ended {
             Err(error) if error.kind() == crate::Kind::Retry => Err(error),
-            Err(error) => {
-                self.window.give_up(&error);
-                Ok(())
-            }
+            Err(error) => self.window.give_up(&error),
             Ok(()) => Ok(()),
         }
     }
 
-    fn finish(mut self, target: &Path) -> Result<RestoreReport> {
+    fn finish(mut self, target: &Path, snapshot: &OpenSnapshot<'_>, recent: &mut Recent<'_>) -> Result<RestoreReport> {
         self.window.flush()?;
         while let Some(level) = self.levels.pop() {
             self.leave(level);
         }
+        self.finish_links(snapshot, recent)?;
         self.window.report_into(&mut self.report);
-        for (path, to) in std::mem::take(&mut self.links) {
-            if let Err(error) = self.link(&path, &to) {
-                self.problem(&path, format!("hard link to {}: {error}", entry::display(&to)));
-            }
-        }
-        for folder in std::mem::take(&mut self.folders).iter().rev() {
-            let set = self.tree.folder(&folder.path).and_then(|fd| {
-                tree::drop_xattrs(fd.as_fd(), &folder.attributes.xattrs)?;
-                tree::set_attributes(fd.as_fd(), &folder.attributes, self.owners)
-            });
-            if let Err(error) = set {
-                self.problem(&folder.path, error);
-            }
-        }
+        self.finish_folders()?;
         self.tree.sync().map_err(Error::file("write", target))?;
         if !self.matched {
             let paths: Vec<String> = self.options.paths.iter().map(|path| entry::display(path)).collect();
@@ -307,23 +310,6 @@ impl Restore<'_> {
         }
         Ok(self.report)
     }
-
-    fn link(&self, path: &[u8], to: &[u8]) -> io::Result<()> {
-        let (from_folder, to_folder) = (self.tree.folder(entry::parent(to))?, self.tree.folder(entry::parent(path))?);
-        let name = last_part(path);
-        let (target, there) = (look_inode(&from_folder, last_part(to))?, look_inode(&to_folder, name));
-        match there {
-            Ok(there) if there == target => return Ok(()),
-            Ok(_) => tree::remove(to_folder.as_fd(), name)?,
-            Err(_) => {}
-        }
-        Ok(rustix::fs::linkat(&from_folder, last_part(to), &to_folder, name, rustix::fs::AtFlags::empty())?)
-    }
-}
-
-fn look_inode(folder: &OwnedFd, name: &[u8]) -> io::Result<(u64, u64)> {
-    let stat = rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// A path in a folder.

@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Pieces and files in a window.
 const PIECES_MAX: usize = 400_000;
 const FILES_MAX: usize = 60_000;
+/// What the files of a window take in memory.
+const WEIGHT_MAX: usize = 48 << 20;
 /// Files with several pieces stay open until they are complete.
 const OPEN_MAX: usize = 400;
 
@@ -33,6 +35,7 @@ pub(super) struct Window<'a> {
     current: Option<(Arc<FileJob>, u64)>,
     /// Files with more than one piece.
     spread: usize,
+    weight: usize,
     problems: Mutex<Vec<Problem>>,
     written: AtomicU64,
     bytes: AtomicU64,
@@ -59,6 +62,7 @@ impl<'a> Window<'a> {
             pieces: vec![],
             current: None,
             spread: 0,
+            weight: 0,
             problems: Mutex::default(),
             written: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -74,12 +78,16 @@ impl<'a> Window<'a> {
             (self.options.advance)(job.content.len);
             return Ok(false);
         }
+        if job.is_impossible() {
+            return Err(io::Error::other("it says that it is longer than any file is"));
+        }
         if job.content.len == 0 {
             job.write_whole(folder, &[], self.owners)?;
             self.written.fetch_add(1, Ordering::Relaxed);
             return Ok(false);
         }
         let job = Arc::new(job);
+        self.weight += job.weight();
         self.jobs.push(job.clone());
         self.current = Some((job, 0));
         Ok(true)
@@ -120,17 +128,27 @@ impl<'a> Window<'a> {
                 self.complete(&job);
             }
         }
-        if self.jobs.len() >= FILES_MAX || self.spread >= OPEN_MAX { self.flush() } else { Ok(()) }
+        self.breathe()
+    }
+
+    fn breathe(&mut self) -> Result<()> {
+        if self.jobs.len() >= FILES_MAX || self.spread >= OPEN_MAX || self.weight >= WEIGHT_MAX { self.flush() } else { Ok(()) }
     }
 
     /// Gives up the file that was begun.
-    pub fn give_up(&mut self, why: &Error) {
+    pub fn give_up(&mut self, why: &Error) -> Result<()> {
         let job = match self.current.take() {
             Some((job, _)) => job,
-            None => return,
+            None => return Ok(()),
         };
         job.fail(why);
-        self.problem(&job, why);
+        self.breathe()
+    }
+
+    /// How much memory the problems take.
+    pub fn named(&self) -> usize {
+        let problems = self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        problems.iter().map(|problem| problem.path.len() + problem.why.len()).sum()
     }
 
     fn problem(&self, job: &FileJob, why: impl std::fmt::Display) {
@@ -177,6 +195,7 @@ impl<'a> Window<'a> {
                 self.problem(&job, why);
             }
         }
+        self.weight = begun.as_ref().map_or(0, |job| job.weight());
         self.jobs.extend(begun);
         self.spread = 0;
         pieces.clear();
