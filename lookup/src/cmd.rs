@@ -2,7 +2,6 @@
 //!
 //! Each says on standard error which snapshot it reads; with `--json` that stands in the document instead, and nothing else is said unless something is wrong.
 
-
 pub mod diff;
 pub mod find;
 pub mod ls;
@@ -58,7 +57,14 @@ impl Reading {
     }
 
     /// Chooses the snapshot that `text` means, and says which it is.
-    pub fn choose(&self, facts: &Facts<'_>, opened: &Opened, text: &str, label: &str, surroundings: &Surroundings) -> Result<Chosen, Failure> {
+    pub fn choose(
+        &self,
+        facts: &Facts<'_>,
+        opened: &Opened,
+        text: &str,
+        label: &str,
+        surroundings: &Surroundings,
+    ) -> Result<Chosen, Failure> {
         let choice = choose(&opened.repository, text, &surroundings.now)?;
         for Unread { name, why } in &choice.unread {
             tell(format_args!("passed over: {name}: {why}"));
@@ -127,7 +133,11 @@ impl Listing {
     pub fn item(&mut self, shape: &impl Serialize) -> archive::Result<()> {
         let comma = if self.items > 0 { ",\n" } else { "" };
         self.items += 1;
-        write!(self.output, "{comma}{}", json(shape)).map_err(|source| archive::Error::Store { operation: "write", name: "the list".into(), source })
+        write!(self.output, "{comma}{}", json(shape)).map_err(|source| archive::Error::Store {
+            operation: "write",
+            name: "the list".into(),
+            source,
+        })
     }
 
     pub fn end(mut self) -> Result<(), Failure> {
@@ -145,9 +155,11 @@ pub enum List {
 impl List {
     pub fn item<S: Serialize>(&mut self, line: impl FnOnce() -> String, shape: impl FnOnce() -> S) -> archive::Result<()> {
         match self {
-            List::Lines(output) => {
-                writeln!(output, "{}", line()).map_err(|source| archive::Error::Store { operation: "write", name: "the list".into(), source })
-            }
+            List::Lines(output) => writeln!(output, "{}", line()).map_err(|source| archive::Error::Store {
+                operation: "write",
+                name: "the list".into(),
+                source,
+            }),
             List::Document(listing) => listing.item(&shape()),
         }
     }

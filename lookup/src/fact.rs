@@ -68,7 +68,13 @@ impl<'r> Facts<'r> {
         receipts.dedup_by_key(|signed| signed.hash);
         let mut evidence = self.evidence.get(&known.id).cloned().unwrap_or_default();
         evidence.sort_by_key(|signed| std::cmp::Reverse(signed.body.finished_ms));
-        Ok(Fact { known: known.clone(), snapshot, receipts, evidence, standing: standing.map_err(|error| error.to_string()) })
+        Ok(Fact {
+            known: known.clone(),
+            snapshot,
+            receipts,
+            evidence,
+            standing: standing.map_err(|error| error.to_string()),
+        })
     }
 
     /// The receipts in the snapshot's own file.

@@ -8,8 +8,8 @@
 
 pub mod choose;
 pub mod cmd;
-pub mod failure;
 pub mod fact;
+pub mod failure;
 pub mod open;
 pub mod show;
 

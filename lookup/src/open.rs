@@ -41,7 +41,16 @@ pub struct Place {
 
 impl Place {
     pub fn open(&self, access: Access) -> Result<Repository, Failure> {
-        Repository::open_folder(&self.repository, access).map_err(failure)
+        Repository::open_folder(&self.repository, access).map_err(|error| {
+            let shown = console::human::text(self.repository.as_os_str().as_encoded_bytes());
+            let whole = |error: &archive::Error| format!("the repository {shown}: {error}");
+            match &error {
+                archive::Error::Damaged { .. } => Failure::failed(whole(&error))
+                    .hint("put back repository.json from a copy of this repository; it is written once and never changes"),
+                archive::Error::Future { .. } => Failure::failed(whole(&error)).hint(error.hint().unwrap_or_default()),
+                _ => failure(error),
+            }
+        })
     }
 }
 
@@ -87,10 +96,12 @@ impl Identity {
         let mut refused = None;
         let opened = Keyring::from_file(path, &mut |path| {
             let prompt = format!("Passphrase of {}", console::human::text(path.as_os_str().as_encoded_bytes()));
-            console::passphrase::read(&prompt, self.passphrase_file.as_deref()).map(|phrase| phrase.expose().to_owned()).map_err(|error| {
-                refused = Some(error);
-                archive::Error::Identity { path: path.into(), why: "its passphrase was not given".into() }
-            })
+            console::passphrase::read(&prompt, self.passphrase_file.as_deref())
+                .map(|phrase| phrase.expose().to_owned())
+                .map_err(|error| {
+                    refused = Some(error);
+                    archive::Error::Identity { path: path.into(), why: "its passphrase was not given".into() }
+                })
         });
         match (opened, refused) {
             (_, Some(error)) => Err(error.into()),
@@ -103,13 +114,29 @@ impl Identity {
 }
 
 /// Opens a snapshot, or says what is missing for that.
-pub fn open_snapshot<'r>(repository: &'r Repository, fact: &Fact, trust: &Trust, keyring: &mut Keyring) -> Result<OpenSnapshot<'r>, Failure> {
+pub fn open_snapshot<'r>(
+    repository: &'r Repository,
+    fact: &Fact,
+    trust: &Trust,
+    keyring: &mut Keyring,
+) -> Result<OpenSnapshot<'r>, Failure> {
     if let Err(why) = &fact.standing {
-        return Err(Failure::refused(why.clone()).hint("--signer KEY believes a key that you know, --cluster-key KEY those that it certified"));
+        return Err(
+            Failure::refused(why.clone()).hint("--signer KEY believes a key that you know, --cluster-key KEY those that it certified")
+        );
     }
     if fact.snapshot.body.sealed && keyring.is_empty() {
         let what = format!("snapshot {} is sealed, and no identity was given", fact.short());
-        return Err(Failure::usage(what).hint("give the identity of one of its recipients with --identity FILE, or its path in RESILIENT_IDENTITY"));
+        return Err(
+            Failure::usage(what).hint("give the identity of one of its recipients with --identity FILE, or its path in RESILIENT_IDENTITY")
+        );
     }
-    OpenSnapshot::open(repository, &fact.known, trust, keyring).map_err(failure)
+    OpenSnapshot::open(repository, &fact.known, trust, keyring).map_err(|error| match error {
+        archive::Error::Sealed { name } => Failure::failed(format!(
+            "the identity that was given does not open snapshot {}: it is none of the recipients of {name}",
+            fact.short()
+        ))
+        .hint("give the identity of one of the recipients with --identity FILE"),
+        error => failure(error),
+    })
 }

@@ -112,14 +112,24 @@ impl From<&Fact> for SnapshotShape {
             quarantined: fact.quarantined(),
             signer: fact.snapshot.signer.to_string(),
             standing: standing(fact),
-            receipts: fact.receipts.iter().map(|signed| receipt(signed.signer.to_string(), signed.body.received_ms)).collect(),
+            receipts: fact
+                .receipts
+                .iter()
+                .map(|signed| receipt(signed.signer.to_string(), signed.body.received_ms))
+                .collect(),
             evidence: fact.evidence.iter().map(|signed| evidence(&signed.body)).collect(),
         }
     }
 }
 
 fn evidence(body: &archive::record::Evidence) -> EvidenceShape {
-    EvidenceShape { kind: body.kind.word(), good: body.good, finished: stamp(body.finished_ms), node: body.node.clone(), text: body.text.clone() }
+    EvidenceShape {
+        kind: body.kind.word(),
+        good: body.good,
+        finished: stamp(body.finished_ms),
+        node: body.node.clone(),
+        text: body.text.clone(),
+    }
 }
 
 /// A path in JSON: text, and all its bytes where text is not all.
@@ -156,6 +166,8 @@ pub struct EntryShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<[u32; 2]>,
 }
 
@@ -173,6 +185,7 @@ impl From<&Entry> for EntryShape {
             digest: None,
             torn: false,
             target: None,
+            target_hex: None,
             device: None,
         };
         match &entry.node {
@@ -181,7 +194,10 @@ impl From<&Entry> for EntryShape {
                 shape.digest = (content.len > 0).then(|| content.digest.to_string());
                 shape.torn = content.torn;
             }
-            Node::Symlink(to) | Node::HardLink(to) => shape.target = Some(String::from_utf8_lossy(to).into_owned()),
+            Node::Symlink(to) | Node::HardLink(to) => {
+                let PathShape { path, path_hex } = to.as_slice().into();
+                (shape.target, shape.target_hex) = (Some(path), path_hex);
+            }
             Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => shape.device = Some([*major, *minor]),
             Node::Folder | Node::Fifo => {}
         }

@@ -1,4 +1,5 @@
-//! What the tests share: trees in memory, repositories to try things on, folders of their own.
+//! What the tests share: trees in memory, repositories to try things on, folders of their own, and the built programs.
 
 pub mod plain;
+pub mod program;
 pub mod trial;

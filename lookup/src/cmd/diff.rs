@@ -16,7 +16,9 @@ use crate::show::{PathShape, SnapshotShape};
 
 /// Shows what changed between two snapshots
 #[derive(Args, Debug)]
-#[command(after_help = "Each line begins with + added, - removed, M changed in content or kind, m changed in mode, owner, time or attributes only.")]
+#[command(
+    after_help = "Each line begins with + added, - removed, M changed in content or kind, m changed in mode, owner, time or attributes only."
+)]
 pub struct Diff {
     #[command(flatten)]
     pub reading: Reading,
@@ -65,7 +67,10 @@ impl Diff {
         let mut open = |fact| crate::open::open_snapshot(&opened.repository, fact, &opened.trust, &mut keyring);
         let (old, new) = (open(&before.fact)?, open(&after.fact)?);
         let below = self.path.as_deref().map_or(&b""[..], path);
-        if !below.is_empty() && view::entry_at(&old, below).map_err(failure)?.is_none() && view::entry_at(&new, below).map_err(failure)?.is_none() {
+        if !below.is_empty()
+            && view::entry_at(&old, below).map_err(failure)?.is_none()
+            && view::entry_at(&new, below).map_err(failure)?.is_none()
+        {
             let what = format!("neither {} nor {} has the path {}", before.fact.short(), after.fact.short(), human::text(below));
             return Err(Failure::failed(what).hint("`ls` lists what a snapshot has"));
         }
@@ -123,5 +128,10 @@ fn shape(difference: &Difference) -> Shape {
         Change::Content => "content",
         Change::Attributes => "attributes",
     };
-    Shape { change, path: difference.path.as_slice().into(), size_before: difference.len_before, size_after: difference.len_after }
+    Shape {
+        change,
+        path: difference.path.as_slice().into(),
+        size_before: difference.len_before,
+        size_after: difference.len_after,
+    }
 }

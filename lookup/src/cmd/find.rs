@@ -38,8 +38,10 @@ impl Find {
             false => List::Lines(Output::stdout()),
         };
         let zone = surroundings.now.time_zone();
-        view::find(&snapshot, self.pattern.as_bytes(), &mut |entry| list.item(|| show::entry(entry, self.long, zone), || EntryShape::from(entry)))
-            .map_err(failure)?;
+        view::find(&snapshot, self.pattern.as_bytes(), &mut |entry| {
+            list.item(|| show::entry(entry, self.long, zone), || EntryShape::from(entry))
+        })
+        .map_err(failure)?;
         list.end()?;
         Ok(status(&chosen.unread))
     }

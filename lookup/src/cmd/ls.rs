@@ -43,14 +43,17 @@ impl Ls {
         let below = self.path.as_deref().map_or(&b""[..], path);
         if !below.is_empty() && view::entry_at(&snapshot, below).map_err(failure)?.is_none() {
             let what = format!("snapshot {} has no path {}", chosen.fact.short(), human::text(below));
-            return Err(Failure::failed(what).hint("`ls` without a path lists what it has; the first part of a path is the name of its source"));
+            return Err(
+                Failure::failed(what).hint("`ls` without a path lists what it has; the first part of a path is the name of its source")
+            );
         }
         let mut list = match self.reading.json {
             true => List::Document(Listing::begin(&Head { snapshot: (&chosen.fact).into() }, "entries")?),
             false => List::Lines(Output::stdout()),
         };
         let zone = surroundings.now.time_zone();
-        view::ls(&snapshot, below, self.depth, &mut |entry| list.item(|| show::entry(entry, self.long, zone), || EntryShape::from(entry))).map_err(failure)?;
+        view::ls(&snapshot, below, self.depth, &mut |entry| list.item(|| show::entry(entry, self.long, zone), || EntryShape::from(entry)))
+            .map_err(failure)?;
         list.end()?;
         Ok(status(&chosen.unread))
     }

@@ -75,7 +75,11 @@ impl Restore {
         let opened = self.reading.repository()?;
         let dataset = &opened.repository.config().dataset;
         if let Some(wanted) = self.dataset.as_ref().filter(|wanted| *wanted != dataset) {
-            let what = format!("the repository {} holds dataset {dataset}, not {}", self.reading.place.repository.display(), human::text(wanted.as_bytes()));
+            let what = format!(
+                "the repository {} holds dataset {dataset}, not {}",
+                self.reading.place.repository.display(),
+                human::text(wanted.as_bytes())
+            );
             return Err(Failure::usage(what).hint("name the folder of that dataset's repository with --repository"));
         }
         if let Some(target) = &self.to {
@@ -145,7 +149,11 @@ impl Restore {
                 files_kept: report.files_kept,
                 bytes_written: report.bytes_written,
                 removed: report.removed,
-                problems: report.problems.iter().map(|problem| ProblemShape { path: problem.path.as_slice().into(), why: problem.why.clone() }).collect(),
+                problems: report
+                    .problems
+                    .iter()
+                    .map(|problem| ProblemShape { path: problem.path.as_slice().into(), why: problem.why.clone() })
+                    .collect(),
                 torn: report.torn.iter().map(|path| path.as_slice().into()).collect(),
                 unread: &chosen.unread,
             });
@@ -160,7 +168,11 @@ impl Restore {
             human::bytes(report.bytes_written),
             human::count(report.files_kept),
             if self.delete { format!(", {} removed", human::count(report.removed)) } else { String::new() },
-            if report.problems.is_empty() { String::new() } else { format!("; {} NOT restored", human::count(report.problems.len() as u64)) },
+            if report.problems.is_empty() {
+                String::new()
+            } else {
+                format!("; {} NOT restored", human::count(report.problems.len() as u64))
+            },
         ))?;
         Ok(output.finish()?)
     }

@@ -73,7 +73,8 @@ impl Snapshots {
 }
 
 fn table(found: &[Fact], surroundings: &Surroundings) -> Table {
-    let heads = ["SNAPSHOT", "CAPTURED", "RECEIVED", ">AGE", "NODE", ">POSITION", ">CONTENT", ">NEW", ">ENTRIES", ">RUNS", "VERIFIED", "SIGNER"];
+    let heads =
+        ["SNAPSHOT", "CAPTURED", "RECEIVED", ">AGE", "NODE", ">POSITION", ">CONTENT", ">NEW", ">ENTRIES", ">RUNS", "VERIFIED", "SIGNER"];
     let mut table = Table::new(&heads);
     let zone = surroundings.now.time_zone();
     for fact in found {
