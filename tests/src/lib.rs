@@ -1,5 +1,6 @@
 //! What the tests share: trees in memory, repositories to try things on, folders of their own, and the built programs.
 
+pub mod history;
 pub mod plain;
 pub mod program;
 pub mod trial;
