@@ -28,6 +28,7 @@ pub mod roots;
 pub mod seal;
 pub mod sign;
 pub mod store;
+pub mod sync;
 pub mod trust;
 
 pub use error::{Error, Kind, Result};

@@ -154,7 +154,7 @@ impl Repository {
         Ok(signed)
     }
 
-    fn check_place(&self, name: &str, cluster: &str, dataset: &str) -> Result<()> {
+    pub(crate) fn check_place(&self, name: &str, cluster: &str, dataset: &str) -> Result<()> {
         if cluster == self.config.cluster && dataset == self.config.dataset {
             return Ok(());
         }
@@ -201,7 +201,7 @@ impl Repository {
         Ok(())
     }
 
-    fn embedded_run(&self, id: RecordId) -> Result<Option<Signed<Run>>> {
+    pub(crate) fn embedded_run(&self, id: RecordId) -> Result<Option<Signed<Run>>> {
         let found = {
             let locations = self.locations()?;
             let found = locations.as_ref().and_then(|known| known.record(RecordKind::Run, id).map(|at| (at, known.container(at).to_string())));

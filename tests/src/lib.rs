@@ -1,6 +1,7 @@
-//! What the tests share: trees in memory, repositories to try things on, folders of their own, and the built programs.
+//! What the tests share: trees in memory, repositories to try things on, folders of their own, other hops, and the built programs.
 
 pub mod history;
+pub mod origin;
 pub mod plain;
 pub mod program;
 pub mod trial;
