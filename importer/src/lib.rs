@@ -4,7 +4,6 @@
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
-use jiff::Zoned;
 use lookup::{Surroundings, cmd};
 
 /// Stands by with the data of another host, and gives it back by date
@@ -26,13 +25,12 @@ pub enum Command {
 }
 
 /// Runs one command.
-pub fn run(line: &CommandLine, now: Zoned) -> Result<Status, Failure> {
-    let surroundings = Surroundings { now };
+pub fn run(line: &CommandLine, surroundings: &Surroundings) -> Result<Status, Failure> {
     match &line.command {
-        Command::Snapshots(command) => command.run(&surroundings),
-        Command::Ls(command) => command.run(&surroundings),
-        Command::Find(command) => command.run(&surroundings),
-        Command::Diff(command) => command.run(&surroundings),
-        Command::Restore(command) => command.run(&surroundings),
+        Command::Snapshots(command) => command.run(surroundings),
+        Command::Ls(command) => command.run(surroundings),
+        Command::Find(command) => command.run(surroundings),
+        Command::Diff(command) => command.run(surroundings),
+        Command::Restore(command) => command.run(surroundings),
     }
 }

@@ -6,5 +6,6 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "a command's first line reads the clock")]
     let now = jiff::Zoned::now();
-    console::exit::end(importer::run(&importer::CommandLine::parse(), now))
+    let surroundings = lookup::Surroundings { now, config: std::env::var_os(console::place::VARIABLE) };
+    console::exit::end(importer::run(&importer::CommandLine::parse(), &surroundings))
 }

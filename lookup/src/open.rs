@@ -18,6 +18,8 @@ use crate::failure::failure;
 #[derive(Clone, Debug)]
 pub struct Surroundings {
     pub now: Zoned,
+    /// What `RESILIENT_CONFIG` says.
+    pub config: Option<OsString>,
 }
 
 impl Surroundings {
@@ -40,10 +42,14 @@ pub struct Place {
 }
 
 impl Place {
+    /// The folder as it may be shown.
+    pub fn shown(&self) -> String {
+        console::human::text(self.repository.as_os_str().as_encoded_bytes())
+    }
+
     pub fn open(&self, access: Access) -> Result<Repository, Failure> {
         Repository::open_folder(&self.repository, access).map_err(|error| {
-            let shown = console::human::text(self.repository.as_os_str().as_encoded_bytes());
-            let whole = |error: &archive::Error| format!("the repository {shown}: {error}");
+            let whole = |error: &archive::Error| format!("the repository {}: {error}", self.shown());
             match &error {
                 archive::Error::Damaged { .. } => Failure::failed(whole(&error))
                     .hint("put back repository.json from a copy of this repository; it is written once and never changes"),
@@ -71,7 +77,8 @@ impl Roots {
     }
 }
 
-fn public_key(text: &str) -> Result<PublicKey, String> {
+/// Reads a key on a command line.
+pub fn public_key(text: &str) -> Result<PublicKey, String> {
     PublicKey::parse(text).ok_or_else(|| "a key is written as ed25519: and 64 hexadecimal digits".into())
 }
 

@@ -18,7 +18,7 @@ pub fn moment(ms: u64) -> Timestamp {
 }
 
 /// A time for JSON.
-fn stamp(ms: u64) -> String {
+pub fn stamp(ms: u64) -> String {
     moment(ms).to_string()
 }
 

@@ -5,8 +5,10 @@
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
-use jiff::Zoned;
-use lookup::{Surroundings, cmd};
+use lookup::Surroundings;
+use lookup::cmd as reading;
+
+pub mod cmd;
 
 /// Keeps the history of datasets, and gives it back by date
 #[derive(Parser, Debug)]
@@ -19,21 +21,22 @@ pub struct CommandLine {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    Snapshots(cmd::snapshots::Snapshots),
-    Ls(cmd::ls::Ls),
-    Find(cmd::find::Find),
-    Diff(cmd::diff::Diff),
-    Restore(cmd::restore::Restore),
+    Snapshots(reading::snapshots::Snapshots),
+    Ls(reading::ls::Ls),
+    Find(reading::find::Find),
+    Diff(reading::diff::Diff),
+    Restore(reading::restore::Restore),
+    Retain(cmd::retain::Retain),
 }
 
 /// Runs one command.
-pub fn run(line: &CommandLine, now: Zoned) -> Result<Status, Failure> {
-    let surroundings = Surroundings { now };
+pub fn run(line: &CommandLine, surroundings: &Surroundings) -> Result<Status, Failure> {
     match &line.command {
-        Command::Snapshots(command) => command.run(&surroundings),
-        Command::Ls(command) => command.run(&surroundings),
-        Command::Find(command) => command.run(&surroundings),
-        Command::Diff(command) => command.run(&surroundings),
-        Command::Restore(command) => command.run(&surroundings),
+        Command::Snapshots(command) => command.run(surroundings),
+        Command::Ls(command) => command.run(surroundings),
+        Command::Find(command) => command.run(surroundings),
+        Command::Diff(command) => command.run(surroundings),
+        Command::Restore(command) => command.run(surroundings),
+        Command::Retain(command) => command.run(surroundings),
     }
 }

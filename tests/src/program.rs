@@ -23,7 +23,8 @@ impl Ran {
     }
 
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.out).unwrap_or_else(|error| panic!("not JSON: {error}: {}\n{}", String::from_utf8_lossy(&self.out), self.err))
+        serde_json::from_slice(&self.out)
+            .unwrap_or_else(|error| panic!("not JSON: {error}: {}\n{}", String::from_utf8_lossy(&self.out), self.err))
     }
 
     /// Asserts its status, and shows what it said when it is another.

@@ -213,7 +213,7 @@ fn damage_is_named() {
     // It may be the one that was meant: it is named, and the end is not "done".
     assert!(stand.run(&["ls", "latest"]).ended(0).err.contains("signer unverified"));
     assert!(stand.run(&["ls", "1 hour ago"]).ended(4).err.contains("passed over: snapshots/"));
-    assert!(stand.run(&["ls", "yesterday"]).ended(1).err.contains("1 could not be read"));
+    assert!(stand.run(&["ls", "1 day ago"]).ended(1).err.contains("1 could not be read"));
     let ran = stand.run(&["ls", &stand.short(0)]).ended(1);
     assert!(ran.err.contains("is damaged") && ran.err.contains("hint: `check --heal"), "{}", ran.err);
 }

@@ -80,7 +80,7 @@ fn numbers() -> String {
 fn find_finds_by_name_and_by_path() {
     let stand = Stand::new(true);
     assert_eq!(stand.run(&["find", "*.txt"]).ended(0).text(), "s/a.txt\ns/sub/b.txt\ns/sub/new.txt\n");
-    assert_eq!(stand.run(&["find", "*.txt", "--at", "yesterday"]).ended(0).text(), "s/a.txt\ns/sub/b.txt\ns/sub/gone.txt\n");
+    assert_eq!(stand.run(&["find", "*.txt", "--at", "1 day ago"]).ended(0).text(), "s/a.txt\ns/sub/b.txt\ns/sub/gone.txt\n");
     assert_eq!(stand.run(&["find", "s/sub/?.txt"]).ended(0).text(), "s/sub/b.txt\n");
     assert_eq!(stand.run(&["find", "nothing"]).ended(0).text(), "");
     assert_eq!(stand.run(&["find", "nothing", "--json"]).ended(0).json()["entries"].as_array().unwrap().len(), 0);
@@ -89,17 +89,17 @@ fn find_finds_by_name_and_by_path() {
 #[test]
 fn diff_says_what_changed() {
     let stand = Stand::new(true);
-    let ran = stand.run(&["diff", "yesterday", "latest"]).ended(0);
+    let ran = stand.run(&["diff", "1 day ago", "latest"]).ended(0);
     insta::assert_snapshot!(stand.redact(&format!("{}--\n{}", ran.text(), ran.err)));
     insta::assert_snapshot!(
         "diff_json",
         stand.redact(&format!("{:#}", stand.run(&["diff", &stand.short(0), "latest", "--json"]).ended(0).json()["differences"]))
     );
-    assert_eq!(stand.run(&["diff", "yesterday", "latest", "--path", "s/a.txt"]).ended(0).text(), "");
-    assert_eq!(stand.run(&["diff", "yesterday", "latest", "--path", "s/sub/gone.txt"]).ended(0).text(), "- s/sub/gone.txt  (6 B)\n");
+    assert_eq!(stand.run(&["diff", "1 day ago", "latest", "--path", "s/a.txt"]).ended(0).text(), "");
+    assert_eq!(stand.run(&["diff", "1 day ago", "latest", "--path", "s/sub/gone.txt"]).ended(0).text(), "- s/sub/gone.txt  (6 B)\n");
     assert!(
         stand
-            .run(&["diff", "yesterday", "latest", "--path", "s/nowhere"])
+            .run(&["diff", "1 day ago", "latest", "--path", "s/nowhere"])
             .ended(1)
             .err
             .contains("has the path s/nowhere")
@@ -110,7 +110,7 @@ fn diff_says_what_changed() {
 fn restore_brings_back_the_snapshot_of_the_date() {
     for (name, sealed) in [("pull-backup", true), ("importer", true), ("pull-backup", false)] {
         let stand = Stand::new(sealed);
-        for (number, at) in [(0, "yesterday"), (1, "1 hour ago"), (1, "latest"), (0, &stand.short(0))] {
+        for (number, at) in [(0, "1 day ago"), (1, "1 hour ago"), (1, "latest"), (0, &stand.short(0))] {
             let target = stand.target(&format!("to-{name}-{number}-{}", at.len()));
             let ran = stand.run_as(name, &["restore", "data", "--at", at, "--to", target.to_str().unwrap()]).ended(0);
             assert!(ran.err.contains(&stand.short(number)) && ran.err.contains("signer unverified"), "{}", ran.err);

@@ -25,7 +25,7 @@ pub struct Stand {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the programs read the clock, so ages are counted from it")]
-fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
 }
 

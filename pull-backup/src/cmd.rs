@@ -1,0 +1,3 @@
+//! The commands that keep an archive healthy, one file each.
+
+pub mod retain;
