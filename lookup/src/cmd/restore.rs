@@ -88,8 +88,8 @@ impl Restore {
         let chosen = self.reading.choose(&opened.facts()?, &opened, &self.at, "", surroundings)?;
         let snapshot = self.reading.open(&opened, &chosen)?;
         match &self.to {
-            Some(target) => self.into_folder(&opened, &chosen, &snapshot, target),
-            None => self.to_stdout(&chosen, &snapshot),
+            Some(target) => self.fill_folder(&opened, &chosen, &snapshot, target),
+            None => self.write_out(&chosen, &snapshot),
         }
     }
 
@@ -111,7 +111,7 @@ impl Restore {
         Ok(())
     }
 
-    fn into_folder(&self, opened: &Opened, chosen: &Chosen, snapshot: &OpenSnapshot<'_>, target: &Path) -> Result<Status, Failure> {
+    fn fill_folder(&self, opened: &Opened, chosen: &Chosen, snapshot: &OpenSnapshot<'_>, target: &Path) -> Result<Status, Failure> {
         let paths: Vec<Vec<u8>> = self.paths.iter().map(|text| path(text).to_vec()).filter(|path| !path.is_empty()).collect();
         let total = match paths.len() {
             0 => chosen.fact.snapshot.body.content_bytes,
@@ -177,7 +177,7 @@ impl Restore {
         Ok(output.finish()?)
     }
 
-    fn to_stdout(&self, chosen: &Chosen, snapshot: &OpenSnapshot<'_>) -> Result<Status, Failure> {
+    fn write_out(&self, chosen: &Chosen, snapshot: &OpenSnapshot<'_>) -> Result<Status, Failure> {
         let wanted = path(&self.paths[0]);
         let shown = human::text(wanted);
         let mut entry = find(snapshot, wanted, &chosen.fact.short())?;
