@@ -29,6 +29,7 @@ pub mod seal;
 pub mod sign;
 pub mod store;
 pub mod sync;
+pub mod sweep;
 pub mod trust;
 
 pub use error::{Error, Kind, Result};

@@ -54,6 +54,8 @@ pub struct Repository {
     store: Arc<dyn Store>,
     config: Config,
     locations: RwLock<Option<Locations>>,
+    /// The store, when it is a folder.
+    folder: Option<Arc<FolderStore>>,
     _lock: Option<FolderLock>,
 }
 
@@ -81,7 +83,7 @@ impl Repository {
     pub fn open(store: Arc<dyn Store>) -> Result<Repository> {
         let bytes = read_all(&*store, name::CONFIG, 1 << 16)?;
         let config = parse_config(&bytes)?;
-        Ok(Repository { store, config, locations: RwLock::default(), _lock: None })
+        Ok(Repository { store, config, locations: RwLock::default(), folder: None, _lock: None })
     }
 
     /// Opens a repository in a folder, under a lock.
@@ -107,8 +109,9 @@ impl Repository {
             Err(error) if !exclusive && matches!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied) => None,
             Err(error) => return Err(Error::file("lock", &path.join("lock"))(error)),
         };
-        let mut repository = Self::open(Arc::new(store))?;
-        repository._lock = lock;
+        let store = Arc::new(store);
+        let mut repository = Self::open(store.clone())?;
+        (repository.folder, repository._lock) = (Some(store), lock);
         Ok(repository)
     }
 
@@ -118,6 +121,12 @@ impl Repository {
 
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// Removes what writers that died left unfinished.
+    pub fn remove_old_drafts(&self, now_ms: u64) -> Result<u64> {
+        let Some(folder) = &self.folder else { return Ok(0) };
+        folder.remove_old_drafts(now_ms / 1000).map_err(Error::store("remove", "old drafts"))
     }
 
     pub fn list(&self, folder: &'static str) -> Result<Vec<Listed>> {

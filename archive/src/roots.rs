@@ -91,6 +91,15 @@ impl Needed {
     }
 }
 
+impl Needed {
+    /// The first that is needed and, by this, not there.
+    pub fn first_missing(&self, is_there: &dyn Fn(Address) -> bool) -> Option<Address> {
+        let ranges = self.runs.iter().flat_map(|(run, live)| live.iter().map(move |range| (*run, range)));
+        let mut all = ranges.flat_map(|(run, range)| (0..range.count).map(move |n| Address { run, sequence: range.first + n }));
+        all.find(|address| !is_there(*address))
+    }
+}
+
 /// Sorts ranges, and makes one of those that touch.
 fn join(ranges: &mut Vec<LiveRange>) {
     ranges.sort_unstable_by_key(|range| range.first);
