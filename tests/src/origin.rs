@@ -89,9 +89,10 @@ impl Source for Origin {
     }
 
     fn records(&self, names: &[String], each: EachRecord<'_>) -> Result<()> {
-        self.repository.records(names, &mut |name, bytes| match tell(self.record_lie.as_ref(), (name.to_string(), bytes.to_vec())) {
-            Some((name, bytes)) => each(&name, &bytes),
-            None => Ok(()),
-        })
+        self.repository
+            .records(names, &mut |name, bytes| match tell(self.record_lie.as_ref(), (name.to_string(), bytes.to_vec())) {
+                Some((name, bytes)) => each(&name, &bytes),
+                None => Ok(()),
+            })
     }
 }

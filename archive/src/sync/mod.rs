@@ -141,6 +141,11 @@ impl SyncReport {
 /// Takes from `source` what `into` lacks. An error is one of the receiver's own store, or the source could not even be listed; what was published stays.
 pub fn sync(source: &dyn Source, into: &Repository, wanted: &Wanted, options: &SyncOptions) -> Result<SyncReport> {
     let listing = source.list()?;
+    if let Wanted::Only(id) = wanted
+        && !listing.snapshots.iter().any(|known| known.id == *id)
+    {
+        return Err(Error::NoSnapshot { wanted: id.to_string() });
+    }
     let mut receiver = Receiver::new(source, into, options)?;
     match pull(&mut receiver, &listing, wanted) {
         Ok(()) => {}
@@ -159,7 +164,7 @@ pub fn sync(source: &dyn Source, into: &Repository, wanted: &Wanted, options: &S
 fn pull(receiver: &mut Receiver<'_>, listing: &Listing, wanted: &Wanted) -> Result<(), Failure> {
     let held = receiver.into.snapshots()?;
     receiver.early_records(&listing.records)?;
-    let groups = candidates(listing, &held, wanted)?;
+    let groups = candidates(listing, &held, wanted);
     if !groups.is_empty() {
         // Another process may have swept since the map was read.
         receiver.into.forget_locations();
@@ -178,7 +183,7 @@ fn pull(receiver: &mut Receiver<'_>, listing: &Listing, wanted: &Wanted) -> Resu
 }
 
 /// What may be taken, by position. At a position that the receiver has already, whatever has another id: it may prove that a node lies.
-fn candidates<'l>(listing: &'l Listing, held: &[Known], wanted: &Wanted) -> Result<BTreeMap<Position, Vec<&'l Known>>> {
+fn candidates<'l>(listing: &'l Listing, held: &[Known], wanted: &Wanted) -> BTreeMap<Position, Vec<&'l Known>> {
     let ids: HashSet<SnapshotId> = held.iter().map(|known| known.id).collect();
     let positions: HashSet<Position> = held.iter().map(|known| known.at).collect();
     let head = held.last().map_or(Position::default(), |known| known.at);
@@ -187,12 +192,6 @@ fn candidates<'l>(listing: &'l Listing, held: &[Known], wanted: &Wanted) -> Resu
         Wanted::History => true,
         Wanted::Only(id) => known.id == *id,
     };
-    if let Wanted::Only(id) = wanted
-        && !ids.contains(id)
-        && !listing.snapshots.iter().any(|known| known.id == *id)
-    {
-        return Err(Error::NoSnapshot { wanted: id.to_string() });
-    }
     let mut groups: BTreeMap<Position, Vec<&Known>> = BTreeMap::new();
     for known in listing.snapshots.iter().filter(|known| !ids.contains(&known.id) && is_wanted(known)) {
         let group = groups.entry(known.at).or_default();
@@ -200,5 +199,5 @@ fn candidates<'l>(listing: &'l Listing, held: &[Known], wanted: &Wanted) -> Resu
             group.push(known);
         }
     }
-    Ok(groups)
+    groups
 }

@@ -70,7 +70,8 @@ impl Object {
             ItemKey::Record(RecordKind::Receipt, _) => {
                 let receipt = Signed::<Receipt>::parse(bytes).ok().filter(|receipt| is_receipt_of(receipt, &self.snapshot, id));
                 if self.receipts.len() < RECEIPTS_MAX {
-                    self.receipts.extend(receipt.filter(|receipt| self.receipts.iter().all(|other| other.signer != receipt.signer)));
+                    self.receipts
+                        .extend(receipt.filter(|receipt| self.receipts.iter().all(|other| other.signer != receipt.signer)));
                 }
             }
             ItemKey::Record(..) => {}
@@ -79,10 +80,15 @@ impl Object {
 
     /// The segments of a run that are in this object and are what the run lists.
     pub fn proven_segments(&self, run: &Signed<Run>) -> BTreeMap<u32, &[u8]> {
-        let mine = self.segments.range(Address { run: run.body.id, sequence: 0 }..=Address { run: run.body.id, sequence: u32::MAX });
+        let mine = self
+            .segments
+            .range(Address { run: run.body.id, sequence: 0 }..=Address { run: run.body.id, sequence: u32::MAX });
         let mut proven = BTreeMap::new();
         for (address, items) in mine {
-            let good = items.iter().filter_map(|item| part(&self.bytes, item)).find(|bytes| is_segment(&run.body, address.sequence, bytes));
+            let good = items
+                .iter()
+                .filter_map(|item| part(&self.bytes, item))
+                .find(|bytes| is_segment(&run.body, address.sequence, bytes));
             proven.extend(good.map(|bytes| (address.sequence, bytes)));
         }
         proven
@@ -161,21 +167,33 @@ pub(crate) fn prove_small(repository: &Repository, signers: &Signers, wanted: &s
         name::RECEIPTS => {
             let signed = first::<Receipt>(wanted, bytes)?;
             repository.check_place(wanted, &signed.body.cluster, &signed.body.dataset)?;
-            Small { name: name::receipt(signed.body.snapshot, &signed.signer), bytes: alone(&signed), about: Some(signed.body.snapshot) }
+            Small {
+                name: name::receipt(signed.body.snapshot, &signed.signer),
+                bytes: alone(&signed),
+                about: Some(signed.body.snapshot),
+            }
         }
         name::HEARTBEATS => {
             let signed = first::<Heartbeat>(wanted, bytes)?;
             let body = &signed.body;
             repository.check_place(wanted, &body.cluster, &body.dataset)?;
             signers.check(&signed.signer, &body.node, wanted)?;
-            Small { name: name::heartbeat(&signed.signer, body.counter), bytes: alone(&signed), about: Some(body.snapshot) }
+            Small {
+                name: name::heartbeat(&signed.signer, body.counter),
+                bytes: alone(&signed),
+                about: Some(body.snapshot),
+            }
         }
         name::RECORDS => {
             let signed = first::<Evidence>(wanted, bytes)?;
             let body = &signed.body;
             repository.check_place(wanted, &body.cluster, &body.dataset)?;
             signers.check(&signed.signer, &body.node, wanted)?;
-            Small { name: name::evidence(body.snapshot, body.kind, signed.id()), bytes: alone(&signed), about: Some(body.snapshot) }
+            Small {
+                name: name::evidence(body.snapshot, body.kind, signed.id()),
+                bytes: alone(&signed),
+                about: Some(body.snapshot),
+            }
         }
         _ => return Err(Error::refused(wanted, "it is no small record")),
     };
@@ -197,7 +215,9 @@ fn first<B: Body>(name: &str, bytes: &[u8]) -> Result<Signed<B>> {
 
 /// Whether all segments that a snapshot uses of a run are listed by it. Asked before ranges are walked: they may claim billions.
 pub(crate) fn ranges_fit(used: &record::RunUse, run: &Run) -> bool {
-    used.live.last().is_none_or(|range| u64::from(range.first) + u64::from(range.count) <= run.segments.len() as u64)
+    used.live
+        .last()
+        .is_none_or(|range| u64::from(range.first) + u64::from(range.count) <= run.segments.len() as u64)
 }
 
 /// Names of records that were asked for and not given yet; one that nobody asked for is a lie.

@@ -223,7 +223,8 @@ impl<'a> Receiver<'a> {
     pub fn complete(&mut self, run: &ProvenRun, sequences: impl Iterator<Item = u32>) -> Result<usize, Failure> {
         let wanted = self.lacks(run, sequences)?;
         let id = run.signed.body.id;
-        let (given_up, ask): (Vec<u32>, Vec<u32>) = wanted.into_iter().partition(|&sequence| self.lacking.contains(&Address { run: id, sequence }));
+        let (given_up, ask): (Vec<u32>, Vec<u32>) =
+            wanted.into_iter().partition(|&sequence| self.lacking.contains(&Address { run: id, sequence }));
         let mut open: BTreeSet<u32> = ask.iter().copied().collect();
         let outcome = if ask.is_empty() { Ok(()) } else { self.fetch(&run.signed, &ask, &mut open) };
         if !run.held {
@@ -334,7 +335,9 @@ impl<'a> Receiver<'a> {
         let name = name::run(id);
         let held = self.into.holds_run(id)?;
         let signed: Signed<Run> = if held {
-            self.into.first_record(&name).map_err(|error| if error.kind() == Kind::Retry { Failure::Own(error) } else { Failure::Refused(error) })?
+            self.into
+                .first_record(&name)
+                .map_err(|error| if error.kind() == Kind::Retry { Failure::Own(error) } else { Failure::Refused(error) })?
         } else {
             match self.source.run(id, None) {
                 // The source swept it meanwhile.

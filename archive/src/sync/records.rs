@@ -29,7 +29,10 @@ impl Receiver<'_> {
     }
 
     fn small_records(&mut self, names: &[String], folder: &'static str, is_wanted: &dyn Fn(&str) -> bool) -> Result<(), Failure> {
-        let listed: BTreeSet<&String> = names.iter().filter(|wanted| wanted.split('/').next() == Some(folder) && is_wanted(wanted)).collect();
+        let listed: BTreeSet<&String> = names
+            .iter()
+            .filter(|wanted| wanted.split('/').next() == Some(folder) && is_wanted(wanted))
+            .collect();
         if listed.is_empty() {
             return Ok(());
         }
@@ -83,8 +86,11 @@ impl Receiver<'_> {
     fn heartbeats(&mut self, names: &[String]) -> Result<(), Failure> {
         let ours: Vec<String> = self.into.list(name::HEARTBEATS)?.into_iter().map(|listed| listed.name).collect();
         let (ours, theirs) = (newest(&ours), newest(names));
-        let wanted: Vec<String> =
-            theirs.into_iter().filter(|(node, beat)| ours.get(node).is_none_or(|mine| mine < beat)).map(|(_, beat)| beat).collect();
+        let wanted: Vec<String> = theirs
+            .into_iter()
+            .filter(|(node, beat)| ours.get(node).is_none_or(|mine| mine < beat))
+            .map(|(_, beat)| beat)
+            .collect();
         let held: HashSet<_> = self.into.snapshots()?.into_iter().map(|known| known.id).collect();
         self.ask(&wanted, &mut |_, small| Ok(small.about.is_some_and(|id| held.contains(&id))))?;
         let now: Vec<String> = self.into.list(name::HEARTBEATS)?.into_iter().map(|listed| listed.name).collect();

@@ -88,7 +88,9 @@ impl Repository {
         }
         let ids: Vec<RecordId> = {
             let locations = self.locations()?;
-            locations.as_ref().map_or_else(Vec::new, |known| known.records(RecordKind::Run).map(|(record, _)| record).collect())
+            locations
+                .as_ref()
+                .map_or_else(Vec::new, |known| known.records(RecordKind::Run).map(|(record, _)| record).collect())
         };
         for record in ids {
             if let Ok(Some(signed)) = self.embedded_run(record)

@@ -77,7 +77,10 @@ impl Receiver<'_> {
             let inside = object.runs.iter().find(|run| run.hash == used.record);
             let run = self.proven_run(used, inside)?;
             if run.signed.body.seal.is_some() != body.sealed {
-                return Err(Failure::Refused(Error::refused(name::run(used.run), "it is sealed and its snapshot is not, or the other way")));
+                return Err(Failure::Refused(Error::refused(
+                    name::run(used.run),
+                    "it is sealed and its snapshot is not, or the other way",
+                )));
             }
             if let Some(inside) = inside.filter(|_| !run.held && embedded.is_none()) {
                 let segments = object.proven_segments(inside);
@@ -90,7 +93,10 @@ impl Receiver<'_> {
             lacking += self.complete(&run, used.sequences())?;
         }
         if lacking > 0 {
-            return Err(Failure::Refused(Error::damaged(&known.name, format!("{lacking} of the segments that it needs are not to be had"))));
+            return Err(Failure::Refused(Error::damaged(
+                &known.name,
+                format!("{lacking} of the segments that it needs are not to be had"),
+            )));
         }
         self.flush()?;
         self.publish(known, object, embedded, listing)
