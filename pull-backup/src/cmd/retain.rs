@@ -1,10 +1,11 @@
-//! `retain`: drops what no rule keeps, and says of each snapshot why it stays or goes.
+//! `retain`: drops what no rule keeps, says of each snapshot why it stays or goes, and sweeps what nobody needs any more.
 //!
 //! Rules come from the command line, or else from the configuration, or else are the default ones. What each of them means the archive decides.
 
 use archive::repository::{Access, Repository};
 use archive::retain::{Decision, Reason, RetainOptions, RetainReport, Rules, retain};
 use archive::sign::PublicKey;
+use archive::sweep::{SweepOptions, SweepReport, sweep};
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::output::{Output, tell};
@@ -19,7 +20,12 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Drops the snapshots that no rule keeps
+/// What nobody needs is spared until it was seen for so long: an export may be about to use it.
+const PATIENCE_MS: u64 = 48 * 3_600_000;
+/// Replaced packs wait for readers that look for them.
+const TRASH_MS: u64 = 24 * 3_600_000;
+
+/// Drops the snapshots that no rule keeps, and frees their space
 #[derive(Args, Debug)]
 pub struct Retain {
     #[command(flatten)]
@@ -32,7 +38,10 @@ pub struct Retain {
     /// Receipts of this key are valid; may be given several times. Without it, any signed receipt is
     #[arg(long, value_name = "KEY", value_parser = public_key)]
     pub receiver: Vec<PublicKey>,
-    /// Only say what would be done
+    /// Only drop snapshots; their space stays taken until a later sweep
+    #[arg(long)]
+    pub no_sweep: bool,
+    /// Only say what would be dropped
     #[arg(long)]
     pub dry_run: bool,
     /// One JSON document on standard output
@@ -77,6 +86,26 @@ struct Shape<'a> {
     dropped: usize,
     decisions: Vec<DecisionShape>,
     moved_segments: u64,
+    sweep: Option<SweepShape>,
+}
+
+#[derive(Serialize)]
+struct SweepShape {
+    refused: Option<String>,
+    runs_removed: u64,
+    packs_trashed: u64,
+    packs_written: u64,
+    bytes_trashed: u64,
+    bytes_copied: u64,
+    trash_removed: u64,
+    rescued: u64,
+    damaged: Vec<DamagedShape>,
+}
+
+#[derive(Serialize)]
+struct DamagedShape {
+    name: String,
+    why: String,
 }
 
 #[derive(Serialize)]
@@ -102,7 +131,8 @@ struct DecisionShape {
 
 impl Retain {
     pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
-        let repository = self.place.open(Access::Shared)?;
+        let sweeps = !self.dry_run && !self.no_sweep;
+        let repository = self.place.open(if sweeps { Access::Exclusive } else { Access::Shared })?;
         let (rules, from) = self.rules(&repository.config().dataset, surroundings)?;
         if !self.json {
             tell(format_args!("rules from {from}: {}", words(&rules)));
@@ -116,16 +146,24 @@ impl Retain {
             pins: vec![],
         };
         let report = retain(&repository, &options).map_err(failure)?;
-        self.say(&repository, &report, &options, &from, surroundings)?;
+        let swept = match sweeps && report.refused.is_none() {
+            true => Some(sweep(&repository, &sweep_options(surroundings)).map_err(failure)?),
+            false => None,
+        };
+        self.say(&repository, &report, &options, &from, swept.as_ref(), surroundings)?;
+        let hint = "`check --read` names what is damaged, `check --heal` fetches it from another repository; until then nothing goes";
         if let Some(why) = &report.refused {
-            let hint =
-                "`check --read` names what is damaged, `check --heal` fetches it from another repository; until then nothing is dropped";
             return Err(Failure::refused(format!("nothing was dropped from {}: {why}", self.place.shown())).hint(hint));
+        }
+        if let Some(why) = swept.as_ref().and_then(|swept| swept.refused.as_ref()) {
+            return Err(Failure::refused(format!("{} was not swept: {why}", self.place.shown())).hint(hint));
         }
         let damaged = report
             .decisions
             .iter()
-            .any(|decision| decision.reasons.iter().any(|reason| matches!(reason, Reason::Damaged(_))));
+            .flat_map(|decision| &decision.reasons)
+            .any(|reason| matches!(reason, Reason::Damaged(_)));
+        let damaged = damaged || swept.is_some_and(|swept| !swept.damaged.is_empty());
         Ok(if damaged { Status::Partial } else { Status::Done })
     }
 
@@ -151,6 +189,7 @@ impl Retain {
         report: &RetainReport,
         options: &RetainOptions,
         from: &str,
+        swept: Option<&SweepReport>,
         surroundings: &Surroundings,
     ) -> Result<(), Failure> {
         let dropped = report.dropped().count();
@@ -165,6 +204,7 @@ impl Retain {
                 dropped,
                 decisions: report.decisions.iter().map(DecisionShape::from).collect(),
                 moved_segments: report.moved_segments,
+                sweep: swept.map(SweepShape::from),
             });
         }
         let mut output = Output::stdout();
@@ -188,7 +228,47 @@ impl Retain {
             (false, false) => "dropped",
         };
         output.line(format_args!("dataset {}: {kept} kept, {dropped} {verb}", repository.config().dataset))?;
+        if let Some(swept) = swept {
+            let SweepReport { runs_removed, packs_trashed, bytes_trashed, bytes_copied, trash_removed, .. } = swept;
+            let (away, copied) = (human::bytes(*bytes_trashed), human::bytes(*bytes_copied));
+            output.line(format_args!(
+                "swept: {runs_removed} runs removed, {packs_trashed} packs to the trash ({away}, of which {copied} was copied), {trash_removed} removed from it"
+            ))?;
+            for (name, why) in &swept.damaged {
+                tell(format_args!("stays, because it is damaged: {name}: {}", human::text(why.as_bytes())));
+            }
+        }
         Ok(output.finish()?)
+    }
+}
+
+fn sweep_options(surroundings: &Surroundings) -> SweepOptions<'static> {
+    SweepOptions {
+        now_ms: surroundings.now_ms(),
+        patience_ms: PATIENCE_MS,
+        trash_ms: TRASH_MS,
+        dry_run: false,
+        keep_runs: &|_| false,
+    }
+}
+
+impl From<&SweepReport> for SweepShape {
+    fn from(report: &SweepReport) -> SweepShape {
+        SweepShape {
+            refused: report.refused.clone(),
+            runs_removed: report.runs_removed,
+            packs_trashed: report.packs_trashed,
+            packs_written: report.packs_written,
+            bytes_trashed: report.bytes_trashed,
+            bytes_copied: report.bytes_copied,
+            trash_removed: report.trash_removed,
+            rescued: report.rescued,
+            damaged: report
+                .damaged
+                .iter()
+                .map(|(name, why)| DamagedShape { name: name.clone(), why: why.clone() })
+                .collect(),
+        }
     }
 }
 

@@ -32,7 +32,7 @@ fn retain_says_why_each_stays_and_a_dry_run_drops_none() {
     insta::assert_snapshot!("retain_json", stand.redact(&format!("{:#}", json.json())));
     assert_eq!(json.err, "");
     let done = stand.run(&["retain", "--keep-last", "2"]).ended(0);
-    assert!(done.text().contains("2 kept, 5 dropped"), "{}", done.text());
+    assert!(done.text().contains("2 kept, 5 dropped") && done.text().contains("swept: "), "{}", done.text());
     assert_eq!(left(&stand), [stand.ids[5].to_string(), stand.ids[6].to_string()]);
     // What is left restores.
     let target = stand.target("to");
@@ -123,4 +123,27 @@ fn receipts_count_only_from_receivers_that_are_named() {
     );
     let others = stand.run(&["retain", "--keep-last", "1", "--receiver", &crate::stand::stranger()]).ended(0);
     assert!(others.text().contains("no receipt: kept") && others.text().contains("6 kept, 0 dropped"), "{}", others.text());
+}
+
+#[test]
+fn sweeping_needs_the_repository_alone_and_dropping_does_not() {
+    let stand = history(2);
+    let _reader = archive::store::FolderLock::take(&stand.place, false).unwrap().unwrap();
+    assert!(stand.run(&["retain", "--keep-last", "3"]).ended(1).err.contains("in use by another process"));
+    assert_eq!(left(&stand).len(), 5);
+    let done = stand.run(&["retain", "--keep-last", "3", "--no-sweep", "--json"]).ended(0).json();
+    assert!(done["sweep"].is_null() && done["dropped"] == 2, "{done}");
+    drop(_reader);
+    assert!(stand.run(&["retain", "--keep-last", "3", "--json"]).ended(0).json()["sweep"]["refused"].is_null());
+}
+
+#[test]
+fn nothing_is_swept_while_a_snapshot_cannot_be_read() {
+    let stand = history(2);
+    let path = stand.place.join(stand.trial.known(stand.ids[1]).name);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let ran = stand.run(&["retain", "--keep-last", "9"]).ended(3);
+    assert!(ran.err.contains("was not swept: snapshots/") && ran.text().contains("damaged: kept"), "{} {}", ran.text(), ran.err);
 }
