@@ -23,6 +23,7 @@ pub mod read;
 pub mod record;
 pub mod repository;
 pub mod retain;
+pub mod reseal;
 pub mod root;
 pub mod roots;
 pub mod seal;

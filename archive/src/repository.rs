@@ -336,19 +336,22 @@ impl Repository {
     }
 
     fn identity_copies(&self, id: IdentityId) -> Result<Vec<Signed<SealingIdentity>>> {
+        let mut found = self.records_in_containers::<SealingIdentity>()?;
+        found.retain(|signed| signed.body.id == id);
+        Ok(found)
+    }
+
+    /// The readable records of a kind that lie in packs and with snapshots.
+    pub(crate) fn records_in_containers<B: Body>(&self) -> Result<Vec<Signed<B>>> {
         let places: Vec<(String, Location)> = {
             let locations = self.locations()?;
             let known = locations.as_ref();
-            known.map_or_else(Vec::new, |known| known.records(RecordKind::Identity).map(|(_, at)| (known.container(at).to_string(), at)).collect())
+            known.map_or_else(Vec::new, |known| known.records(B::KIND).map(|(_, at)| (known.container(at).to_string(), at)).collect())
         };
         let mut found = Vec::new();
         for (container, at) in places {
             let bytes = read_part(self.store(), &container, at.offset.into(), at.len as usize)?;
-            if let Ok(signed) = Signed::<SealingIdentity>::parse(&bytes)
-                && signed.body.id == id
-            {
-                found.push(signed);
-            }
+            found.extend(Signed::<B>::parse(&bytes).ok());
         }
         Ok(found)
     }

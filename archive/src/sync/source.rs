@@ -4,7 +4,7 @@ use super::{EachRecord, EachSegment, Listing, Source};
 use crate::error::{Error, Result};
 use crate::id::{Address, Hash, RecordId, RunId};
 use crate::name;
-use crate::record::{RecordKind, Run, RunUse, Signed};
+use crate::record::{Run, RunUse, Signed};
 use crate::repository::{Known, Repository, alone};
 use crate::store::read_all;
 
@@ -86,20 +86,8 @@ impl Repository {
         if let Ok(signed) = self.first_record::<Run>(&name::run(id)) {
             return Ok(signed);
         }
-        let ids: Vec<RecordId> = {
-            let locations = self.locations()?;
-            locations
-                .as_ref()
-                .map_or_else(Vec::new, |known| known.records(RecordKind::Run).map(|(record, _)| record).collect())
-        };
-        for record in ids {
-            if let Ok(Some(signed)) = self.embedded_run(record)
-                && signed.body.id == id
-            {
-                return Ok(signed);
-            }
-        }
-        Err(Error::Missing { name: format!("run {id}") })
+        let embedded = self.records_in_containers::<Run>()?.into_iter().find(|signed| signed.body.id == id);
+        embedded.ok_or_else(|| Error::Missing { name: format!("run {id}") })
     }
 
     /// A sealing identity whose own object is lost, from its copy in a pack.
