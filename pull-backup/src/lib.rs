@@ -1,6 +1,6 @@
 //! The command line of `pull-backup`: one variant a command, each in a file of its own.
 //!
-//! What only reads a repository stands in `lookup`, because `importer` has it too. Here is what keeps an archive healthy. No key is needed for any of that,
+//! What only reads a repository stands in `lookup`, because `importer` has it too. Here is what keeps an archive healthy. No key is needed for that but for `reseal`,
 //! and this crate knows no recipe: it cannot know what it keeps.
 
 use clap::{Parser, Subcommand};
@@ -27,6 +27,7 @@ pub enum Command {
     Diff(reading::diff::Diff),
     Restore(reading::restore::Restore),
     Retain(cmd::retain::Retain),
+    Reseal(cmd::reseal::Reseal),
 }
 
 /// Runs one command.
@@ -38,5 +39,6 @@ pub fn run(line: &CommandLine, surroundings: &Surroundings) -> Result<Status, Fa
         Command::Diff(command) => command.run(surroundings),
         Command::Restore(command) => command.run(surroundings),
         Command::Retain(command) => command.run(surroundings),
+        Command::Reseal(command) => command.run(surroundings),
     }
 }

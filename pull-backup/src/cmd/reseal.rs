@@ -86,7 +86,10 @@ impl Reseal {
 
     fn say(&self, report: &ResealReport) -> Result<(), Failure> {
         if self.json {
-            let resealed = report.resealed.iter().map(|(id, generation)| Resealed { identity: id.to_string(), generation: *generation });
+            let resealed = report
+                .resealed
+                .iter()
+                .map(|(id, generation)| Resealed { identity: id.to_string(), generation: *generation });
             let failed = report.failed.iter().map(|(id, why)| Failed { identity: id.to_string(), why: why.clone() });
             let unchanged = report.unchanged.iter().map(ToString::to_string).collect();
             return document(&Shape { resealed: resealed.collect(), unchanged, failed: failed.collect() });

@@ -8,7 +8,7 @@ fn every_command_explains_itself() {
         let top = run(name, ["--help"]).ended(0);
         insta::assert_snapshot!(format!("{name}_help"), top.text());
     }
-    for command in ["snapshots", "ls", "find", "diff", "restore", "retain"] {
+    for command in ["snapshots", "ls", "find", "diff", "restore", "retain", "reseal"] {
         insta::assert_snapshot!(format!("help_{command}"), run("pull-backup", [command, "--help"]).ended(0).text());
     }
 }

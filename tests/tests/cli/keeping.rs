@@ -147,3 +147,72 @@ fn nothing_is_swept_while_a_snapshot_cannot_be_read() {
     let ran = stand.run(&["retain", "--keep-last", "9"]).ended(3);
     assert!(ran.err.contains("was not swept: snapshots/") && ran.text().contains("damaged: kept"), "{} {}", ran.text(), ran.err);
 }
+
+/// A file with the seed of the trial's node.
+fn signing_key(stand: &Stand) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = stand.target("signing-key");
+    fs::write(&path, format!("{}\n", "07".repeat(32))).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn reseal_lets_a_new_recipient_open_what_is_here() {
+    let stand = Stand::new(true);
+    let key = signing_key(&stand);
+    let (private, public) = archive::identity::generate();
+    let new = stand.target("new-identity");
+    fs::write(&new, private).unwrap();
+    let opens = || {
+        Ran::from(
+            program("pull-backup")
+                .args(stand.arguments(&["ls", "latest", "--identity", new.to_str().unwrap()]))
+                .output()
+                .unwrap(),
+        )
+    };
+    opens().ended(1);
+    let line = ["reseal", "--recipient", &public, "--node", "web1", "--signing-key", &key];
+    let ran = stand.run(&line).ended(0);
+    insta::assert_snapshot!(stand.redact(&format!("{}--\n{}", ran.text(), ran.err)));
+    let json = stand.run(&[&line[..], &["--json"]].concat()).ended(0).json();
+    assert_eq!((json["resealed"].as_array().unwrap().len(), json["unchanged"].as_array().unwrap().len()), (0, 1));
+    opens().ended(0);
+    stand.run(&["ls", "latest"]).ended(0);
+}
+
+#[test]
+fn reseal_says_what_is_missing() {
+    let stand = Stand::new(true);
+    let key = signing_key(&stand);
+    let public = archive::identity::generate().1;
+    let mut all = String::new();
+    let mut case = |name: &str, status: i32, arguments: &[&str], identity: Option<&str>| {
+        let mut command = program("pull-backup");
+        command
+            .args(stand.arguments(arguments))
+            .args(identity.map(|path| ["--identity", path]).into_iter().flatten());
+        let ran = Ran::from(command.output().unwrap()).ended(status);
+        assert!(!ran.err.contains(&"07".repeat(16)), "no secret is said");
+        let said = ran
+            .err
+            .lines()
+            .map(|line| line.split(": ").filter(|part| part.len() != 32).collect::<Vec<_>>().join(": "));
+        all.push_str(&format!("== {name}\n{}\n", stand.redact(&said.collect::<Vec<_>>().join("\n"))));
+    };
+    let other = stand.target("other-identity");
+    fs::write(&other, archive::identity::generate().0).unwrap();
+    let (mine, other) = (stand.trial.identity.to_str().unwrap(), other.to_str().unwrap());
+    let line = |recipient: &'static str, key: &'static str| ["reseal", "--recipient", recipient, "--node", "web1", "--signing-key", key];
+    let (public, key): (&'static str, &'static str) = (public.leak(), key.leak());
+    case("no identity", 2, &line(public, key), None);
+    case("no recipient", 2, &line("age1nonsense", key), Some(mine));
+    case("no key", 2, &line(public, "/nonexistent"), Some(mine));
+    case("something else as a key", 2, &line(public, stand.trial.identity.to_str().unwrap().to_owned().leak()), Some(mine));
+    fs::set_permissions(key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    case("a key for all to read", 2, &line(public, key), Some(mine));
+    fs::set_permissions(key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    case("another's identity", 1, &line(public, key), Some(other));
+    insta::assert_snapshot!(all);
+}
