@@ -77,11 +77,11 @@ impl Reseal {
         let options = ResealOptions { recipients: &self.recipient, node: &self.node, signer: &signer, now_ms: surroundings.now_ms() };
         let report = reseal(&repository, &mut keyring, &options).map_err(failure)?;
         self.say(&report)?;
-        Ok(match (report.failed.is_empty(), report.resealed.is_empty() && report.unchanged.is_empty()) {
-            (true, _) => Status::Done,
-            (false, true) => Status::Failed,
-            (false, false) => Status::Partial,
-        })
+        if report.resealed.is_empty() && report.unchanged.is_empty() && !report.failed.is_empty() {
+            let what = format!("nothing in {} was resealed", self.place.shown());
+            return Err(Failure::failed(what).hint("give the identity of one of the present recipients with --identity FILE"));
+        }
+        Ok(if report.failed.is_empty() { Status::Done } else { Status::Partial })
     }
 
     fn say(&self, report: &ResealReport) -> Result<(), Failure> {

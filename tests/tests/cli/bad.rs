@@ -1,6 +1,6 @@
 //! What commands say to what is wrong: for each case the exit status and the words.
 
-use crate::stand::Stand;
+use crate::stand::{Stand, hide_ids};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -105,7 +105,7 @@ fn identities_that_open_nothing() {
             .map(|line| format!("{line}\n"))
             .collect::<String>();
         assert!(ran.out.is_empty() && !said.contains("AGE-SECRET"), "{said}");
-        let said = hide_runs(&stand.redact(&said));
+        let said = stand.redact(&hide_ids(&said));
         all.push_str(&format!("== {name}\n{}\n{said}\n", ran.status));
     };
     case("none", &[]);
@@ -121,15 +121,6 @@ fn identities_that_open_nothing() {
     fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
     case("passphrase for all to read", &["--identity".as_ref(), &file("protected", &protected), "--passphrase-file".as_ref(), &open]);
     insta::assert_snapshot!(all);
-}
-
-/// Run ids are random, and not those of snapshots.
-fn hide_runs(text: &str) -> String {
-    let words = text.split_inclusive(char::is_whitespace).map(|word| {
-        let id = word.trim_end();
-        if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) { word.replace(id, "[run]") } else { word.to_owned() }
-    });
-    words.collect()
 }
 
 /// Without a terminal of its own: a test may be run from one.

@@ -1,7 +1,8 @@
 //! Commands that keep a repository healthy: `check`, `retain`, `reseal`.
 
-use crate::stand::{DAY_MS, Stand, now_ms};
+use crate::stand::{DAY_MS, Stand, hide_ids, now_ms};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use tests::program::{Ran, program};
 
 /// One snapshot a day for so many days, the last one of today, and three more within the last hour.
@@ -150,7 +151,6 @@ fn nothing_is_swept_while_a_snapshot_cannot_be_read() {
 
 /// A file with the seed of the trial's node.
 fn signing_key(stand: &Stand) -> String {
-    use std::os::unix::fs::PermissionsExt;
     let path = stand.target("signing-key");
     fs::write(&path, format!("{}\n", "07".repeat(32))).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -187,32 +187,28 @@ fn reseal_says_what_is_missing() {
     let stand = Stand::new(true);
     let key = signing_key(&stand);
     let public = archive::identity::generate().1;
-    let mut all = String::new();
-    let mut case = |name: &str, status: i32, arguments: &[&str], identity: Option<&str>| {
-        let mut command = program("pull-backup");
-        command
-            .args(stand.arguments(arguments))
-            .args(identity.map(|path| ["--identity", path]).into_iter().flatten());
-        let ran = Ran::from(command.output().unwrap()).ended(status);
-        assert!(!ran.err.contains(&"07".repeat(16)), "no secret is said");
-        let said = ran
-            .err
-            .lines()
-            .map(|line| line.split(": ").filter(|part| part.len() != 32).collect::<Vec<_>>().join(": "));
-        all.push_str(&format!("== {name}\n{}\n", stand.redact(&said.collect::<Vec<_>>().join("\n"))));
+    let file = |name: &str, content: &str, mode: u32| {
+        let path = stand.target(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path.to_str().unwrap().to_owned()
     };
-    let other = stand.target("other-identity");
-    fs::write(&other, archive::identity::generate().0).unwrap();
-    let (mine, other) = (stand.trial.identity.to_str().unwrap(), other.to_str().unwrap());
-    let line = |recipient: &'static str, key: &'static str| ["reseal", "--recipient", recipient, "--node", "web1", "--signing-key", key];
-    let (public, key): (&'static str, &'static str) = (public.leak(), key.leak());
-    case("no identity", 2, &line(public, key), None);
-    case("no recipient", 2, &line("age1nonsense", key), Some(mine));
-    case("no key", 2, &line(public, "/nonexistent"), Some(mine));
-    case("something else as a key", 2, &line(public, stand.trial.identity.to_str().unwrap().to_owned().leak()), Some(mine));
-    fs::set_permissions(key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    case("a key for all to read", 2, &line(public, key), Some(mine));
-    fs::set_permissions(key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    case("another's identity", 1, &line(public, key), Some(other));
+    let mine = stand.trial.identity.to_str().unwrap();
+    let other = file("other-identity", &archive::identity::generate().0, 0o600);
+    let (garbage, open) = (file("garbage", "AGE-SECRET-KEY-1", 0o600), file("open-key", &"07".repeat(32), 0o644));
+    let mut all = String::new();
+    for (name, status, recipient, key, identity) in [
+        ("no identity", 2, public.as_str(), key.as_str(), ""),
+        ("no recipient", 2, "age1nonsense", &key, mine),
+        ("no key", 2, &public, "/nonexistent", mine),
+        ("something else as a key", 2, &public, &garbage, mine),
+        ("a key for all to read", 2, &public, &open, mine),
+        ("another's identity", 1, &public, &key, &other),
+    ] {
+        let line = ["reseal", "--recipient", recipient, "--node", "web1", "--signing-key", key, "--identity", identity];
+        let ran = Ran::from(program("pull-backup").args(stand.arguments(&line)).output().unwrap()).ended(status);
+        assert!(!ran.err.contains(&"07".repeat(16)) && !ran.err.contains("AGE-SECRET"), "no secret is said");
+        all.push_str(&format!("== {name}\n{}\n{}", stand.redact(&hide_ids(&ran.err)), ran.text()));
+    }
     insta::assert_snapshot!(all);
 }

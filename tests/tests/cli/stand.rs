@@ -162,3 +162,12 @@ fn collapse(text: &str) -> String {
 pub fn stranger() -> String {
     Signer::from_seed(&STRANGER).public().to_string()
 }
+
+/// Ids of runs and sealing identities, which are random.
+pub fn hide_ids(text: &str) -> String {
+    let words = text.split_inclusive(char::is_whitespace).map(|word| {
+        let id = word.trim_end().trim_end_matches(':');
+        if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) { word.replace(id, "[an id]") } else { word.to_owned() }
+    });
+    words.collect()
+}
