@@ -5,6 +5,7 @@
 //!
 //! What is absent: no network, no clock of its own (times are arguments), no knowledge of databases or of who is active.
 
+pub mod check;
 pub mod container;
 pub mod digest;
 pub mod encode;

@@ -435,7 +435,7 @@ pub fn alone<B: Body>(signed: &Signed<B>) -> Vec<u8> {
     bytes
 }
 
-fn parse_config(bytes: &[u8]) -> Result<Config> {
+pub(crate) fn parse_config(bytes: &[u8]) -> Result<Config> {
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|why| Error::damaged(name::CONFIG, why))?;
     match value.get("format").and_then(serde_json::Value::as_u64) {
         Some(1) => {}

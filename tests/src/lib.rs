@@ -1,5 +1,6 @@
 //! What the tests share: trees in memory, repositories to try things on, folders of their own, other hops, and the built programs.
 
+pub mod damage;
 pub mod history;
 pub mod origin;
 pub mod plain;
