@@ -15,6 +15,7 @@ pub mod export;
 pub mod local;
 pub mod matcher;
 pub mod extent;
+pub mod heal;
 pub mod id;
 pub mod identity;
 pub mod locate;

@@ -10,10 +10,10 @@
 
 mod equivocation;
 pub(crate) mod proof;
-mod receive;
+pub(crate) mod receive;
 mod records;
-mod source;
-mod take;
+pub(crate) mod source;
+pub(crate) mod take;
 
 use crate::error::{Error, Result};
 use crate::id::{Address, RecordId, RunId, SnapshotId};

@@ -6,6 +6,7 @@
 use super::proof::{self, Signers};
 use super::source::record_of;
 use super::{Listing, Refusal, Source, SyncOptions, SyncReport};
+use crate::container::ItemKey;
 use crate::error::{Error, Kind, Result};
 use crate::id::{Address, IdentityId, RunId};
 use crate::name;
@@ -242,7 +243,8 @@ impl<'a> Receiver<'a> {
         Ok(given_up.len() + open.len())
     }
 
-    fn fetch(&mut self, run: &Signed<Run>, ask: &[u32], open: &mut BTreeSet<u32>) -> Result<(), Failure> {
+    /// Fetches segments and takes from `open` what came and was right.
+    pub fn fetch(&mut self, run: &Signed<Run>, ask: &[u32], open: &mut BTreeSet<u32>) -> Result<(), Failure> {
         let source = self.source;
         let id = run.body.id;
         let mut failed = None;
@@ -271,26 +273,42 @@ impl<'a> Receiver<'a> {
             return Ok(false);
         }
         self.account(item.len())?;
-        let now_ms = (self.options.clock)();
-        if self.open.is_empty() {
-            self.open_since_ms = now_ms;
-        }
         if let Some(seal) = &run.body.seal {
             self.identities.insert(seal.identity);
         }
-        self.packs.segment(self.into, address, item)?;
         self.report.segments += 1;
-        self.open.insert(address);
+        self.keep_item(ItemKey::Segment(address), item)?;
+        Ok(true)
+    }
+
+    /// Puts a proven item into the open pack, and closes that when it is due.
+    pub fn keep_item(&mut self, key: ItemKey, item: &[u8]) -> Result<(), Failure> {
+        let now_ms = (self.options.clock)();
+        if self.packs.is_empty() {
+            self.open_since_ms = now_ms;
+        }
+        match key {
+            ItemKey::Segment(address) => {
+                self.packs.segment(self.into, address, item)?;
+                self.open.insert(address);
+            }
+            ItemKey::Record(kind, _) => self.packs.record(self.into, kind, item)?,
+        }
         self.open_bytes += item.len() as u64;
         if self.open_bytes >= u64::from(PACK_MAX) || now_ms.saturating_sub(self.open_since_ms) >= PACK_AGE_MS {
             self.flush()?;
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// These are needed and the source does not have them.
+    pub fn lack(&mut self, addresses: &BTreeSet<Address>) {
+        self.lacking.extend(addresses);
     }
 
     /// Closes the open pack, with copies of the sealing identities that it needs, and publishes the runs that waited for it.
     pub fn flush(&mut self) -> Result<(), Failure> {
-        if !self.open.is_empty() {
+        if !self.packs.is_empty() {
             for id in std::mem::take(&mut self.identities) {
                 if let Some(signed) = self.into.sealing_identities(id)?.first() {
                     self.packs.record(self.into, RecordKind::Identity, &signed.item)?;
