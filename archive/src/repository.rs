@@ -95,8 +95,10 @@ impl Repository {
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Err(not("it is not a folder")),
             Err(error) => return Err(Error::file("open", path)(error)),
         };
-        if !path.join(name::CONFIG).exists() {
-            return Err(not("it has no repository.json"));
+        match path.join(name::CONFIG).metadata() {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(not("it has no repository.json")),
+            Err(error) => return Err(Error::file("open", path)(error)),
         }
         let exclusive = access == Access::Exclusive;
         let lock = match FolderLock::take(path, exclusive) {
