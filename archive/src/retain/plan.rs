@@ -188,8 +188,8 @@ pub fn plan(candidates: &[Candidate], rules: &Rules, pins: &[SnapshotId], now_ms
 /// Why a plan must not be carried out: a bucket that a rule keeps, or the whole history, would be left with nothing but damaged snapshots.
 pub fn endangered(decisions: &[Decision], rules: &Rules, damaged: &HashSet<SnapshotId>, now_ms: u64, zone: &TimeZone) -> Option<String> {
     let whole = |decision: &&Decision| !damaged.contains(&decision.known.id);
-    let loses = |of: &[&Decision]| of.iter().filter(|decision| !decision.is_kept()).any(|decision| whole(decision));
-    let keeps = |of: &[&Decision]| of.iter().filter(|decision| decision.is_kept()).any(|decision| whole(decision));
+    let loses = |of: &[&Decision]| of.iter().filter(|decision| !decision.is_kept()).any(whole);
+    let keeps = |of: &[&Decision]| of.iter().filter(|decision| decision.is_kept()).any(whole);
     let all: Vec<&Decision> = decisions.iter().collect();
     if loses(&all) && !keeps(&all) {
         return Some("no whole snapshot would be left".into());
