@@ -22,6 +22,7 @@ pub enum Command {
     Find(cmd::find::Find),
     Diff(cmd::diff::Diff),
     Restore(cmd::restore::Restore),
+    Check(cmd::check::Check),
 }
 
 /// Runs one command.
@@ -32,5 +33,6 @@ pub fn run(line: &CommandLine, surroundings: &Surroundings) -> Result<Status, Fa
         Command::Find(command) => command.run(surroundings),
         Command::Diff(command) => command.run(surroundings),
         Command::Restore(command) => command.run(surroundings),
+        Command::Check(command) => command.run(surroundings),
     }
 }

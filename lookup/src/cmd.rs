@@ -2,6 +2,7 @@
 //!
 //! Each says on standard error which snapshot it reads; with `--json` that stands in the document instead, and nothing else is said unless something is wrong.
 
+pub mod check;
 pub mod diff;
 pub mod find;
 pub mod ls;

@@ -26,6 +26,7 @@ pub enum Command {
     Find(reading::find::Find),
     Diff(reading::diff::Diff),
     Restore(reading::restore::Restore),
+    Check(reading::check::Check),
     Retain(cmd::retain::Retain),
     Reseal(cmd::reseal::Reseal),
 }
@@ -38,6 +39,7 @@ pub fn run(line: &CommandLine, surroundings: &Surroundings) -> Result<Status, Fa
         Command::Find(command) => command.run(surroundings),
         Command::Diff(command) => command.run(surroundings),
         Command::Restore(command) => command.run(surroundings),
+        Command::Check(command) => command.run(surroundings),
         Command::Retain(command) => command.run(surroundings),
         Command::Reseal(command) => command.run(surroundings),
     }

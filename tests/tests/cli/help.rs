@@ -8,14 +8,14 @@ fn every_command_explains_itself() {
         let top = run(name, ["--help"]).ended(0);
         insta::assert_snapshot!(format!("{name}_help"), top.text());
     }
-    for command in ["snapshots", "ls", "find", "diff", "restore", "retain", "reseal"] {
+    for command in ["snapshots", "ls", "find", "diff", "restore", "check", "retain", "reseal"] {
         insta::assert_snapshot!(format!("help_{command}"), run("pull-backup", [command, "--help"]).ended(0).text());
     }
 }
 
 #[test]
 fn the_importer_reads_with_the_same_options() {
-    for command in ["snapshots", "ls", "find", "diff", "restore"] {
+    for command in ["snapshots", "ls", "find", "diff", "restore", "check"] {
         let (theirs, ours) = (run("pull-backup", [command, "--help"]).ended(0), run("importer", [command, "--help"]).ended(0));
         assert_eq!(theirs.text().replace("pull-backup", "importer"), ours.text(), "{command}");
     }

@@ -1,4 +1,4 @@
-//! Commands that keep a repository healthy: `check`, `retain`, `reseal`.
+//! `retain` and `reseal`.
 
 use crate::stand::{DAY_MS, Stand, hide_ids, now_ms};
 use std::fs;
