@@ -24,9 +24,7 @@ fn measure(name: &str, old: &[u8], new: &[u8], stretch: usize) {
     while from < new.len() {
         let part = &new[from..new.len().min(from + stretch)];
         let guess = (from as i64 + drift).max(0) as u64;
-        let found = matcher
-            .pieces(part, guess, &mut Bytes(old), &mut pieces)
-            .expect("memory gives its bytes");
+        let found = matcher.pieces(part, guess, &mut Bytes(old), &mut pieces).expect("memory gives its bytes");
         if let Some(found) = found {
             drift = found - from as i64;
         }
@@ -38,9 +36,7 @@ fn measure(name: &str, old: &[u8], new: &[u8], stretch: usize) {
     for piece in &pieces {
         match *piece {
             Piece::Copy { base, len } => {
-                assert!(
-                    new[at..at + len as usize] == old[base as usize..base as usize + len as usize]
-                );
+                assert!(new[at..at + len as usize] == old[base as usize..base as usize + len as usize]);
                 copies += 1;
                 at += len as usize;
                 varint(&mut list, len as u64 * 16);
@@ -105,12 +101,7 @@ fn main() {
         let old = std::fs::read(old).expect("the base can be read");
         let new = std::fs::read(new).expect("the new file can be read");
         for stretch in [4 << 20, 1 << 20, 64 << 10] {
-            measure(
-                &format!("file, stretches of {} KiB", stretch >> 10),
-                &old,
-                &new,
-                stretch,
-            );
+            measure(&format!("file, stretches of {} KiB", stretch >> 10), &old, &new, stretch);
         }
         return;
     }
@@ -119,40 +110,20 @@ fn main() {
     let zeros = vec![0; len];
     measure("equal", &noise, &noise, 4 << 20);
     measure("unrelated random", &noise, &random(len, 2), 4 << 20);
-    measure(
-        "unrelated random, 64 KiB",
-        &noise,
-        &random(len, 2),
-        64 << 10,
-    );
+    measure("unrelated random, 64 KiB", &noise, &random(len, 2), 64 << 10);
     measure("zeros on zeros", &zeros, &zeros[..len - 1], 4 << 20);
     measure("zeros on random", &noise, &zeros, 4 << 20);
     measure("random on zeros", &zeros, &noise, 4 << 20);
     for period in [1, 3, 7, 16, 24, 37, 48, 63, 64] {
         let one: Vec<u8> = noise[..period].iter().copied().cycle().take(len).collect();
-        let other: Vec<u8> = noise[1..=period]
-            .iter()
-            .copied()
-            .cycle()
-            .take(len)
-            .collect();
-        measure(
-            &format!("period {period} against another"),
-            &one,
-            &other,
-            4 << 20,
-        );
+        let other: Vec<u8> = noise[1..=period].iter().copied().cycle().take(len).collect();
+        measure(&format!("period {period} against another"), &one, &other, 4 << 20);
         for gap in [20, 40, 70, 1000] {
             let mut marred = one.clone();
             for at in (0..len).step_by(gap) {
                 marred[at] ^= noise[at] | 1;
             }
-            measure(
-                &format!("period {period}, marred each {gap}"),
-                &one,
-                &marred,
-                4 << 20,
-            );
+            measure(&format!("period {period}, marred each {gap}"), &one, &marred, 4 << 20);
             if period == 37 {
                 measure("  both marred", &marred[gap / 2..], &marred, 4 << 20);
             }
@@ -162,24 +133,13 @@ fn main() {
         for spread in [16, 64, 1000, 8000] {
             let mut order: Vec<usize> = (0..len / row).collect();
             for (number, group) in order.chunks_mut(spread).enumerate() {
-                group.sort_by_key(|row| {
-                    (*row as u64 ^ number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20
-                });
+                group.sort_by_key(|row| (*row as u64 ^ number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20);
             }
             if row * spread > 2 << 20 {
                 continue;
             }
-            let mixed: Vec<u8> = order
-                .iter()
-                .flat_map(|at| &noise[at * row..(at + 1) * row])
-                .copied()
-                .collect();
-            measure(
-                &format!("rows of {row} mixed by {spread}"),
-                &noise,
-                &mixed,
-                4 << 20,
-            );
+            let mixed: Vec<u8> = order.iter().flat_map(|at| &noise[at * row..(at + 1) * row]).copied().collect();
+            measure(&format!("rows of {row} mixed by {spread}"), &noise, &mixed, 4 << 20);
         }
     }
     for every in [100, 200, 400, 1000, 10_000] {
@@ -188,12 +148,7 @@ fn main() {
             edited.extend_from_slice(part);
             edited.extend_from_slice(&number.to_le_bytes()[..5]);
         }
-        measure(
-            &format!("five bytes inserted each {every}"),
-            &noise,
-            &edited,
-            4 << 20,
-        );
+        measure(&format!("five bytes inserted each {every}"), &noise, &edited, 4 << 20);
     }
     for page in [1usize, 7, 30] {
         let mut edited = noise.clone();
@@ -202,11 +157,6 @@ fn main() {
             edited[at * 4096..][..4096].copy_from_slice(&other);
             edited[at * 4096] = at as u8;
         }
-        measure(
-            &format!("{page} % of pages rewritten"),
-            &noise,
-            &edited,
-            4 << 20,
-        );
+        measure(&format!("{page} % of pages rewritten"), &noise, &edited, 4 << 20);
     }
 }

@@ -68,7 +68,8 @@ impl Layout {
         self.len = self.len.checked_add(len).expect("a container is closed long before 4 GiB");
     }
 
-    pub fn len(&self) -> u32 {
+    /// Where the next item comes to lie.
+    pub fn end(&self) -> u32 {
         self.len
     }
 

@@ -51,7 +51,8 @@ impl OfBlocks {
     }
 
     pub fn finish(self) -> Hash {
-        self.only.unwrap_or_else(|| Hash(self.context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")))
+        self.only
+            .unwrap_or_else(|| Hash(self.context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")))
     }
 }
 

@@ -170,7 +170,9 @@ pub fn take_rest(path: Vec<u8>, take: &mut Take<'_>) -> Taken<Entry> {
     }
     let count = take.count(2)?;
     let start = take.position();
-    let xattrs = (0..count).map(|_| Ok((take.bytes()?.to_vec(), take.bytes()?.to_vec()))).collect::<Taken<Xattrs>>()?;
+    let xattrs = (0..count)
+        .map(|_| Ok((take.bytes()?.to_vec(), take.bytes()?.to_vec())))
+        .collect::<Taken<Xattrs>>()?;
     if take.position() - start > XATTRS_MAX {
         return Err(Malformed("there are too many extended attributes"));
     }

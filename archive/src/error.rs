@@ -82,12 +82,18 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Error::Store { source, .. } | Error::File { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("make room and run it again; nothing that was published is lost"),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Some("make room and run it again; nothing that was published is lost")
+                }
                 io::ErrorKind::PermissionDenied => Some("run it as the user who owns the repository and the data"),
-                io::ErrorKind::ReadOnlyFilesystem => Some("the file system is mounted read-only; mount it writable or choose another place"),
+                io::ErrorKind::ReadOnlyFilesystem => {
+                    Some("the file system is mounted read-only; mount it writable or choose another place")
+                }
                 _ => None,
             },
-            Error::Missing { .. } | Error::Damaged { .. } => Some("`check --heal FROM` fetches what is broken from another repository of this dataset"),
+            Error::Missing { .. } | Error::Damaged { .. } => {
+                Some("`check --heal FROM` fetches what is broken from another repository of this dataset")
+            }
             Error::Sealed { .. } => Some("give the identity of one of the recipients with --identity FILE"),
             Error::Busy { .. } => Some("wait for the other process to end, or end it"),
             Error::Future { .. } => Some("install a newer version"),

@@ -26,7 +26,9 @@ impl Extent {
     pub fn joins(&self, next: &Extent) -> bool {
         match (self.place, next.place) {
             (None, None) => true,
-            (Some(a), Some(b)) => a.ordinal == b.ordinal && a.sequence == b.sequence && u64::from(a.offset) + self.len == u64::from(b.offset),
+            (Some(a), Some(b)) => {
+                a.ordinal == b.ordinal && a.sequence == b.sequence && u64::from(a.offset) + self.len == u64::from(b.offset)
+            }
             _ => false,
         }
     }

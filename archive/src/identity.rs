@@ -76,7 +76,13 @@ pub fn make_sealing_identity(maker: &Maker, recipients: &[String], now_ms: u64) 
     wrap_sealing_identity(maker, &private, 1, recipients, now_ms)
 }
 
-fn wrap_sealing_identity(maker: &Maker, private: &x25519::Identity, generation: u64, recipients: &[String], now_ms: u64) -> Result<SealingIdentity> {
+fn wrap_sealing_identity(
+    maker: &Maker,
+    private: &x25519::Identity,
+    generation: u64,
+    recipients: &[String],
+    now_ms: u64,
+) -> Result<SealingIdentity> {
     if recipients.is_empty() {
         return Err(Error::refused("an empty list of recipients", "nobody could ever open what is sealed for it"));
     }
@@ -136,9 +142,14 @@ impl Keyring {
                 return Err(bad("it is encrypted, but not by a passphrase"));
             }
             let identity = age::scrypt::Identity::new(SecretString::from(ask(path)?));
-            let reader = decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity)).map_err(|_| bad("the passphrase does not open it"))?;
+            let reader = decryptor
+                .decrypt(std::iter::once(&identity as &dyn age::Identity))
+                .map_err(|_| bad("the passphrase does not open it"))?;
             let mut text = String::new();
-            reader.take(UNWRAPPED_MAX * 16).read_to_string(&mut text).map_err(|_| bad("the passphrase does not open it"))?;
+            reader
+                .take(UNWRAPPED_MAX * 16)
+                .read_to_string(&mut text)
+                .map_err(|_| bad("the passphrase does not open it"))?;
             text
         } else {
             String::from_utf8(bytes).map_err(|_| bad("it is not an identity file of age"))?

@@ -50,7 +50,10 @@ impl Locations {
     }
 
     pub fn records(&self, kind: RecordKind) -> impl Iterator<Item = (RecordId, Location)> + '_ {
-        self.records.iter().filter(move |((of, _), _)| *of == kind).map(|((_, id), location)| (*id, *location))
+        self.records
+            .iter()
+            .filter(move |((of, _), _)| *of == kind)
+            .map(|((_, id), location)| (*id, *location))
     }
 
     pub fn container(&self, location: Location) -> &str {
@@ -68,9 +71,9 @@ impl Locations {
 
     /// All segments, with where they lie.
     pub fn segments(&self) -> impl Iterator<Item = (Address, Location)> + '_ {
-        self.segments.iter().flat_map(|(run, places)| {
-            places.iter().map(|(sequence, place)| (Address { run: *run, sequence: *sequence }, *place))
-        })
+        self.segments
+            .iter()
+            .flat_map(|(run, places)| places.iter().map(|(sequence, place)| (Address { run: *run, sequence: *sequence }, *place)))
     }
 
     /// Adds a container. Adding one again changes nothing.

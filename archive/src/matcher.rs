@@ -59,22 +59,12 @@ impl Default for Matcher {
 
 impl Matcher {
     pub fn new() -> Self {
-        Self {
-            near: Index::new(NEAR_STRIDE),
-            far: Index::new(FAR_STRIDE),
-            credit: CREDIT_START,
-        }
+        Self { near: Index::new(NEAR_STRIDE), far: Index::new(FAR_STRIDE), credit: CREDIT_START }
     }
 
     /// Appends to `out` the pieces that tile `new`, whose first byte is expected at `guess` in the base. Returns the
     /// drift of the last copy (its offset in the base less its offset in `new`), `None` when nothing matched.
-    pub fn pieces(
-        &mut self,
-        new: &[u8],
-        guess: u64,
-        base: &mut dyn Base,
-        out: &mut Vec<Piece>,
-    ) -> io::Result<Option<i64>> {
+    pub fn pieces(&mut self, new: &[u8], guess: u64, base: &mut dyn Base, out: &mut Vec<Piece>) -> io::Result<Option<i64>> {
         let base_len = base.len();
         let mut walk = Walk::new(new, guess, self.credit, out);
         self.far.doubt();
@@ -88,11 +78,7 @@ impl Matcher {
             match base.window(start, len)? {
                 None => walk.not_to_be_had(),
                 Some(bytes) => {
-                    let view = View {
-                        bytes,
-                        start,
-                        base_len,
-                    };
+                    let view = View { bytes, start, base_len };
                     walk.turn = 0;
                     match far {
                         true => walk.far(&mut self.far, &view),

@@ -38,7 +38,7 @@ impl PackWriter {
     }
 
     fn add(&mut self, repository: &Repository, key: ItemKey, item: &[u8]) -> Result<()> {
-        if self.layout.len() >= PACK_MAX {
+        if self.layout.end() >= PACK_MAX {
             self.finish(repository)?;
         }
         self.layout.add(key, item.len());

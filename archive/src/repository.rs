@@ -3,6 +3,7 @@
 //! Reading verifies as it goes: a record's signature, its place (cluster, dataset, name), a segment's hash against its run. Writing is create-only.
 //! Locations are read when first needed and once more when something is missed, for another process may have repacked.
 
+use crate::digest;
 use crate::error::{Error, Result};
 use crate::id::{Address, IdentityId, RecordId, RepositoryId, RunId, SnapshotId};
 use crate::locate::{self, Location, Locations};
@@ -11,7 +12,6 @@ use crate::record::{self, Body, Certificate, Evidence, Receipt, RecordKind, Run,
 use crate::sign::random;
 use crate::store::{FolderLock, FolderStore, Listed, Store, publish, read_all, read_part};
 use crate::trust::{Certified, Trust};
-use crate::digest;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -69,7 +69,10 @@ impl Repository {
     pub fn create(store: &dyn Store, cluster: &str, dataset: &str) -> Result<Config> {
         for name in [cluster, dataset] {
             if !record::valid_name(name) {
-                return Err(Error::refused(format!("the name {name:?}"), "use letters, digits, '-', '_' and '.', at most 64, not beginning with '-' or '.'"));
+                return Err(Error::refused(
+                    format!("the name {name:?}"),
+                    "use letters, digits, '-', '_' and '.', at most 64, not beginning with '-' or '.'",
+                ));
             }
         }
         let config = Config { id: RepositoryId(random()), cluster: cluster.into(), dataset: dataset.into() };
@@ -106,7 +109,11 @@ impl Repository {
             Ok(None) if exclusive => return Err(Error::Busy { path: path.into(), what: "reading, serving or publishing" }),
             Ok(None) => return Err(Error::Busy { path: path.into(), what: "sweeping or repacking" }),
             // Without permission to write there is nobody to exclude: whoever only reads a read-only folder may.
-            Err(error) if !exclusive && matches!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied) => None,
+            Err(error)
+                if !exclusive && matches!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied) =>
+            {
+                None
+            }
             Err(error) => return Err(Error::file("lock", &path.join("lock"))(error)),
         };
         let store = Arc::new(store);
@@ -135,7 +142,7 @@ impl Repository {
 
     /// Snapshots by position, oldest first.
     pub fn snapshots(&self) -> Result<Vec<Known>> {
-        Ok(self.known(name::SNAPSHOTS)?)
+        self.known(name::SNAPSHOTS)
     }
 
     pub fn quarantined(&self) -> Result<Vec<Known>> {
@@ -148,7 +155,9 @@ impl Repository {
             .into_iter()
             .filter_map(|listed| name::parse_snapshot(&listed.name).map(|(at, id)| Known { at, id, name: listed.name }))
             // Whoever lists may say what he wants, and names go into messages.
-            .filter(|known| known.name == name::snapshot(known.at, known.id) || (folder == name::QUARANTINE && name::is_quarantined(&known.name)))
+            .filter(|known| {
+                known.name == name::snapshot(known.at, known.id) || (folder == name::QUARANTINE && name::is_quarantined(&known.name))
+            })
             .collect();
         known.sort();
         Ok(known)
@@ -170,7 +179,10 @@ impl Repository {
             return Ok(());
         }
         let Config { cluster: ours, dataset: set, .. } = &self.config;
-        Err(Error::refused(name, format!("it belongs to dataset {dataset} of cluster {cluster}, this repository to dataset {set} of cluster {ours}")))
+        Err(Error::refused(
+            name,
+            format!("it belongs to dataset {dataset} of cluster {cluster}, this repository to dataset {set} of cluster {ours}"),
+        ))
     }
 
     /// The first record of a container.
@@ -215,8 +227,8 @@ impl Repository {
     pub(crate) fn embedded_run(&self, id: RecordId) -> Result<Option<Signed<Run>>> {
         let found = {
             let locations = self.locations()?;
-            let found = locations.as_ref().and_then(|known| known.record(RecordKind::Run, id).map(|at| (at, known.container(at).to_string())));
-            found
+            let known = locations.as_ref();
+            known.and_then(|known| known.record(RecordKind::Run, id).map(|at| (at, known.container(at).to_string())))
         };
         let Some((at, container)) = found else { return Ok(None) };
         let bytes = read_part(self.store(), &container, at.offset.into(), at.len as usize)?;
@@ -248,7 +260,9 @@ impl Repository {
     /// Where a segment lies, as far as is known now.
     pub fn locate(&self, address: Address) -> Result<Option<(String, Location)>> {
         let locations = self.locations()?;
-        let known = locations.as_ref().and_then(|known| known.segment(address).map(|at| (known.container(at).to_string(), at)));
+        let known = locations
+            .as_ref()
+            .and_then(|known| known.segment(address).map(|at| (known.container(at).to_string(), at)));
         Ok(known)
     }
 
@@ -299,7 +313,10 @@ impl Repository {
     /// Reads a segment's item and checks it against its run: header, length, hash. Other copies are tried when one is damaged.
     pub fn verified_segment(&self, run: &Run, sequence: u32, out: &mut Vec<u8>) -> Result<()> {
         let address = Address { run: run.id, sequence };
-        let expected = run.segments.get(sequence as usize).ok_or_else(|| Error::damaged(format!("segment {address}"), "its run does not list it"))?;
+        let expected = run
+            .segments
+            .get(sequence as usize)
+            .ok_or_else(|| Error::damaged(format!("segment {address}"), "its run does not list it"))?;
         let good = |bytes: &[u8]| bytes.len() == expected.len as usize && digest::sha256(bytes) == expected.hash;
         let first = self.segment_item(address, out);
         if first.is_ok() && good(out) {
@@ -307,7 +324,9 @@ impl Repository {
         }
         let others: Vec<(String, Location)> = {
             let locations = self.locations()?;
-            locations.as_ref().map_or_else(Vec::new, |known| known.others(address).iter().map(|at| (known.container(*at).to_string(), *at)).collect())
+            locations
+                .as_ref()
+                .map_or_else(Vec::new, |known| known.others(address).iter().map(|at| (known.container(*at).to_string(), *at)).collect())
         };
         for (container, at) in others {
             if self.read_location(&container, at, out).is_ok() && good(out) {
@@ -315,7 +334,9 @@ impl Repository {
             }
         }
         first?;
-        let place = self.locate(address)?.map_or_else(String::new, |(container, at)| format!(" at byte {} of {container}", at.offset));
+        let place = self
+            .locate(address)?
+            .map_or_else(String::new, |(container, at)| format!(" at byte {} of {container}", at.offset));
         Err(Error::damaged(format!("segment {address}{place}"), "its bytes are not those that were signed"))
     }
 
@@ -332,7 +353,9 @@ impl Repository {
         if found.is_empty() {
             found = self.identity_copies(id)?;
         }
-        found.retain(|signed| signed.body.id == id && signed.body.cluster == self.config.cluster && signed.body.dataset == self.config.dataset);
+        found.retain(|signed| {
+            signed.body.id == id && signed.body.cluster == self.config.cluster && signed.body.dataset == self.config.dataset
+        });
         found.sort_by_key(|signed| std::cmp::Reverse(signed.body.generation));
         Ok(found)
     }

@@ -43,7 +43,9 @@ pub fn reseal(repository: &Repository, keyring: &mut Keyring, options: &ResealOp
             Ok(Some(generation)) => report.resealed.push((id, generation)),
             Ok(None) => report.unchanged.push(id),
             Err(error) if error.kind() == Kind::Retry => return Err(error),
-            Err(error @ (Error::Sealed { .. } | Error::Missing { .. } | Error::Damaged { .. })) => report.failed.push((id, error.to_string())),
+            Err(error @ (Error::Sealed { .. } | Error::Missing { .. } | Error::Damaged { .. })) => {
+                report.failed.push((id, error.to_string()))
+            }
             Err(Error::Refused { why, name }) if name.contains(&id.to_string()) => report.failed.push((id, why)),
             Err(error) => return Err(error),
         }
@@ -53,8 +55,12 @@ pub fn reseal(repository: &Repository, keyring: &mut Keyring, options: &ResealOp
 
 /// Every sealing identity that has an object or a copy in a pack.
 fn identities(repository: &Repository) -> Result<BTreeSet<IdentityId>> {
-    let mut found: BTreeSet<IdentityId> =
-        repository.list(name::KEYS)?.iter().filter_map(|listed| name::parse_key(&listed.name)).map(|(id, _)| id).collect();
+    let mut found: BTreeSet<IdentityId> = repository
+        .list(name::KEYS)?
+        .iter()
+        .filter_map(|listed| name::parse_key(&listed.name))
+        .map(|(id, _)| id)
+        .collect();
     for signed in repository.records_in_containers::<SealingIdentity>()? {
         found.insert(signed.body.id);
     }

@@ -99,7 +99,10 @@ impl Decoder {
             0 if stored.len() == len => content.extend_from_slice(stored),
             1 => {
                 content.reserve(len.max(1));
-                let written = self.zstd.decompress_to_buffer(stored, &mut Bounded(content, len)).map_err(|_| Malformed("it does not decompress"))?;
+                let written = self
+                    .zstd
+                    .decompress_to_buffer(stored, &mut Bounded(content, len))
+                    .map_err(|_| Malformed("it does not decompress"))?;
                 if written != len {
                     return Err(Malformed("its content has another length than it claims"));
                 }
@@ -146,7 +149,11 @@ const PROBE: usize = 16 << 10;
 
 impl Encoder {
     pub fn new(level: i32) -> std::io::Result<Self> {
-        Ok(Encoder { zstd: zstd::bulk::Compressor::new(level)?, probe: zstd::bulk::Compressor::new(-3)?, buffer: Vec::new() })
+        Ok(Encoder {
+            zstd: zstd::bulk::Compressor::new(level)?,
+            probe: zstd::bulk::Compressor::new(-3)?,
+            buffer: Vec::new(),
+        })
     }
 
     /// Whether three samples all fail to shrink by a fiftieth.

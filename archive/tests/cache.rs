@@ -29,10 +29,7 @@ fn had(cache: &SegmentCache, sequence: u32, len: usize) -> bool {
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|item| item.unwrap().path())
-        .collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|item| item.unwrap().path()).collect();
     files.sort();
     files
 }
@@ -45,23 +42,14 @@ fn what_was_put_is_had_by_later_sessions() {
     for session in 0..200 {
         let cache = SegmentCache::open(&folder, 64 << 20, 1).unwrap();
         cache.put(RUN, session, &bytes(session, 700)).unwrap();
-        assert!(
-            (0..=session)
-                .all(|sequence| had(&cache, sequence, 700) && cache.contains(RUN, sequence))
-        );
+        assert!((0..=session).all(|sequence| had(&cache, sequence, 700) && cache.contains(RUN, sequence)));
         assert!(!cache.contains(RUN, session + 1) && !had(&cache, session + 1, 700));
         cache.finish().unwrap();
     }
     assert_eq!(files(&folder).len(), 2, "one data file and the index");
-    assert_eq!(
-        fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
-        0o700
-    );
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
     for file in files(&folder) {
-        assert_eq!(
-            fs::metadata(file).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
     }
     let cache = SegmentCache::open(&folder, 64 << 20, 1).unwrap();
     cache.forget_except(&|_, sequence| sequence % 2 == 0);
@@ -84,14 +72,9 @@ fn the_limit_holds_and_chance_decides() {
             cache.put(RUN, sequence, &bytes(sequence, 10_000)).unwrap();
             assert!(cache.bytes() <= 1 << 20);
         }
-        let on_disk: u64 = files(folder.path())
-            .iter()
-            .map(|file| fs::metadata(file).unwrap().len())
-            .sum();
+        let on_disk: u64 = files(folder.path()).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
         assert!(on_disk < (1 << 20) + 50_000);
-        let kept: Vec<u32> = (0..300)
-            .filter(|&sequence| had(&cache, sequence, 10_000))
-            .collect();
+        let kept: Vec<u32> = (0..300).filter(|&sequence| had(&cache, sequence, 10_000)).collect();
         drop(cache);
         let again = SegmentCache::open(folder.path(), 1 << 20, seed).unwrap();
         assert!(kept.iter().all(|&sequence| had(&again, sequence, 10_000)));
@@ -112,9 +95,7 @@ fn the_index_is_compacted() {
         cache.put(RUN, sequence, &bytes(sequence, 1000)).unwrap();
     }
     let before = fs::metadata(folder.path().join("index")).unwrap().len();
-    let kept: Vec<u32> = (0..6000)
-        .filter(|&sequence| cache.contains(RUN, sequence))
-        .collect();
+    let kept: Vec<u32> = (0..6000).filter(|&sequence| cache.contains(RUN, sequence)).collect();
     cache.finish().unwrap();
     assert!(fs::metadata(folder.path().join("index")).unwrap().len() < before / 4);
     let cache = SegmentCache::open(folder.path(), 1 << 20, 1).unwrap();
@@ -126,35 +107,20 @@ fn the_index_is_compacted() {
 fn damage_is_never_given_out() {
     let template = tempfile::tempdir().unwrap();
     let cache = SegmentCache::open(template.path(), 1 << 20, 1).unwrap();
-    (0..12).for_each(|sequence| {
-        cache
-            .put(RUN, sequence, &bytes(sequence, 90 + sequence as usize))
-            .unwrap()
-    });
+    (0..12).for_each(|sequence| cache.put(RUN, sequence, &bytes(sequence, 90 + sequence as usize)).unwrap());
     drop(cache);
     let sound: Vec<(String, Vec<u8>)> = files(template.path())
         .iter()
-        .map(|file| {
-            (
-                file.file_name().unwrap().to_str().unwrap().to_owned(),
-                fs::read(file).unwrap(),
-            )
-        })
+        .map(|file| (file.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(file).unwrap()))
         .collect();
     let check = |name: &str, content: &[u8], least: usize| {
         let folder = tempfile::tempdir().unwrap();
         for (other, whole) in &sound {
-            fs::write(
-                folder.path().join(other),
-                if other == name { content } else { whole },
-            )
-            .unwrap();
+            fs::write(folder.path().join(other), if other == name { content } else { whole }).unwrap();
         }
         for _ in 0..2 {
             let cache = SegmentCache::open(folder.path(), 1 << 20, 1).unwrap();
-            let count = (0..12)
-                .filter(|&sequence| had(&cache, sequence, 90 + sequence as usize))
-                .count();
+            let count = (0..12).filter(|&sequence| had(&cache, sequence, 90 + sequence as usize)).count();
             assert!(count >= least, "{name}: {count} had");
             cache.put(RUN, 100, &bytes(100, 500)).unwrap();
             assert!(had(&cache, 100, 500));
@@ -201,11 +167,7 @@ fn threads_share_a_cache() {
             scope.spawn(move || {
                 for number in 0..400 {
                     // Half of the segments are put by every thread.
-                    let sequence = if number % 2 == 0 {
-                        number
-                    } else {
-                        number + 1000 * thread
-                    };
+                    let sequence = if number % 2 == 0 { number } else { number + 1000 * thread };
                     cache.put(RUN, sequence, &bytes(sequence, 9000)).unwrap();
                     had(cache, sequence, 9000);
                     had(cache, number / 2, 9000);
@@ -218,10 +180,5 @@ fn threads_share_a_cache() {
         }
     });
     assert!(!cache.is_off());
-    assert!(
-        (0..4400)
-            .filter(|&sequence| had(&cache, sequence, 9000))
-            .count()
-            > 200
-    );
+    assert!((0..4400).filter(|&sequence| had(&cache, sequence, 9000)).count() > 200);
 }

@@ -32,12 +32,7 @@ fn total(places: &[Place]) -> u32 {
 
 fn found(table: &ChunkTable, number: u32, count: u32) -> bool {
     let (mut out, expected) = (Vec::new(), places(number, count));
-    let had = table.find(
-        &table.hash(&chunk(number)),
-        total(&expected),
-        &any,
-        &mut out,
-    );
+    let had = table.find(&table.hash(&chunk(number)), total(&expected), &any, &mut out);
     assert_eq!(out, if had { expected } else { Vec::new() });
     had
 }
@@ -48,9 +43,7 @@ fn what_was_put_in_is_found_after_growth_and_reopening() {
     let path = folder.path().join("chunks");
     let table = ChunkTable::open(&path, &KEY).unwrap();
     for number in 0..20_000 {
-        table
-            .insert(&table.hash(&chunk(number)), &places(number, number % 8 + 1))
-            .unwrap();
+        table.insert(&table.hash(&chunk(number)), &places(number, number % 8 + 1)).unwrap();
     }
     table.flush().unwrap();
     let len = table.len();
@@ -73,27 +66,13 @@ fn only_what_is_accepted_and_complete_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let table = ChunkTable::open(&folder.path().join("chunks"), &KEY).unwrap();
     let (hash, mut out) = (table.hash(b"content"), Vec::new());
-    let three = [10, 20, 30].map(|len| Place {
-        run: RunTag(1),
-        sequence: len,
-        offset: 0,
-        len,
-    });
+    let three = [10, 20, 30].map(|len| Place { run: RunTag(1), sequence: len, offset: 0, len });
     table.insert(&hash, &three).unwrap();
     assert!(table.find(&hash, 60, &any, &mut out));
-    assert!(
-        !table.find(&hash, 59, &any, &mut out)
-            && !table.find(&hash, 61, &any, &mut out)
-            && !table.find(&hash, 0, &any, &mut out)
-    );
+    assert!(!table.find(&hash, 59, &any, &mut out) && !table.find(&hash, 61, &any, &mut out) && !table.find(&hash, 0, &any, &mut out));
     assert!(!table.find(&hash, 60, &|_, sequence| sequence != 20, &mut out));
     assert_eq!(out, three);
-    let one = [Place {
-        run: RunTag(2),
-        sequence: 9,
-        offset: 5,
-        len: 60,
-    }];
+    let one = [Place { run: RunTag(2), sequence: 9, offset: 5, len: 60 }];
     table.insert(&hash, &one).unwrap();
     out.clear();
     assert!(table.find(&hash, 60, &any, &mut out));
@@ -114,12 +93,7 @@ fn mixed_generations_of_a_chunk_stay_true() {
         let mut from = 0;
         lens.map(|len| {
             from += len;
-            Place {
-                run: RunTag(1),
-                sequence: from - len,
-                offset: 0,
-                len,
-            }
+            Place { run: RunTag(1), sequence: from - len, offset: 0, len }
         })
     };
     let write = |lens| {
@@ -130,19 +104,12 @@ fn mixed_generations_of_a_chunk_stay_true() {
     };
     let old = write([10, 20, 30]);
     let new = write([20, 20, 20]);
-    let mut slots: Vec<usize> = (4096..old.len())
-        .filter(|&at| old[at] != new[at])
-        .map(|at| (at - 4096) / 40)
-        .collect();
+    let mut slots: Vec<usize> = (4096..old.len()).filter(|&at| old[at] != new[at]).map(|at| (at - 4096) / 40).collect();
     slots.dedup();
     assert!(slots.len() >= 3, "{slots:?}");
     for mixture in 0..1u32 << slots.len() {
         let mut bytes = new.clone();
-        for (_, slot) in slots
-            .iter()
-            .enumerate()
-            .filter(|(bit, _)| mixture >> bit & 1 == 1)
-        {
+        for (_, slot) in slots.iter().enumerate().filter(|(bit, _)| mixture >> bit & 1 == 1) {
             let at = 4096 + slot * 40;
             bytes[at..at + 40].copy_from_slice(&old[at..at + 40]);
         }
@@ -166,25 +133,15 @@ fn a_damaged_file_is_never_believed() {
     let path = folder.path().join("chunks");
     let table = ChunkTable::open(&path, &KEY).unwrap();
     let count = 300;
-    (0..count).for_each(|number| {
-        table
-            .insert(&table.hash(&chunk(number)), &places(number, 2))
-            .unwrap()
-    });
+    (0..count).for_each(|number| table.insert(&table.hash(&chunk(number)), &places(number, 2)).unwrap());
     drop(table);
     let sound = fs::read(&path).unwrap();
     let check = |bytes: &[u8], least: u32| {
         fs::write(&path, bytes).unwrap();
         let table = ChunkTable::open(&path, &KEY).unwrap();
-        let had = (0..count)
-            .filter(|&number| found(&table, number, 2))
-            .count() as u32;
+        let had = (0..count).filter(|&number| found(&table, number, 2)).count() as u32;
         assert!(had >= least, "{had} found");
-        (0..count).for_each(|number| {
-            table
-                .insert(&table.hash(&chunk(number)), &places(number, 2))
-                .unwrap()
-        });
+        (0..count).for_each(|number| table.insert(&table.hash(&chunk(number)), &places(number, 2)).unwrap());
         assert!((0..count).all(|number| found(&table, number, 2)));
     };
     for at in (0..64).chain((4096..sound.len()).step_by(37)) {
@@ -192,18 +149,7 @@ fn a_damaged_file_is_never_believed() {
         bytes[at] ^= 1 << (at % 8);
         check(&bytes, if at < 4096 { 0 } else { count - 30 });
     }
-    for len in [
-        0,
-        1,
-        8,
-        100,
-        4095,
-        4096,
-        5000,
-        sound.len() - 1,
-        sound.len() + 1,
-        sound.len() * 2,
-    ] {
+    for len in [0, 1, 8, 100, 4095, 4096, 5000, sound.len() - 1, sound.len() + 1, sound.len() * 2] {
         let mut bytes = sound.clone();
         bytes.resize(len, 0);
         check(&bytes, 0);
@@ -211,10 +157,7 @@ fn a_damaged_file_is_never_believed() {
     check(&vec![0xFF; sound.len()], 0);
     // The header is sound, all slots are torn.
     let mut bytes = sound.clone();
-    bytes[4096..]
-        .iter_mut()
-        .enumerate()
-        .for_each(|(at, byte)| *byte = (at as u8).wrapping_mul(31) | 1);
+    bytes[4096..].iter_mut().enumerate().for_each(|(at, byte)| *byte = (at as u8).wrapping_mul(31) | 1);
     check(&bytes, 0);
     // Pages that never reached the disk.
     let mut bytes = sound.clone();
@@ -234,9 +177,7 @@ fn threads_share_a_table() {
                 for number in 0..15_000 {
                     // Half of the chunks are every thread's.
                     let number = number * 2 + if number % 2 == 0 { 0 } else { 100_000 * thread };
-                    table
-                        .insert(&table.hash(&chunk(number)), &places(number, 1 + number % 3))
-                        .unwrap();
+                    table.insert(&table.hash(&chunk(number)), &places(number, 1 + number % 3)).unwrap();
                     found(table, number / 2, 1 + number / 2 % 3);
                 }
             });

@@ -38,23 +38,15 @@ fn random(len: usize, seed: u64) -> Vec<u8> {
 
 /// Bytes that are not copied, after all that must hold was checked.
 fn literals(old: &[u8], new: &[u8], guess: u64, missing: &[u64], matcher: &mut Matcher) -> usize {
-    let mut base = Bytes {
-        bytes: old.to_vec(),
-        missing: missing.to_vec(),
-    };
+    let mut base = Bytes { bytes: old.to_vec(), missing: missing.to_vec() };
     let mut pieces = Vec::new();
-    let drift = matcher
-        .pieces(new, guess, &mut base, &mut pieces)
-        .expect("memory gives its bytes");
+    let drift = matcher.pieces(new, guess, &mut base, &mut pieces).expect("memory gives its bytes");
     let (mut at, mut literal, mut last) = (0usize, 0, None);
     for piece in &pieces {
         match *piece {
             Piece::Copy { base, len } => {
                 assert!(len > 0);
-                assert_eq!(
-                    new[at..at + len as usize],
-                    old[base as usize..base as usize + len as usize]
-                );
+                assert_eq!(new[at..at + len as usize], old[base as usize..base as usize + len as usize]);
                 last = Some(base as i64 - at as i64);
                 at += len as usize;
             }
@@ -86,41 +78,15 @@ fn each_kind_of_change_is_found() {
         assert!(found(&old, &deleted) <= 64, "deletion of {len}");
         let mut overwritten = old.clone();
         overwritten[2_000_000..2_000_000 + len].copy_from_slice(&fresh[..len]);
-        assert!(
-            found(&old, &overwritten) <= len + 64,
-            "overwriting of {len}"
-        );
+        assert!(found(&old, &overwritten) <= len + 64, "overwriting of {len}");
         let appended = [&old[1 << 20..], &fresh[..len]].concat();
-        assert!(
-            literals(&old, &appended, 1 << 20, &[], &mut Matcher::new()) <= len + 64,
-            "appending of {len}"
-        );
+        assert!(literals(&old, &appended, 1 << 20, &[], &mut Matcher::new()) <= len + 64, "appending of {len}");
     }
-    let moved = [
-        &old[..500_000],
-        &old[1_500_000..1_800_000],
-        &old[500_000..1_500_000],
-        &old[1_800_000..],
-    ]
-    .concat();
+    let moved = [&old[..500_000], &old[1_500_000..1_800_000], &old[500_000..1_500_000], &old[1_800_000..]].concat();
     assert!(found(&old, &moved) <= 200);
-    let swapped: Vec<u8> = old
-        .chunks(8192)
-        .flat_map(|pair| [&pair[4096..], &pair[..4096]])
-        .flatten()
-        .copied()
-        .collect();
+    let swapped: Vec<u8> = old.chunks(8192).flat_map(|pair| [&pair[4096..], &pair[..4096]]).flatten().copied().collect();
     assert!(found(&old, &swapped) <= 40_000);
-    assert!(
-        literals(
-            &old,
-            &old[2_000_000..3_000_000],
-            500_000,
-            &[],
-            &mut Matcher::new()
-        ) <= 64,
-        "a wrong guess"
-    );
+    assert!(literals(&old, &old[2_000_000..3_000_000], 500_000, &[], &mut Matcher::new()) <= 64, "a wrong guess");
 }
 
 #[test]
@@ -138,22 +104,10 @@ fn missing_windows_become_literals() {
     let literal = literals(&old, &old, 0, &[5, 6, 40], &mut Matcher::new());
     assert!((3 << 16..6 << 16).contains(&literal), "{literal}");
     let all: Vec<u64> = (0..64).collect();
-    assert_eq!(
-        literals(&old, &old, 0, &all, &mut Matcher::new()),
-        old.len()
-    );
+    assert_eq!(literals(&old, &old, 0, &all, &mut Matcher::new()), old.len());
     assert_eq!(literals(&[], &old, 0, &[], &mut Matcher::new()), old.len());
     assert_eq!(literals(&old, &[], 77, &[], &mut Matcher::new()), 0);
-    assert_eq!(
-        literals(
-            &old[..100],
-            &old[2_000_000..],
-            1 << 40,
-            &[],
-            &mut Matcher::new()
-        ),
-        old.len() - 2_000_000
-    );
+    assert_eq!(literals(&old[..100], &old[2_000_000..], 1 << 40, &[], &mut Matcher::new()), old.len() - 2_000_000);
 }
 
 /// One matcher for many bases: knowledge of one never harms another.
@@ -163,10 +117,7 @@ fn a_matcher_can_turn_to_another_base() {
     for seed in 1..12 {
         let old = random(1 << 20, seed);
         let new = [&old[700_000..], &old[..700_000]].concat();
-        assert!(
-            literals(&old, &new, 0, &[], &mut matcher) <= 64,
-            "base {seed}"
-        );
+        assert!(literals(&old, &new, 0, &[], &mut matcher) <= 64, "base {seed}");
     }
 }
 
@@ -182,26 +133,20 @@ enum Edit {
 
 fn edit() -> impl Strategy<Value = Edit> {
     let at = 0usize..400_000;
-    let bytes = || {
-        prop_oneof![
-            prop::collection::vec(any::<u8>(), 0..300),
-            (0usize..9000, any::<u64>()).prop_map(|(len, seed)| random(len, seed))
-        ]
-    };
+    let bytes =
+        || prop_oneof![prop::collection::vec(any::<u8>(), 0..300), (0usize..9000, any::<u64>()).prop_map(|(len, seed)| random(len, seed))];
     prop_oneof![
         (at.clone(), bytes()).prop_map(|(at, bytes)| Edit::Insert(at, bytes)),
         (at.clone(), 0usize..20_000).prop_map(|(at, len)| Edit::Delete(at, len)),
         (at.clone(), bytes()).prop_map(|(at, bytes)| Edit::Overwrite(at, bytes)),
-        (at.clone(), at.clone(), 0usize..50_000)
-            .prop_map(|(from, to, len)| Edit::Move(from, to, len)),
+        (at.clone(), at.clone(), 0usize..50_000).prop_map(|(from, to, len)| Edit::Move(from, to, len)),
         (at.clone(), 0usize..30_000).prop_map(|(at, len)| Edit::Zero(at, len)),
         (at, 1usize..70, 0usize..500).prop_map(|(at, len, times)| Edit::Repeat(at, len, times)),
     ]
 }
 
 fn apply(bytes: &mut Vec<u8>, edit: &Edit) {
-    let cut =
-        |bytes: &Vec<u8>, at: usize, len: usize| (at.min(bytes.len()), (at + len).min(bytes.len()));
+    let cut = |bytes: &Vec<u8>, at: usize, len: usize| (at.min(bytes.len()), (at + len).min(bytes.len()));
     match edit {
         Edit::Insert(at, new) => {
             let at = (*at).min(bytes.len());

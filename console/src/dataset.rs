@@ -13,7 +13,7 @@ use crate::place;
 /// Datasets without `every` or `at` are exported each hour.
 const EVERY_DEFAULT_SECONDS: u64 = 3_600;
 const CACHE_DEFAULT: u64 = 1 << 30;
-const LEVEL_DEFAULT: i64 = 3;
+const LEVEL_DEFAULT: i64 = 2;
 
 /// This node's overrides: `source.DATASET.SOURCE`, by those two names.
 pub(crate) struct Overrides<'a> {

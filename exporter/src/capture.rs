@@ -19,7 +19,13 @@ fn time(time: data::Time) -> entry::Time {
 }
 
 fn stamp(stamp: &data::Stamp) -> item::Stamp {
-    item::Stamp { device: stamp.device, inode: stamp.inode, size: stamp.size, mtime: time(stamp.mtime), ctime: time(stamp.ctime) }
+    item::Stamp {
+        device: stamp.device,
+        inode: stamp.inode,
+        size: stamp.size,
+        mtime: time(stamp.mtime),
+        ctime: time(stamp.ctime),
+    }
 }
 
 fn attributes(attributes: data::Attributes) -> entry::Attributes {
@@ -87,7 +93,9 @@ impl data::Sink for Capture<'_> {
             data::Body::BlockDevice { major, minor } => item::Body::BlockDevice { major, minor },
         };
         let path = self.path(&item.path);
-        let added = self.export.add(item::Item { path, attributes: attributes(item.attributes), stamp: item.stamp.as_ref().map(stamp), body });
+        let added =
+            self.export
+                .add(item::Item { path, attributes: attributes(item.attributes), stamp: item.stamp.as_ref().map(stamp), body });
         self.stop(added)
     }
 

@@ -1,7 +1,7 @@
 //! What makes a host this node: its signing key, and where its state lies.
 
-use console::exit::Failure;
 use archive::sign::Signer;
+use console::exit::Failure;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,8 @@ pub fn signer(state: &Path) -> Result<Signer, Failure> {
     let path = state.join("node.key");
     match std::fs::read_to_string(&path) {
         Ok(text) => archive::id::unhex(text.trim()).map(|seed| Signer::from_seed(&seed)).ok_or_else(|| {
-            Failure::failed(format!("{} is not a signing key", path.display())).hint("put back the file from before; without it the node must join the cluster anew")
+            Failure::failed(format!("{} is not a signing key", path.display()))
+                .hint("put back the file from before; without it the node must join the cluster anew")
         }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_signer(state, &path),
         Err(error) => Err(Failure::failed(format!("cannot read {}: {error}", path.display()))),
@@ -47,7 +48,8 @@ fn make_signer(state: &Path, path: &Path) -> Result<Signer, Failure> {
         std::fs::File::open(state)?.sync_all()
     };
     write().map_err(|error| {
-        Failure::failed(format!("cannot make the node's signing key in {}: {error}", state.display())).hint("`state` in the node file must be a folder that this user may write")
+        Failure::failed(format!("cannot make the node's signing key in {}: {error}", state.display()))
+            .hint("`state` in the node file must be a folder that this user may write")
     })?;
     signer(state)
 }

@@ -2,6 +2,8 @@
 //!
 //! Without a folder it makes a tree of 49,000 files in 4,900 folders in memory, if it can, and removes it again.
 
+#![expect(clippy::disallowed_methods, reason = "it measures time")]
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -44,11 +46,7 @@ fn make(root: &Path) -> std::io::Result<()> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let memory = Path::new("/dev/shm");
-    let base = if memory.is_dir() {
-        memory.to_path_buf()
-    } else {
-        std::env::temp_dir()
-    };
+    let base = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
     let (root, made): (PathBuf, _) = match std::env::args_os().nth(1) {
         Some(given) => (given.into(), None),
         None => {
@@ -57,26 +55,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             (made.path().to_path_buf(), Some(made))
         }
     };
-    for exclude in [
-        vec![],
-        vec!["*.tmp".to_owned(), "/cache/".to_owned(), "*.log".to_owned()],
-    ] {
+    for exclude in [vec![], vec!["*.tmp".to_owned(), "/cache/".to_owned(), "*.log".to_owned()]] {
         let rules = exclude.len();
-        let files = Files::new(Settings {
-            paths: vec![root.clone()],
-            exclude,
-            ..Settings::default()
-        })?;
+        let files = Files::new(Settings { paths: vec![root.clone()], exclude, ..Settings::default() })?;
         for _ in 0..5 {
             let mut sink = Unchanged::default();
             let start = Instant::now();
             files.export(&mut sink)?;
-            println!(
-                "{:?}: {} entries, {} bytes, {rules} excludes",
-                start.elapsed(),
-                sink.entries,
-                sink.bytes
-            );
+            println!("{:?}: {} entries, {} bytes, {rules} excludes", start.elapsed(), sink.entries, sink.bytes);
         }
     }
     drop(made);

@@ -140,11 +140,7 @@ pub struct Finding {
 
 impl Finding {
     pub fn new(level: Level, what: impl Into<String>) -> Finding {
-        Finding {
-            level,
-            what: what.into(),
-            hint: None,
-        }
+        Finding { level, what: what.into(), hint: None }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Finding {
@@ -179,8 +175,7 @@ pub trait Staging {
 
     /// Makes what was written the data. `holds` says whether the imported tree has an entry of that path; it is asked
     /// only where a place is `InPlace`.
-    fn commit(self: Box<Self>, holds: &mut dyn FnMut(&[u8]) -> bool)
-    -> Result<Vec<Finding>, Error>;
+    fn commit(self: Box<Self>, holds: &mut dyn FnMut(&[u8]) -> bool) -> Result<Vec<Finding>, Error>;
 }
 
 /// One kind of data. Every implementation passes `conform::suite`.

@@ -9,18 +9,11 @@ pub enum Error {
     #[error("cannot use the settings: {reason}")]
     Settings { reason: String },
     #[error("cannot understand the exclude {pattern:?}")]
-    Exclude {
-        pattern: String,
-        source: ignore::Error,
-    },
+    Exclude { pattern: String, source: ignore::Error },
     #[error("cannot find the source {}", path.display())]
     Missing { path: PathBuf, source: io::Error },
     #[error("cannot {action} {}", path.display())]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot import into {}: another import is at work there", path.display())]
     Busy { path: PathBuf },
     #[error("cannot import into {}: what arrived has {} where an excluded entry lives", target.display(), path.display())]
@@ -45,37 +38,22 @@ pub enum Kind {
 impl Error {
     pub fn kind(&self) -> Kind {
         match self {
-            Error::Io { .. }
-            | Error::Missing { .. }
-            | Error::Busy { .. }
-            | Error::Stopped
-            | Error::Thread => Kind::Retry,
-            Error::Settings { .. }
-            | Error::Exclude { .. }
-            | Error::InTheWay { .. }
-            | Error::TakeBack { .. } => Kind::Refuse,
+            Error::Io { .. } | Error::Missing { .. } | Error::Busy { .. } | Error::Stopped | Error::Thread => Kind::Retry,
+            Error::Settings { .. } | Error::Exclude { .. } | Error::InTheWay { .. } | Error::TakeBack { .. } => Kind::Refuse,
         }
     }
 
     /// What an operator can do, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Error::Missing { .. } => {
-                Some("mount or create it, or take it out of `paths`; nothing counts as deleted")
-            }
+            Error::Missing { .. } => Some("mount or create it, or take it out of `paths`; nothing counts as deleted"),
             Error::Busy { .. } => Some("wait until the other import ends"),
-            Error::InTheWay { .. } => {
-                Some("move the excluded entry away, or exclude the other at the source too")
-            }
+            Error::InTheWay { .. } => Some("move the excluded entry away, or exclude the other at the source too"),
             _ => None,
         }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Error {
-        Error::Io {
-            action,
-            path: path.to_path_buf(),
-            source: source.into(),
-        }
+        Error::Io { action, path: path.to_path_buf(), source: source.into() }
     }
 }

@@ -94,16 +94,12 @@ impl Files {
             let shown = path.display();
             let name = path.file_name().map(|name| name.as_bytes().to_vec());
             if !path.is_absolute() || name.is_none() && path != Path::new("/") {
-                return refuse(format!(
-                    "{shown} is not an absolute path that ends in a name"
-                ));
+                return refuse(format!("{shown} is not an absolute path that ends in a name"));
             }
             let name = name.unwrap_or_default();
             if let Some(other) = roots.iter().find(|other| other.name == name) {
                 let other = other.path.display();
-                return refuse(format!(
-                    "{other} and {shown} have the same last name: make two sources of them"
-                ));
+                return refuse(format!("{other} and {shown} have the same last name: make two sources of them"));
             }
             roots.push(Root { path, name });
         }
@@ -113,31 +109,18 @@ impl Files {
         roots.sort_by(|a, b| a.name.cmp(&b.name));
         let excludes = Excludes::new(&settings.exclude)?;
         let (skip, one_file_system) = (settings.skip, settings.one_file_system);
-        Ok(Files {
-            inner: Arc::new(Inner {
-                roots,
-                excludes,
-                skip,
-                one_file_system,
-                hook: None,
-            }),
-        })
+        Ok(Files { inner: Arc::new(Inner { roots, excludes, skip, one_file_system, hook: None }) })
     }
 
     /// For tests that stop an import between two steps.
     #[doc(hidden)]
-    pub fn with_hook(
-        settings: Settings,
-        hook: impl Fn(&'static str) + Send + Sync + 'static,
-    ) -> Result<Files, Error> {
+    pub fn with_hook(settings: Settings, hook: impl Fn(&'static str) + Send + Sync + 'static) -> Result<Files, Error> {
         let files = Files::new(settings)?;
         let Some(mut inner) = Arc::into_inner(files.inner) else {
             return Err(Error::Thread);
         };
         inner.hook = Some(Box::new(hook));
-        Ok(Files {
-            inner: Arc::new(inner),
-        })
+        Ok(Files { inner: Arc::new(inner) })
     }
 }
 
@@ -155,47 +138,23 @@ impl Inner {
     /// The skipped folders that there are.
     fn skipped(&self) -> Vec<Identity> {
         let found = self.skip.iter().filter_map(|path| fs::metadata(path).ok());
-        found
-            .map(|found| Identity {
-                device: found.dev(),
-                inode: found.ino(),
-            })
-            .collect()
+        found.map(|found| Identity { device: found.dev(), inode: found.ino() }).collect()
     }
 
     fn bounds<'a>(&'a self, skip: &'a [Identity], root: Identity) -> Bounds<'a> {
         let device = self.one_file_system.then_some(root.device);
-        Bounds {
-            excludes: &self.excludes,
-            skip,
-            device,
-            leavings: true,
-        }
+        Bounds { excludes: &self.excludes, skip, device, leavings: true }
     }
 
     fn open(&self, root: &Root, handles: &Arc<Handles>) -> Result<Opened, Error> {
         let path = &root.path;
-        let missing = |source| Error::Missing {
-            path: path.clone(),
-            source,
-        };
+        let missing = |source| Error::Missing { path: path.clone(), source };
         let real = fs::canonicalize(path).map_err(missing)?;
         let kind = fs::symlink_metadata(&real).map_err(missing)?.file_type();
-        if self
-            .skip
-            .iter()
-            .any(|skip| fs::canonicalize(skip).is_ok_and(|skip| real.starts_with(skip)))
-        {
-            return Err(Error::Settings {
-                reason: format!("{} lies in a folder that is skipped", path.display()),
-            });
+        if self.skip.iter().any(|skip| fs::canonicalize(skip).is_ok_and(|skip| real.starts_with(skip))) {
+            return Err(Error::Settings { reason: format!("{} lies in a folder that is skipped", path.display()) });
         }
-        let (at, file) = match (
-            kind.is_dir(),
-            kind.is_file(),
-            real.parent(),
-            real.file_name(),
-        ) {
+        let (at, file) = match (kind.is_dir(), kind.is_file(), real.parent(), real.file_name()) {
             (true, ..) => (real.as_path(), None),
             (_, true, Some(parent), Some(name)) => (parent, Some(name.as_bytes().to_vec())),
             _ => return Err(Error::io("read", path, io::Error::other(unfit(kind)))),
@@ -206,11 +165,7 @@ impl Inner {
 }
 
 fn unfit(kind: fs::FileType) -> &'static str {
-    if kind.is_socket() {
-        "a socket cannot be a source"
-    } else {
-        "it is neither a folder nor a regular file"
-    }
+    if kind.is_socket() { "a socket cannot be a source" } else { "it is neither a folder nor a regular file" }
 }
 
 impl Data for Files {
@@ -222,28 +177,16 @@ impl Data for Files {
                 Ok(_) => {}
                 Err(error @ Error::Settings { .. }) => return Err(error),
                 Err(error) => {
-                    let source =
-                        std::error::Error::source(&error).map(|source| format!(": {source}"));
-                    let finding = Finding::new(
-                        Level::Fault,
-                        format!("{error}{}", source.unwrap_or_default()),
-                    );
+                    let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+                    let finding = Finding::new(Level::Fault, format!("{error}{}", source.unwrap_or_default()));
                     found.push(match error.hint() {
                         Some(hint) => finding.hint(hint),
                         None => finding,
                     });
                 }
             }
-            for other in inner
-                .roots
-                .iter()
-                .filter(|other| other.path != root.path && other.path.starts_with(&root.path))
-            {
-                let what = format!(
-                    "{} lies in {}: it is captured twice",
-                    other.path.display(),
-                    root.path.display()
-                );
+            for other in inner.roots.iter().filter(|other| other.path != root.path && other.path.starts_with(&root.path)) {
+                let what = format!("{} lies in {}: it is captured twice", other.path.display(), root.path.display());
                 found.push(Finding::new(Level::Warning, what));
             }
             found.extend(target::check(inner, root));
@@ -255,31 +198,14 @@ impl Data for Files {
         let inner = &*self.inner;
         let handles = Handles::new();
         // All are opened before anything is sent: a missing one fails the whole source.
-        let opened: Vec<Opened> = inner
-            .roots
-            .iter()
-            .map(|root| inner.open(root, &handles))
-            .collect::<Result<_, _>>()?;
+        let opened: Vec<Opened> = inner.roots.iter().map(|root| inner.open(root, &handles)).collect::<Result<_, _>>()?;
         let skip = inner.skipped();
         let mut export = Export::new(sink);
         let lone_folder = inner.single() && opened.iter().all(|root| root.file.is_none());
         if !lone_folder {
-            let (uid, gid) = (
-                rustix::process::geteuid().as_raw(),
-                rustix::process::getegid().as_raw(),
-            );
-            let attributes = Attributes {
-                mode: 0o755,
-                uid,
-                gid,
-                ..Attributes::default()
-            };
-            export.item(Item {
-                path: Vec::new(),
-                attributes,
-                stamp: None,
-                body: Body::Folder,
-            })?;
+            let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+            let attributes = Attributes { mode: 0o755, uid, gid, ..Attributes::default() };
+            export.item(Item { path: Vec::new(), attributes, stamp: None, body: Body::Folder })?;
         }
         for (root, opened) in inner.roots.iter().zip(&opened) {
             let folder = &opened.folder;
@@ -290,9 +216,7 @@ impl Data for Files {
             }
             let found = folder.fd().and_then(|fd| Ok(folder::stat_fd(&fd)?));
             let found = found.map_err(|error| Error::io("look at", &root.path, error))?;
-            export
-                .entry(folder, c"", &found, Some(folder))
-                .map_err(|Stop| Error::Stopped)?;
+            export.entry(folder, c"", &found, Some(folder)).map_err(|Stop| Error::Stopped)?;
             export::tree(folder, inner.bounds(&skip, folder.identity), &mut export)?;
         }
         Ok(())

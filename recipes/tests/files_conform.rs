@@ -9,12 +9,7 @@ use recipes::data::conform::{Collect, Subject, suite};
 use recipes::{Data, Files, Settings};
 
 fn recipe(paths: Vec<PathBuf>) -> Files {
-    Files::new(Settings {
-        paths,
-        exclude: vec!["*.tmp".into()],
-        ..Settings::default()
-    })
-    .unwrap()
+    Files::new(Settings { paths, exclude: vec!["*.tmp".into()], ..Settings::default() }).unwrap()
 }
 
 fn fill_folder(place: &Path, content: u32) {
@@ -37,9 +32,7 @@ fn fill_folder(place: &Path, content: u32) {
 /// Everything but stamps and times of change.
 fn read(data: &dyn Data) -> Vec<u8> {
     let taken = Collect::of(data).taken;
-    let entries = taken
-        .iter()
-        .map(|taken| (&taken.path, &taken.attributes, &taken.kind));
+    let entries = taken.iter().map(|taken| (&taken.path, &taken.attributes, &taken.kind));
     format!("{:?}", entries.collect::<Vec<_>>()).into_bytes()
 }
 
@@ -74,9 +67,7 @@ struct Several;
 
 impl Subject for Several {
     fn data(&self, place: &Path) -> Box<dyn Data> {
-        Box::new(recipe(
-            ["one", "two", "file"].map(|name| place.join(name)).to_vec(),
-        ))
+        Box::new(recipe(["one", "two", "file"].map(|name| place.join(name)).to_vec()))
     }
 
     fn fill(&self, place: &Path, content: u32) {
@@ -104,11 +95,7 @@ impl Subject for LoneFile {
 
     fn fill(&self, place: &Path, content: u32) {
         fs::create_dir_all(place).unwrap();
-        fs::write(
-            place.join("file"),
-            format!("content {content}").repeat(content as usize),
-        )
-        .unwrap();
+        fs::write(place.join("file"), format!("content {content}").repeat(content as usize)).unwrap();
     }
 
     fn read(&self, place: &Path) -> Vec<u8> {

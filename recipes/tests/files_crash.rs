@@ -16,11 +16,7 @@ const ACT: &str = "FILES_CRASH_ACT";
 const STEP: &str = "FILES_CRASH_STEP";
 
 fn settings(path: PathBuf) -> Settings {
-    Settings {
-        paths: vec![path],
-        exclude: vec!["*.log".into(), "/cache/".into()],
-        ..Settings::default()
-    }
+    Settings { paths: vec![path], exclude: vec!["*.log".into(), "/cache/".into()], ..Settings::default() }
 }
 
 fn target(base: &Path) -> PathBuf {
@@ -32,10 +28,7 @@ fn act(data: &Files, base: &Path, act: &str) {
         data.rollback().unwrap();
         return;
     }
-    let source = Settings {
-        paths: vec![base.join("sources").join(act)],
-        ..Settings::default()
-    };
+    let source = Settings { paths: vec![base.join("sources").join(act)], ..Settings::default() };
     import(data, &Collect::of(&Files::new(source).unwrap()).taken);
 }
 
@@ -49,32 +42,19 @@ fn child() {
     let steps = AtomicUsize::new(0);
     let hook = move |_: &str| {
         if steps.fetch_add(1, Ordering::Relaxed) == step {
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
-                .unwrap();
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
         }
     };
-    act(
-        &Files::with_hook(settings(target(&base)), hook).unwrap(),
-        &base,
-        &std::env::var(ACT).unwrap(),
-    );
+    act(&Files::with_hook(settings(target(&base)), hook).unwrap(), &base, &std::env::var(ACT).unwrap());
 }
 
 /// Whether it ended by itself, before that step.
 fn run_until(base: &Path, act: &str, step: usize) -> bool {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child
-        .args(["--exact", "child"])
-        .env(BASE, base)
-        .env(ACT, act)
-        .env(STEP, step.to_string());
+    child.args(["--exact", "child"]).env(BASE, base).env(ACT, act).env(STEP, step.to_string());
     let output = child.output().unwrap();
     let killed = output.status.signal() == Some(9);
-    assert!(
-        killed || output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(killed || output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     !killed
 }
 
@@ -89,13 +69,7 @@ const LOGS: [&str; 3] = ["a.log", "sub/b.log", "cache/deep/x"];
 fn prepare(base: &Path) {
     for (name, content) in [("one", "1"), ("two", "2"), ("three", "3")] {
         write(base.join("sources").join(name).join("version"), content);
-        write(
-            base.join("sources")
-                .join(name)
-                .join("sub/only-in")
-                .join(name),
-            content,
-        );
+        write(base.join("sources").join(name).join("sub/only-in").join(name), content);
     }
     let data = Files::new(settings(target(base))).unwrap();
     act(&data, base, "one");
@@ -103,20 +77,14 @@ fn prepare(base: &Path) {
         write(target(base).join(log), log);
     }
     act(&data, base, "two");
-    write(
-        base.join(".data.resilient-previous/tree/data/late.log"),
-        "late",
-    );
+    write(base.join(".data.resilient-previous/tree/data/late.log"), "late");
 }
 
 fn version(base: &Path) -> String {
     let path = target(base).join("version");
     let version = fs::read_to_string(path).unwrap();
     let name = ["one", "two", "three"][version.parse::<usize>().unwrap() - 1];
-    let only: Vec<_> = fs::read_dir(target(base).join("sub/only-in"))
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let only: Vec<_> = fs::read_dir(target(base).join("sub/only-in")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(only, [name], "all of one version");
     version
 }
@@ -124,9 +92,7 @@ fn version(base: &Path) -> String {
 /// Every excluded entry is somewhere below the base, once.
 fn nothing_is_lost(base: &Path, when: &str) {
     for name in ["a.log", "b.log", "x", "late.log"] {
-        let found = walkdir::WalkDir::new(base)
-            .into_iter()
-            .filter(|entry| entry.as_ref().unwrap().file_name() == name);
+        let found = walkdir::WalkDir::new(base).into_iter().filter(|entry| entry.as_ref().unwrap().file_name() == name);
         assert_eq!(found.count(), 1, "{name}, {when}");
     }
 }
@@ -134,27 +100,12 @@ fn nothing_is_lost(base: &Path, when: &str) {
 fn is_complete(base: &Path, wanted: &str, when: &str) {
     assert_eq!(version(base), wanted, "{when}");
     for log in LOGS {
-        assert_eq!(
-            fs::read_to_string(target(base).join(log)).unwrap(),
-            log,
-            "{when}"
-        );
+        assert_eq!(fs::read_to_string(target(base).join(log)).unwrap(), log, "{when}");
     }
-    assert_eq!(
-        fs::read_to_string(target(base).join("late.log")).unwrap(),
-        "late",
-        "{when}"
-    );
-    let mut left: Vec<_> = fs::read_dir(base)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    assert_eq!(fs::read_to_string(target(base).join("late.log")).unwrap(), "late", "{when}");
+    let mut left: Vec<_> = fs::read_dir(base).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(
-        left,
-        [".data.resilient-previous", "data", "sources"],
-        "{when}"
-    );
+    assert_eq!(left, [".data.resilient-previous", "data", "sources"], "{when}");
 }
 
 /// Kills `act` at each step; `wanted` are the versions that may be there then. Returns the number of steps.

@@ -14,23 +14,12 @@ use recipes::{Body, Data, Error, Files, Item, Settings, Sink, Stamp, Stop};
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags};
 
 fn files(root: &Path, exclude: &[&str]) -> Files {
-    let exclude = exclude
-        .iter()
-        .map(|pattern| (*pattern).to_owned())
-        .collect();
-    Files::new(Settings {
-        paths: vec![root.to_path_buf()],
-        exclude,
-        ..Settings::default()
-    })
-    .unwrap()
+    let exclude = exclude.iter().map(|pattern| (*pattern).to_owned()).collect();
+    Files::new(Settings { paths: vec![root.to_path_buf()], exclude, ..Settings::default() }).unwrap()
 }
 
 fn kind<'a>(sink: &'a Collect, path: &[u8]) -> &'a Kind {
-    &sink
-        .get(path)
-        .unwrap_or_else(|| panic!("{:?} is missing", String::from_utf8_lossy(path)))
-        .kind
+    &sink.get(path).unwrap_or_else(|| panic!("{:?} is missing", String::from_utf8_lossy(path))).kind
 }
 
 /// Each kind of entry arrives as what it is; a socket does not.
@@ -44,24 +33,13 @@ fn kinds() {
     let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
     fs::set_permissions(at("file"), fs::Permissions::from_mode(0o6755)).unwrap();
     let device = rustix::fs::makedev(1, 3);
-    rustix::fs::mknodat(
-        CWD,
-        at("null"),
-        FileType::CharacterDevice,
-        Mode::RUSR,
-        device,
-    )
-    .expect("needs CAP_MKNOD");
+    rustix::fs::mknodat(CWD, at("null"), FileType::CharacterDevice, Mode::RUSR, device).expect("needs CAP_MKNOD");
     let device = rustix::fs::makedev(7, 300);
-    rustix::fs::mknodat(CWD, at("loop"), FileType::BlockDevice, Mode::RUSR, device)
-        .expect("needs CAP_MKNOD");
+    rustix::fs::mknodat(CWD, at("loop"), FileType::BlockDevice, Mode::RUSR, device).expect("needs CAP_MKNOD");
     let sink = Collect::of(&files(root.path(), &[]));
     let paths: Vec<&[u8]> = vec![b"", b"dangling", b"fifo", b"file", b"loop", b"null"];
     assert_eq!(sink.paths(), paths);
-    assert_eq!(
-        *kind(&sink, b"dangling"),
-        Kind::Symlink(b"nowhere/at all".to_vec())
-    );
+    assert_eq!(*kind(&sink, b"dangling"), Kind::Symlink(b"nowhere/at all".to_vec()));
     assert_eq!(*kind(&sink, b"fifo"), Kind::Fifo);
     assert_eq!(*kind(&sink, b"null"), Kind::CharDevice(1, 3));
     assert_eq!(*kind(&sink, b"loop"), Kind::BlockDevice(7, 300));
@@ -82,36 +60,17 @@ fn attributes() {
     rustix::fs::setxattr(at("folder"), "user.large", &[7; 3000], XattrFlags::empty()).unwrap();
     rustix::fs::lsetxattr(at("link"), "trusted.of.link", b"link", XattrFlags::empty()).unwrap();
     for target in ["file", "folder"] {
-        assert!(
-            Command::new("setfacl")
-                .args(["-m", "u:1234:r"])
-                .arg(at(target))
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("setfacl").args(["-m", "u:1234:r"]).arg(at(target)).status().unwrap().success());
     }
     let sink = Collect::of(&files(root.path(), &[]));
     let names = |path: &[u8]| {
         let xattrs = &sink.get(path).unwrap().attributes.xattrs;
-        xattrs
-            .iter()
-            .map(|(name, _)| String::from_utf8(name.clone()).unwrap())
-            .collect::<Vec<_>>()
+        xattrs.iter().map(|(name, _)| String::from_utf8(name.clone()).unwrap()).collect::<Vec<_>>()
     };
-    assert_eq!(
-        names(b"file"),
-        ["system.posix_acl_access", "user.a", "user.b"]
-    );
+    assert_eq!(names(b"file"), ["system.posix_acl_access", "user.a", "user.b"]);
     assert_eq!(names(b"folder"), ["system.posix_acl_access", "user.large"]);
     assert_eq!(names(b"link"), ["trusted.of.link"]);
-    let large = sink
-        .get(b"folder")
-        .unwrap()
-        .attributes
-        .xattrs
-        .iter()
-        .find(|(name, _)| name == b"user.large");
+    let large = sink.get(b"folder").unwrap().attributes.xattrs.iter().find(|(name, _)| name == b"user.large");
     assert_eq!(large.unwrap().1, [7; 3000]);
 }
 
@@ -127,11 +86,7 @@ fn hard_links() {
     for name in ["one/c", "two/a", "out/x"] {
         fs::hard_link(at("one/b"), at(name)).unwrap();
     }
-    let data = Files::new(Settings {
-        paths: vec![at("two"), at("one")],
-        ..Settings::default()
-    })
-    .unwrap();
+    let data = Files::new(Settings { paths: vec![at("two"), at("one")], ..Settings::default() }).unwrap();
     let sink = Collect::of(&data);
     let paths: Vec<&[u8]> = vec![b"", b"one", b"one/b", b"one/c", b"two", b"two/a"];
     assert_eq!(sink.paths(), paths);
@@ -139,16 +94,9 @@ fn hard_links() {
     for later in [b"one/c", b"two/a"] {
         assert_eq!(*kind(&sink, later), Kind::HardLink(b"one/b".to_vec()));
     }
-    let mut sink = Collect {
-        unchanged: true,
-        ..Collect::default()
-    };
+    let mut sink = Collect { unchanged: true, ..Collect::default() };
     data.export(&mut sink).unwrap();
-    assert_eq!(
-        sink.paths(),
-        [b"".as_slice(), b"one/c", b"two/a"],
-        "later names come though the first is unchanged"
-    );
+    assert_eq!(sink.paths(), [b"".as_slice(), b"one/c", b"two/a"], "later names come though the first is unchanged");
 }
 
 /// A sink that looks at one file with the reader that the recipe gives.
@@ -186,25 +134,12 @@ fn sparse() {
     file.write_all_at(b"first", 1 << 20).unwrap();
     file.write_all_at(b"second", 8 << 20).unwrap();
     file.set_len(16 << 20).unwrap();
-    fs::File::create(root.path().join("void"))
-        .unwrap()
-        .set_len(1 << 30)
-        .unwrap();
+    fs::File::create(root.path().join("void")).unwrap().set_len(1 << 30).unwrap();
     let mut sink = Ranges(Vec::new());
     files(root.path(), &[]).export(&mut sink).unwrap();
-    let [(first, first_end), (second, second_end)] = sink.0[..] else {
-        panic!("{:?}", sink.0)
-    };
-    assert!(
-        first <= 1 << 20 && ((1 << 20) + 5..2 << 20).contains(&first_end),
-        "{:?}",
-        sink.0
-    );
-    assert!(
-        second <= 8 << 20 && ((8 << 20) + 6..9 << 20).contains(&second_end),
-        "{:?}",
-        sink.0
-    );
+    let [(first, first_end), (second, second_end)] = sink.0[..] else { panic!("{:?}", sink.0) };
+    assert!(first <= 1 << 20 && ((1 << 20) + 5..2 << 20).contains(&first_end), "{:?}", sink.0);
+    assert!(second <= 8 << 20 && ((8 << 20) + 6..9 << 20).contains(&second_end), "{:?}", sink.0);
 }
 
 /// gitignore's syntax: names anywhere, anchored ones, folders, negation, and names that are no UTF-8.
@@ -215,47 +150,17 @@ fn excludes() {
     for folder in ["cache", "deep/cache", "logs"] {
         fs::create_dir_all(at(folder.as_bytes())).unwrap();
     }
-    let names: [&[u8]; 9] = [
-        b"a.tmp",
-        b"keep.tmp",
-        b"deep/b.tmp",
-        b"cache/x",
-        b"deep/cache/y",
-        b"logs/1.log",
-        b"logs/keep.log",
-        b"\xff.tmp",
-        b"\xff.dat",
-    ];
+    let names: [&[u8]; 9] =
+        [b"a.tmp", b"keep.tmp", b"deep/b.tmp", b"cache/x", b"deep/cache/y", b"logs/1.log", b"logs/keep.log", b"\xff.tmp", b"\xff.dat"];
     for name in names {
         fs::write(at(name), "").unwrap();
     }
-    let rules = [
-        "*.tmp",
-        "!keep.tmp",
-        "/cache/",
-        "logs/*",
-        "!logs/keep.log",
-        "",
-        "# nothing",
-    ];
+    let rules = ["*.tmp", "!keep.tmp", "/cache/", "logs/*", "!logs/keep.log", "", "# nothing"];
     let sink = Collect::of(&files(root.path(), &rules));
-    let mut wanted: Vec<&[u8]> = vec![
-        b"",
-        b"deep",
-        b"deep/cache",
-        b"deep/cache/y",
-        b"keep.tmp",
-        b"logs",
-        b"logs/keep.log",
-        b"\xff.dat",
-    ];
+    let mut wanted: Vec<&[u8]> = vec![b"", b"deep", b"deep/cache", b"deep/cache/y", b"keep.tmp", b"logs", b"logs/keep.log", b"\xff.dat"];
     wanted.sort();
     assert_eq!(sink.paths(), wanted);
-    let refused = Files::new(Settings {
-        paths: vec!["/x".into()],
-        exclude: vec!["a{".into()],
-        ..Settings::default()
-    });
+    let refused = Files::new(Settings { paths: vec!["/x".into()], exclude: vec!["a{".into()], ..Settings::default() });
     assert!(matches!(refused, Err(Error::Exclude { .. })));
 }
 
@@ -266,18 +171,12 @@ fn skip() {
     let at = |name: &str| root.path().join(name);
     fs::create_dir_all(at("var/state/datasets")).unwrap();
     symlink(at("var"), at("other")).unwrap();
-    let settings = |path: &str| Settings {
-        paths: vec![at(path)],
-        skip: vec![at("other/state"), at("does not exist")],
-        ..Settings::default()
-    };
+    let settings =
+        |path: &str| Settings { paths: vec![at(path)], skip: vec![at("other/state"), at("does not exist")], ..Settings::default() };
     let sink = Collect::of(&Files::new(settings("")).unwrap());
     assert_eq!(sink.paths(), [b"".as_slice(), b"other", b"var"]);
     let inside = Files::new(settings("var/state/datasets")).unwrap();
-    assert!(matches!(
-        inside.export(&mut Collect::default()),
-        Err(Error::Settings { .. })
-    ));
+    assert!(matches!(inside.export(&mut Collect::default()), Err(Error::Settings { .. })));
 }
 
 /// A missing path fails the whole source, before anything is sent; so do settings that cannot work.
@@ -287,31 +186,13 @@ fn missing_and_wrong() {
     fs::create_dir(root.path().join("there")).unwrap();
     let paths = vec![root.path().join("there"), root.path().join("gone")];
     let mut sink = Collect::default();
-    let data = Files::new(Settings {
-        paths,
-        ..Settings::default()
-    })
-    .unwrap();
-    let Err(error @ Error::Missing { .. }) = data.export(&mut sink) else {
-        panic!("not missing")
-    };
+    let data = Files::new(Settings { paths, ..Settings::default() }).unwrap();
+    let Err(error @ Error::Missing { .. }) = data.export(&mut sink) else { panic!("not missing") };
     assert!(error.to_string().ends_with("gone") && sink.taken.is_empty());
     assert_eq!(data.check().unwrap().len(), 1);
-    for paths in [
-        vec![],
-        vec!["relative"],
-        vec!["/a/x", "/b/x"],
-        vec!["/", "/a"],
-        vec!["/a/.."],
-    ] {
+    for paths in [vec![], vec!["relative"], vec!["/a/x", "/b/x"], vec!["/", "/a"], vec!["/a/.."]] {
         let paths = paths.iter().map(Into::into).collect();
-        assert!(matches!(
-            Files::new(Settings {
-                paths,
-                ..Settings::default()
-            }),
-            Err(Error::Settings { .. })
-        ));
+        assert!(matches!(Files::new(Settings { paths, ..Settings::default() }), Err(Error::Settings { .. })));
     }
 }
 
@@ -327,21 +208,13 @@ fn unreadable() {
     fs::write(at("blind/inside"), "").unwrap();
     fs::write(at("secret"), "secret").unwrap();
     fs::write(at("zebra"), "readable").unwrap();
-    for (name, mode) in [
-        ("closed", 0o000),
-        ("blind", 0o444),
-        ("secret", 0o000),
-        ("zebra", 0o644),
-    ] {
+    for (name, mode) in [("closed", 0o000), ("blind", 0o444), ("secret", 0o000), ("zebra", 0o644)] {
         fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
     }
     let data = files(root.path(), &[]);
     // Credentials belong to threads, and threads inherit them: nobody else is affected.
     let unprivileged = std::thread::spawn(move || {
-        let (user, group) = (
-            rustix::thread::Uid::from_raw(65534),
-            rustix::thread::Gid::from_raw(65534),
-        );
+        let (user, group) = (rustix::thread::Uid::from_raw(65534), rustix::thread::Gid::from_raw(65534));
         rustix::thread::set_thread_groups(&[]).unwrap();
         rustix::thread::set_thread_res_gid(group, group, group).unwrap();
         rustix::thread::set_thread_res_uid(user, user, user).unwrap();
@@ -351,11 +224,7 @@ fn unreadable() {
     let (troubles, sink) = unprivileged.join().unwrap();
     let troubled: Vec<&[u8]> = troubles.iter().map(|(path, _)| path.as_slice()).collect();
     assert_eq!(troubled, [b"blind/inside".as_slice(), b"closed", b"secret"]);
-    assert_eq!(
-        *kind(&sink, b"closed"),
-        Kind::Folder,
-        "what is known of a closed folder is sent"
-    );
+    assert_eq!(*kind(&sink, b"closed"), Kind::Folder, "what is known of a closed folder is sent");
     assert_eq!(*kind(&sink, b"zebra"), Kind::File(b"readable".to_vec()));
 }
 
@@ -372,8 +241,7 @@ fn deep() {
     let mut at = open_folder(root.path());
     for _ in 0..depth {
         rustix::fs::mkdirat(&at, "dd", Mode::RWXU).unwrap();
-        at = rustix::fs::openat(&at, "dd", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
-            .unwrap();
+        at = rustix::fs::openat(&at, "dd", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
         let flags = OFlags::CREATE | OFlags::WRONLY;
         drop(rustix::fs::openat(&at, "zz", flags, Mode::RUSR).unwrap());
     }
@@ -389,14 +257,7 @@ fn deep() {
             .all(|taken| taken.kind == Kind::File(vec![]))
     );
     // The standard library removes by path or by recursion, which is not for such trees.
-    assert!(
-        Command::new("rm")
-            .arg("-r")
-            .arg(root.path().join("dd"))
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("rm").arg("-r").arg(root.path().join("dd")).status().unwrap().success());
 }
 
 /// Counts only.
@@ -461,12 +322,7 @@ fn swapped() {
             let mut sink = Collect::default();
             data.export(&mut sink).unwrap();
             for taken in &sink.taken {
-                assert_ne!(
-                    taken.kind,
-                    Kind::File(b"outside".to_vec()),
-                    "{:?}",
-                    taken.path
-                );
+                assert_ne!(taken.kind, Kind::File(b"outside".to_vec()), "{:?}", taken.path);
                 seen[0] |= matches!(taken.kind, Kind::Symlink(_));
                 seen[1] |= matches!(taken.kind, Kind::File(_));
             }

@@ -107,7 +107,13 @@ impl PlainTree {
 
     fn attributes(version: u64, what: &Plain) -> Attributes {
         let mode = if matches!(what, Plain::Folder) { 0o755 } else { 0o640 };
-        Attributes { mode, uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw(), mtime: Self::stamp(version, what).mtime, xattrs: vec![] }
+        Attributes {
+            mode,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            mtime: Self::stamp(version, what).mtime,
+            xattrs: vec![],
+        }
     }
 
     /// Walks the tree into an export.

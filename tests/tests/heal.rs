@@ -69,7 +69,8 @@ impl Scene {
         for known in known {
             let (_, tree) = self.trees.iter().find(|(id, _)| *id == known.id).unwrap();
             let target = tempfile::tempdir().unwrap();
-            let report = restore_from(&archive, &known, &mut self.trial.keyring(), target.path()).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let report =
+                restore_from(&archive, &known, &mut self.trial.keyring(), target.path()).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert!(report.problems.is_empty(), "{what}: {:?}", report.problems);
             tree.assert_same(&PlainTree::read(target.path()), what);
         }
@@ -116,7 +117,12 @@ fn every_object_that_is_cut_flipped_swapped_or_gone_comes_back() {
         };
         let folder = name.split('/').next().unwrap();
         let neighbour = objects(&scene.disk).into_iter().find(|other| *other != name && other.starts_with(folder));
-        let mut damages = vec![("gone", None), ("empty", Some(vec![])), ("cut", Some(truth[..truth.len() / 2].to_vec())), ("longer", Some([&truth[..], b"x"].concat()))];
+        let mut damages = vec![
+            ("gone", None),
+            ("empty", Some(vec![])),
+            ("cut", Some(truth[..truth.len() / 2].to_vec())),
+            ("longer", Some([&truth[..], b"x"].concat())),
+        ];
         damages.extend([0, 5, 20, 60, truth.len() / 2, truth.len() - 50, truth.len() - 1].map(|at| ("flipped", flipped(at))));
         damages.extend(neighbour.map(|other| ("swapped", Some(bytes_of(&scene.disk, &other)))));
         for (damage, bytes) in damages {

@@ -45,9 +45,22 @@ impl Host {
         let target = tempfile::tempdir().expect("a folder to restore to");
         let identity = self.folder.path().join("identity");
         let arguments = ["restore", "--repository"].map(Into::into).into_iter();
-        let rest = [self.repository().into_os_string(), "--at".into(), at.into(), "--to".into(), target.path().into(), "--identity".into(), identity.into()];
+        let rest = [
+            self.repository().into_os_string(),
+            "--at".into(),
+            at.into(),
+            "--to".into(),
+            target.path().into(),
+            "--identity".into(),
+            identity.into(),
+        ];
         run("pull-backup", arguments.chain(rest)).ended(0);
-        let same = Command::new("diff").arg("-r").arg(expected).arg(target.path().join("files")).stdout(Stdio::null()).status();
+        let same = Command::new("diff")
+            .arg("-r")
+            .arg(expected)
+            .arg(target.path().join("files"))
+            .stdout(Stdio::null())
+            .status();
         assert!(same.expect("diff runs").success(), "the restored tree differs");
     }
 }
@@ -87,7 +100,8 @@ fn an_exporter_killed_at_any_moment_loses_nothing_and_the_next_completes() {
             Command::from(host.exporter()).output().map(tests::program::Ran::from).expect("it runs").ended(0);
             host.assert_restores("latest", &host.data());
             let repository = host.repository();
-            run("pull-backup", [std::ffi::OsStr::new("check"), "--read".as_ref(), "--repository".as_ref(), repository.as_os_str()]).ended(0);
+            run("pull-backup", [std::ffi::OsStr::new("check"), "--read".as_ref(), "--repository".as_ref(), repository.as_os_str()])
+                .ended(0);
         }
     }
     assert!(killed > rounds / 4, "only {killed} of {rounds} were killed in time: the delays are wrong");
@@ -99,7 +113,10 @@ struct SmallDisk(tempfile::TempDir);
 impl SmallDisk {
     fn new(megabytes: u32) -> SmallDisk {
         let folder = tempfile::tempdir().expect("a folder for the mount");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"]).arg(folder.path()).status();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
+            .arg(folder.path())
+            .status();
         assert!(mounted.expect("mount runs").success(), "this test mounts a small tmpfs: run it as root");
         SmallDisk(folder)
     }

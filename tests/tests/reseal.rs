@@ -64,7 +64,11 @@ fn the_new_identity_alone_restores_and_the_old_one_still_does_also_behind_a_sync
     assert!(report.failed.is_empty() && report.unchanged.is_empty());
     assert!(!opens(&archive, &mut new, &tree), "the archive has not heard of it yet");
     let options = SyncOptions::new(Trust::default(), Arc::new(Signer::from_seed(&[9; 32])), Arc::new(|| START_MS));
-    assert!(sync(&*trial.repository, &archive, &Wanted::Above(Default::default()), &options).unwrap().is_complete());
+    assert!(
+        sync(&*trial.repository, &archive, &Wanted::Above(Default::default()), &options)
+            .unwrap()
+            .is_complete()
+    );
     for repository in [&trial.repository, &archive] {
         let (mut new, _) = (Keyring::from_file(&trial.folder.path().join("new"), &mut |_| panic!("none")).unwrap(), ());
         assert!(opens(repository, &mut new, &tree));
@@ -89,7 +93,13 @@ fn the_same_recipients_again_change_nothing_in_whatever_order() {
     two_months(&trial);
     let (_, one) = person(trial.folder.path(), "one");
     let (_, two) = person(trial.folder.path(), "two");
-    assert_eq!(reseal_for(&trial.repository, &mut trial.keyring(), &[one.clone(), two.clone()]).unwrap().resealed.len(), 2);
+    assert_eq!(
+        reseal_for(&trial.repository, &mut trial.keyring(), &[one.clone(), two.clone()])
+            .unwrap()
+            .resealed
+            .len(),
+        2
+    );
     let before = trial.repository.list(name::KEYS).unwrap();
     let again = reseal_for(&trial.repository, &mut trial.keyring(), &[two, one.clone()]).unwrap();
     assert!(again.resealed.is_empty() && again.unchanged.len() == 2);
@@ -121,7 +131,8 @@ fn a_crash_at_any_operation_of_reseal_is_mended_by_the_next() {
             let what = format!("{crash:?} at {stop_at}");
             let disk = copy(trial.repository.store());
             let faulty = Faulty::new(disk, stop_at, crash);
-            let outcome = Repository::open(Arc::new(faulty.clone())).and_then(|repository| reseal_for(&repository, &mut trial.keyring(), std::slice::from_ref(&recipient)));
+            let outcome = Repository::open(Arc::new(faulty.clone()))
+                .and_then(|repository| reseal_for(&repository, &mut trial.keyring(), std::slice::from_ref(&recipient)));
             assert!(outcome.is_ok() || faulty.stopped(), "{what}");
             let after = Repository::open(Arc::new(faulty.reopen())).unwrap();
             assert!(opens(&after, &mut trial.keyring(), &tree), "{what}");

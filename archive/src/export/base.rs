@@ -74,7 +74,12 @@ impl Segments for CachedSegments {
 /// Where the bytes of a file of the base come from.
 enum Bytes {
     /// From cached segments; through a scratch file when more segments were decoded than reading all of it once would take.
-    Cached { decoded: AtomicUsize, segments: usize, scratch: Mutex<Option<Option<Arc<File>>>>, folder: PathBuf },
+    Cached {
+        decoded: AtomicUsize,
+        segments: usize,
+        scratch: Mutex<Option<Option<Arc<File>>>>,
+        folder: PathBuf,
+    },
     File(File),
     Memory(Vec<u8>),
 }
@@ -91,7 +96,11 @@ pub struct BaseFile {
 
 impl BaseFile {
     pub fn cached(extents: Vec<Extent>, folder: &Path) -> Self {
-        let segments: HashSet<Name> = extents.iter().filter_map(|extent| extent.place).map(|place| (place.ordinal, place.sequence)).collect();
+        let segments: HashSet<Name> = extents
+            .iter()
+            .filter_map(|extent| extent.place)
+            .map(|place| (place.ordinal, place.sequence))
+            .collect();
         let segments = segments.len();
         Self::new(extents, Bytes::Cached { decoded: AtomicUsize::new(0), segments, scratch: Mutex::default(), folder: folder.into() })
     }
@@ -139,7 +148,11 @@ impl BaseFile {
     /// Where in the base the byte at a place stands, if it does.
     pub fn position(&self, place: Place) -> Option<u64> {
         let places = self.places.get_or_init(|| {
-            let found = self.extents.iter().zip(&self.starts).filter_map(|(extent, &start)| Some((extent.place?, extent.len, start)));
+            let found = self
+                .extents
+                .iter()
+                .zip(&self.starts)
+                .filter_map(|(extent, &start)| Some((extent.place?, extent.len, start)));
             let mut places: Vec<_> = found.collect();
             places.sort_unstable_by_key(|(place, ..)| (place.ordinal, place.sequence, place.offset));
             places
@@ -240,7 +253,10 @@ impl matcher::Base for Window<'_, '_> {
             let len = self.file.span();
             span.start = start.saturating_sub(len / 8);
             let span_end = (span.start + len).max(end).min(self.file.len());
-            if !self.file.read(span.start, (span_end - span.start) as usize, self.recent, self.segments, &mut span.bytes)? {
+            if !self
+                .file
+                .read(span.start, (span_end - span.start) as usize, self.recent, self.segments, &mut span.bytes)?
+            {
                 span.bytes.clear();
                 return Ok(None);
             }

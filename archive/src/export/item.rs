@@ -48,8 +48,14 @@ pub enum Body {
     Symlink(Vec<u8>),
     HardLink(Vec<u8>),
     Fifo,
-    CharDevice { major: u32, minor: u32 },
-    BlockDevice { major: u32, minor: u32 },
+    CharDevice {
+        major: u32,
+        minor: u32,
+    },
+    BlockDevice {
+        major: u32,
+        minor: u32,
+    },
 }
 
 /// Something in the tree.

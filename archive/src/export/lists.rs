@@ -75,7 +75,13 @@ impl ListBuilder {
         let bytes = std::mem::take(&mut level.bytes);
         let mut extents = Vec::new();
         cutter.begin_file();
-        let region = Region { data: &bytes, offset: level.spilled, base: base.get(depth), drift: &level.drift, match_min: MATCH_MIN };
+        let region = Region {
+            data: &bytes,
+            offset: level.spilled,
+            base: base.get(depth),
+            drift: &level.drift,
+            match_min: MATCH_MIN,
+        };
         cutter.region(&region, &mut extents)?;
         let level = &mut self.levels[depth];
         if level.spilled == 0 && region_is_whole(&bytes) && scattered(&extents) {

@@ -54,7 +54,10 @@ const REWRITE_MAX: u64 = 64 << 20;
 
 impl Live {
     pub fn is_live(&self, name: Name) -> bool {
-        self.runs.get(&name.0).and_then(|run| run.segments.get(name.1 as usize)).is_some_and(|segment| segment.used > 0)
+        self.runs
+            .get(&name.0)
+            .and_then(|run| run.segments.get(name.1 as usize))
+            .is_some_and(|segment| segment.used > 0)
     }
 
     pub fn add_run(&mut self, ordinal: u64, id: RunId, record: Hash, content_lens: &[u32]) {
@@ -86,7 +89,8 @@ impl Live {
 
     /// Drops runs that are not used any more.
     pub fn drop_unused(&mut self, except: u64) {
-        self.runs.retain(|ordinal, run| *ordinal == except || run.segments.iter().any(|segment| segment.used > 0));
+        self.runs
+            .retain(|ordinal, run| *ordinal == except || run.segments.iter().any(|segment| segment.used > 0));
     }
 
     pub fn used_bytes(&self) -> u64 {
@@ -95,7 +99,8 @@ impl Live {
 
     /// The table that a snapshot carries.
     pub fn table(&self) -> Vec<RunUse> {
-        let used = |(ordinal, run): (&u64, &RunLive)| RunUse { ordinal: *ordinal, run: run.id, record: run.record, live: ranges(&run.segments) };
+        let used =
+            |(ordinal, run): (&u64, &RunLive)| RunUse { ordinal: *ordinal, run: run.id, record: run.record, live: ranges(&run.segments) };
         self.runs.iter().map(used).collect()
     }
 
@@ -213,7 +218,8 @@ mod tests {
         let mut live = Live::default();
         for (ordinal, segments) in runs.iter().enumerate() {
             let segments = segments.iter().map(|&(len, used)| SegmentLive { len, used }).collect();
-            live.runs.insert(ordinal as u64, RunLive { id: RunId([ordinal as u8; 16]), record: Hash::default(), segments });
+            live.runs
+                .insert(ordinal as u64, RunLive { id: RunId([ordinal as u8; 16]), record: Hash::default(), segments });
         }
         live
     }

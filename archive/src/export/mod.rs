@@ -7,8 +7,8 @@
 
 mod base;
 pub mod item;
-pub mod live;
 mod lists;
+pub mod live;
 mod order;
 mod publish;
 mod region;
@@ -74,9 +74,15 @@ pub struct Trouble {
 /// What an export published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    Snapshot { id: SnapshotId, at: Position },
+    Snapshot {
+        id: SnapshotId,
+        at: Position,
+    },
     /// Nothing changed since this snapshot; a heartbeat says so.
-    Unchanged { id: SnapshotId, at: Position },
+    Unchanged {
+        id: SnapshotId,
+        at: Position,
+    },
 }
 
 /// What an export did.
@@ -163,7 +169,23 @@ impl Export {
         let generation = base.as_ref().map_or(1, |state| state.generation + 1);
         let next_lists = base.as_ref().map_or(1, |state| state.next_lists);
         let order = Order::new(&local.files(), generation, next_lists, live, hands)?;
-        Ok(Export { repository, local, options, sealing, base, certain, behind, walk, order, runs, shared, started_ms, export, troubles: vec![], keeping: None })
+        Ok(Export {
+            repository,
+            local,
+            options,
+            sealing,
+            base,
+            certain,
+            behind,
+            walk,
+            order,
+            runs,
+            shared,
+            started_ms,
+            export,
+            troubles: vec![],
+            keeping: None,
+        })
     }
 }
 

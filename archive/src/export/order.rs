@@ -172,7 +172,10 @@ impl Order {
         if let Node::File(content) = &base.entry.node {
             let uses = BaseList::of_content(&self.local, content, base.stamp.lists)?.uses();
             if !self.live.take_away(&uses) {
-                return Err(Error::damaged("the local state", "its accounts do not add up; remove it, and the next export reads everything"));
+                return Err(Error::damaged(
+                    "the local state",
+                    "its accounts do not add up; remove it, and the next export reads everything",
+                ));
             }
         }
         Ok(())
@@ -233,7 +236,8 @@ impl Order {
     /// A file that one thread reads in one go.
     pub fn small(&mut self, runs: &Runs, coming: Coming, len: u64, make: impl FnOnce(u64) -> SmallFile) -> Result<()> {
         let file = make(self.next_number());
-        self.pending.push_back(Pending { entry: coming.entry, stamp: EntryStamp::default(), base: coming.base, progress: Progress::Small });
+        self.pending
+            .push_back(Pending { entry: coming.entry, stamp: EntryStamp::default(), base: coming.base, progress: Progress::Small });
         self.batch.push(file);
         self.batch_bytes += len;
         if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_FILES {
@@ -252,14 +256,30 @@ impl Order {
     }
 
     /// A file whose regions several threads read.
-    pub fn large(&mut self, runs: &Runs, coming: Coming, opened: (Arc<dyn Contents>, Option<Stamp>, u64), base: Option<BaseList>, read_ms: u64) -> Result<()> {
+    pub fn large(
+        &mut self,
+        runs: &Runs,
+        coming: Coming,
+        opened: (Arc<dyn Contents>, Option<Stamp>, u64),
+        base: Option<BaseList>,
+        read_ms: u64,
+    ) -> Result<()> {
         let (contents, stamp, len) = opened;
         let number = self.begin_large(coming, Some(contents), stamp, len, base, read_ms, 0);
         self.send_regions(runs, number)
     }
 
     #[expect(clippy::too_many_arguments, reason = "what a large file begins with; a struct for one call would say no more")]
-    fn begin_large(&mut self, coming: Coming, contents: Option<Arc<dyn Contents>>, stamp: Option<Stamp>, len: u64, base: Option<BaseList>, read_ms: u64, match_min: u32) -> u64 {
+    fn begin_large(
+        &mut self,
+        coming: Coming,
+        contents: Option<Arc<dyn Contents>>,
+        stamp: Option<Stamp>,
+        len: u64,
+        base: Option<BaseList>,
+        read_ms: u64,
+        match_min: u32,
+    ) -> u64 {
         let number = self.next_number();
         let base_stays = base.as_ref().is_some_and(|base| !touches(base, &|extent| self.hand.cutter.may_stay(extent)));
         let (file, levels) = match base {
@@ -286,7 +306,12 @@ impl Order {
             stash: BTreeMap::new(),
             short: false,
         };
-        self.pending.push_back(Pending { entry: coming.entry, stamp: EntryStamp::default(), base: coming.base, progress: Progress::Large(Box::new(large)) });
+        self.pending.push_back(Pending {
+            entry: coming.entry,
+            stamp: EntryStamp::default(),
+            base: coming.base,
+            progress: Progress::Large(Box::new(large)),
+        });
         number
     }
 
@@ -316,7 +341,14 @@ impl Order {
     }
 
     /// Content that is read once, in order.
-    pub fn stream(&mut self, runs: &Runs, coming: Coming, mut stream: Box<dyn io::Read + Send>, base: Option<BaseList>, read_ms: u64) -> Result<()> {
+    pub fn stream(
+        &mut self,
+        runs: &Runs,
+        coming: Coming,
+        mut stream: Box<dyn io::Read + Send>,
+        base: Option<BaseList>,
+        read_ms: u64,
+    ) -> Result<()> {
         self.flush_batch(runs)?;
         let path = coming.entry.path.clone();
         let number = self.begin_large(coming, None, None, 0, base, read_ms, 0);
@@ -426,10 +458,10 @@ impl Order {
         self.emit()
     }
 
-    fn small_done(&mut self, number: u64, result: io::Result<SmallDone>) -> Result<()> {
+    fn small_done(&mut self, number: u64, result: io::Result<Box<SmallDone>>) -> Result<()> {
         let index = (number - self.first) as usize;
         let done = match result {
-            Ok(done) => done,
+            Ok(done) => *done,
             Err(error) => return self.unreadable(index, &error),
         };
         self.read_bytes += done.content.len;
@@ -468,7 +500,8 @@ impl Order {
 
     /// A large file that could not be opened.
     pub fn not_opened(&mut self, coming: Coming, error: &io::Error) -> Result<()> {
-        self.pending.push_back(Pending { entry: coming.entry, stamp: EntryStamp::default(), base: coming.base, progress: Progress::Small });
+        self.pending
+            .push_back(Pending { entry: coming.entry, stamp: EntryStamp::default(), base: coming.base, progress: Progress::Small });
         self.unreadable(self.pending.len() - 1, error)?;
         self.emit()
     }
@@ -488,7 +521,7 @@ impl Order {
             }
             base => {
                 pending.progress = Progress::Dropped;
-                        base.map_or(Ok(()), |base| self.gone(&base))
+                base.map_or(Ok(()), |base| self.gone(&base))
             }
         }
     }
@@ -502,7 +535,9 @@ impl Order {
             Err(error) => return self.unreadable((number - self.first) as usize, &error),
         }
         let at = (number - self.first) as usize;
-        let Progress::Large(mut large) = std::mem::replace(&mut self.pending[at].progress, Progress::Ready) else { unreachable!("it was looked at") };
+        let Progress::Large(mut large) = std::mem::replace(&mut self.pending[at].progress, Progress::Ready) else {
+            unreachable!("it was looked at")
+        };
         while let Some(done) = large.stash.remove(&large.next) {
             let full = (large.len - large.next * REGION as u64).min(REGION as u64);
             large.next += 1;
@@ -539,7 +574,9 @@ impl Order {
             large.regions = None;
             return Ok(());
         }
-        let Progress::Large(large) = std::mem::replace(&mut self.pending[at].progress, Progress::Ready) else { unreachable!("it was looked at") };
+        let Progress::Large(large) = std::mem::replace(&mut self.pending[at].progress, Progress::Ready) else {
+            unreachable!("it was looked at")
+        };
         let Large { builder, levels, hashes, read_ms, base_stays, .. } = *large;
         let len = builder.len;
         let built = builder.finish(&mut self.hand.cutter, &levels)?;
@@ -633,7 +670,8 @@ impl Order {
             let mut found = None;
             if sent < regions && (alone || sent - next < 8) {
                 let part = (len - sent * REGION as u64).min(REGION as u64) as usize;
-                let job = Job::Region { file: file.clone(), attempt: 1, index: sent, len: part, source: Source::Contents(contents.clone()) };
+                let job =
+                    Job::Region { file: file.clone(), attempt: 1, index: sent, len: part, source: Source::Contents(contents.clone()) };
                 sent += 1;
                 match alone {
                     true => self.hand.job(job, &mut |done| found = Some(done))?,
@@ -741,7 +779,10 @@ impl Hashed {
     }
 
     fn finish(&mut self) -> Result<Hash> {
-        self.file.flush().and_then(|()| self.file.get_ref().sync_all()).map_err(Error::file("write", &self.path))?;
+        self.file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_all())
+            .map_err(Error::file("write", &self.path))?;
         Ok(Hash(*self.hasher.finalize().as_bytes()))
     }
 }

@@ -107,7 +107,10 @@ impl Export {
     fn heartbeats_there(&self, node: PublicKey) -> Result<Vec<(String, u64)>> {
         let listed = self.repository.list(name::HEARTBEATS)?;
         let ours = |name: &str| name::parse_heartbeat(name).filter(|(of, _)| *of == &node.hex()[..16]).map(|(_, counter)| counter);
-        Ok(listed.into_iter().filter_map(|listed| ours(&listed.name).map(|counter| (listed.name, counter))).collect())
+        Ok(listed
+            .into_iter()
+            .filter_map(|listed| ours(&listed.name).map(|counter| (listed.name, counter)))
+            .collect())
     }
 
     fn changed(mut self, base: Option<State>, written: Written) -> Result<ExportReport> {
@@ -160,7 +163,10 @@ impl Export {
             Some(state) => {
                 let list = BaseList::load(&self.local, &state.index, state.index_lists)?;
                 if !self.order.live.take_away(&list.uses()) {
-                    return Err(Error::damaged("the local state", "its accounts do not add up; remove it, and the next export reads everything"));
+                    return Err(Error::damaged(
+                        "the local state",
+                        "its accounts do not add up; remove it, and the next export reads everything",
+                    ));
                 }
                 let path = self.local.index(state.generation);
                 Some((list, File::open(&path).map_err(Error::file("open", &path))?))
@@ -191,7 +197,15 @@ impl Export {
         }
     }
 
-    fn sign(&self, base: Option<&State>, written: &Written, index: &IndexStream, finished: &Finished, live: &Live, at: Position) -> Result<Signed<Snapshot>> {
+    fn sign(
+        &self,
+        base: Option<&State>,
+        written: &Written,
+        index: &IndexStream,
+        finished: &Finished,
+        live: &Live,
+        at: Position,
+    ) -> Result<Signed<Snapshot>> {
         let root = Root {
             next_ordinal: finished.next_ordinal,
             index_len: index.len,

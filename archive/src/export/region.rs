@@ -86,7 +86,10 @@ impl Cutter {
             let hash = self.shared.table.hash(chunk);
             self.found.clear();
             let allowed = &self.shared.allowed;
-            let known = self.shared.table.find(&hash, len as u32, &|tag, sequence| allowed.ordinal(tag, sequence).is_some(), &mut self.found);
+            let known =
+                self.shared
+                    .table
+                    .find(&hash, len as u32, &|tag, sequence| allowed.ordinal(tag, sequence).is_some(), &mut self.found);
             if known {
                 self.stretch(region, done, at, out)?;
                 self.reuse(region, at, out);
@@ -137,7 +140,10 @@ impl Cutter {
         let guess = expected.clamp(0, base.len() as i64) as u64;
         self.pieces.clear();
         let mut window = Window { file: base, recent: &mut self.recent, segments: &*self.shared.cached, span: &mut self.span };
-        let drift = self.matcher.pieces(new, guess, &mut window, &mut self.pieces).map_err(Error::store("read", "the base"))?;
+        let drift = self
+            .matcher
+            .pieces(new, guess, &mut window, &mut self.pieces)
+            .map_err(Error::store("read", "the base"))?;
         if let Some(drift) = drift {
             // The matcher's drift counts from the beginning of the stretch.
             region.drift.store(drift - (region.offset + from as u64) as i64, Ordering::Relaxed);
@@ -181,7 +187,10 @@ impl Cutter {
                 let part = placed[index].part(skip, left);
                 match part.place {
                     Some(place) => match self.shared.allowed.tag(place.ordinal) {
-                        Some(run) => self.places.push(chunks::Place { run, sequence: place.sequence, offset: place.offset, len: part.len as u32 }),
+                        Some(run) => {
+                            self.places
+                                .push(chunks::Place { run, sequence: place.sequence, offset: place.offset, len: part.len as u32 })
+                        }
                         None => whole = false,
                     },
                     None => whole = false,

@@ -98,7 +98,14 @@ impl Runs {
     pub fn new(repository: Arc<Repository>, writer: Writer, next_ordinal: u64, adopted: Vec<ClosedRun>, now_ms: u64) -> Runs {
         let mut names: Vec<_> = adopted.iter().map(|run| (run.id.tag(), run.ordinal)).collect();
         let current = Arc::new(new_run(&writer, next_ordinal, now_ms));
-        let inner = Inner { packs: PackWriter::default(), current, retired: vec![], closed: adopted, next_ordinal: next_ordinal + 1, stored_bytes: 0 };
+        let inner = Inner {
+            packs: PackWriter::default(),
+            current,
+            retired: vec![],
+            closed: adopted,
+            next_ordinal: next_ordinal + 1,
+            stored_bytes: 0,
+        };
         names.push((inner.current.id.tag(), next_ordinal));
         Runs { repository, writer, inner: Mutex::new(inner), names: RwLock::new(names) }
     }
@@ -112,8 +119,6 @@ impl Runs {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.iter().find(|(_, known)| *known == ordinal).map(|(tag, _)| *tag)
     }
-
-
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -151,7 +156,8 @@ impl Runs {
         let mut inner = self.inner();
         let due = {
             let state = inner.current.state();
-            !state.segments.is_empty() && (state.bytes >= RUN_BYTES_MAX || now_ms.saturating_sub(inner.current.started_ms) >= RUN_AGE_MAX_MS)
+            !state.segments.is_empty()
+                && (state.bytes >= RUN_BYTES_MAX || now_ms.saturating_sub(inner.current.started_ms) >= RUN_AGE_MAX_MS)
         };
         if due {
             self.retire(&mut inner, now_ms);
@@ -170,7 +176,9 @@ impl Runs {
     }
 
     fn close_ready(&self, inner: &mut Inner, now_ms: u64) -> Result<Vec<ClosedRun>> {
-        let (ready, waiting) = std::mem::take(&mut inner.retired).into_iter().partition(|run: &Arc<OpenRun>| run.state().outstanding == 0);
+        let (ready, waiting) = std::mem::take(&mut inner.retired)
+            .into_iter()
+            .partition(|run: &Arc<OpenRun>| run.state().outstanding == 0);
         inner.retired = waiting;
         self.finish_packs(inner)?;
         let mut closed = Vec::new();
@@ -197,7 +205,8 @@ impl Runs {
     fn sign(&self, run: &OpenRun, now_ms: u64) -> Result<(Signed<Run>, ClosedRun)> {
         let config = self.repository.config();
         let segments: Option<Vec<_>> = run.state().segments.iter().copied().collect();
-        let segments = segments.ok_or_else(|| Error::refused(format!("run {}", run.id), "it was closed before all its segments were written"))?;
+        let segments =
+            segments.ok_or_else(|| Error::refused(format!("run {}", run.id), "it was closed before all its segments were written"))?;
         let content_lens = segments.iter().map(|(_, len)| *len).collect();
         let body = Run {
             cluster: config.cluster.clone(),
@@ -233,7 +242,13 @@ impl Runs {
             let (run, closed) = self.sign(&last, now_ms)?;
             inner.closed.push(closed);
             let stored_bytes = inner.stored_bytes + run.item.len() as u64;
-            return Ok(Finished { last, closed: inner.closed.clone(), held: Some(Held { run, items, bytes }), stored_bytes, next_ordinal: inner.next_ordinal });
+            return Ok(Finished {
+                last,
+                closed: inner.closed.clone(),
+                held: Some(Held { run, items, bytes }),
+                stored_bytes,
+                next_ordinal: inner.next_ordinal,
+            });
         }
         self.retire(&mut inner, now_ms);
         self.close_ready(&mut inner, now_ms)?;

@@ -36,7 +36,12 @@ fn month(now_ms: u64) -> String {
 }
 
 /// The sealing key to wrap run keys with, and its record; none when the dataset is unsealed.
-pub fn current(repository: &Repository, local: &Local, options: &ExportOptions, now_ms: u64) -> Result<Option<(SealingKey, Signed<SealingIdentity>)>> {
+pub fn current(
+    repository: &Repository,
+    local: &Local,
+    options: &ExportOptions,
+    now_ms: u64,
+) -> Result<Option<(SealingKey, Signed<SealingIdentity>)>> {
     let Some(recipients) = &options.recipients else { return Ok(None) };
     let this_month = month(now_ms);
     let kept: Option<Current> = std::fs::read(local.path("sealing")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());

@@ -52,7 +52,11 @@ fn map(path: &std::path::Path) -> Result<Option<Mmap>> {
 impl BaseWalk {
     pub fn open(local: &LocalFiles, state: Option<&State>) -> Result<BaseWalk> {
         let Some(state) = state else { return Ok(BaseWalk::default()) };
-        let mut walk = BaseWalk { index: map(&local.index(state.generation))?, stamps: map(&local.stamps(state.generation))?, ..BaseWalk::default() };
+        let mut walk = BaseWalk {
+            index: map(&local.index(state.generation))?,
+            stamps: map(&local.stamps(state.generation))?,
+            ..BaseWalk::default()
+        };
         walk.step()?;
         Ok(walk)
     }
@@ -61,7 +65,9 @@ impl BaseWalk {
     pub fn is_whole(local: &LocalFiles, state: &State) -> bool {
         let Ok(stamps) = map(&local.stamps(state.generation)) else { return false };
         let stamps = stamps.as_deref().unwrap_or_default();
-        let named = stamps.chunks_exact(STAMP).map(|stamp| EntryStamp::parse(stamp.try_into().expect("chunks are exact")).lists);
+        let named = stamps
+            .chunks_exact(STAMP)
+            .map(|stamp| EntryStamp::parse(stamp.try_into().expect("chunks are exact")).lists);
         let whole = |number: u64| number == 0 || local.load_lists(number).is_some();
         whole(state.index_lists) && named.into_iter().all(whole)
     }
@@ -79,7 +85,9 @@ impl BaseWalk {
         let bad = |why: &str| Error::damaged("the local index", why);
         let entry = self.decoder.next(&mut take).map_err(|why| bad(why.0))?;
         self.position += take.position();
-        let stamp = stamps.get(self.number * STAMP..(self.number + 1) * STAMP).ok_or_else(|| bad("it has more entries than stamps"))?;
+        let stamp = stamps
+            .get(self.number * STAMP..(self.number + 1) * STAMP)
+            .ok_or_else(|| bad("it has more entries than stamps"))?;
         self.number += 1;
         let stamp = EntryStamp::parse(stamp.try_into().expect("the length was given"));
         self.next = Some(BaseEntry { entry, stamp });
@@ -99,7 +107,6 @@ impl BaseWalk {
     pub fn take_at(&mut self, path: &[u8]) -> Result<Option<BaseEntry>> {
         self.take_if(|next| next.entry.path == path)
     }
-
 
     pub fn take_any(&mut self) -> Result<Option<BaseEntry>> {
         self.take_if(|_| true)
@@ -131,7 +138,9 @@ impl BaseList {
         let decode = |bytes: &[u8]| extent::decode(bytes).map_err(|why| bad(why.0));
         let above = |level: usize| bytes.get(level).map_or(&list.bytes[..], Vec::as_slice);
         let extents = decode(above(0))?;
-        let levels = (0..bytes.len()).map(|level| Ok((decode(above(level + 1))?, bytes[level].clone()))).collect::<Result<Vec<_>>>()?;
+        let levels = (0..bytes.len())
+            .map(|level| Ok((decode(above(level + 1))?, bytes[level].clone())))
+            .collect::<Result<Vec<_>>>()?;
         Ok(BaseList { extents, levels })
     }
 

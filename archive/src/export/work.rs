@@ -67,8 +67,16 @@ pub struct RegionDone {
 }
 
 pub enum Done {
-    Small { number: u64, result: io::Result<SmallDone> },
-    Region { number: u64, attempt: u32, index: u64, result: io::Result<RegionDone> },
+    Small {
+        number: u64,
+        result: io::Result<Box<SmallDone>>,
+    },
+    Region {
+        number: u64,
+        attempt: u32,
+        index: u64,
+        result: io::Result<RegionDone>,
+    },
     /// The repository or the local state failed: the export ends.
     Failed(Error),
 }
@@ -182,7 +190,7 @@ impl Hand {
             Job::Small(files) => {
                 for file in files {
                     let number = file.number;
-                    let result = self.small(file)?;
+                    let result = self.small(file)?.map(Box::new);
                     tell(Done::Small { number, result });
                 }
             }
@@ -364,7 +372,13 @@ impl<'a> Ranged<'a> {
     where
         Self: 'a,
     {
-        Region { data: &data[start..end], offset: self.offset + start as u64, base: self.base, drift: self.drift, match_min: self.match_min }
+        Region {
+            data: &data[start..end],
+            offset: self.offset + start as u64,
+            base: self.base,
+            drift: self.drift,
+            match_min: self.match_min,
+        }
     }
 }
 

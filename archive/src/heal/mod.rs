@@ -106,14 +106,14 @@ impl Healer<'_> {
 
     /// Publishes bytes under a name; what was there goes to the trash.
     fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        self.to_trash(name)?;
+        self.put_aside(name)?;
         publish(self.repository.store(), name, bytes)?;
         self.healed.push(name.to_string());
         Ok(())
     }
 
     /// Moves an object to the trash, if there is one.
-    fn to_trash(&mut self, name: &str) -> Result<()> {
+    fn put_aside(&mut self, name: &str) -> Result<()> {
         let mut seconds = (self.receiver.options.clock)() / 1000;
         loop {
             match self.repository.store().rename(name, &name::trash(seconds, name)) {
@@ -154,7 +154,8 @@ impl Healer<'_> {
                 }
             };
             if !proof::ranges_fit(used, &run.body) {
-                self.receiver.refuse(&known.name, &Error::refused(&known.name, "it lists segments that its runs do not have"));
+                self.receiver
+                    .refuse(&known.name, &Error::refused(&known.name, "it lists segments that its runs do not have"));
                 continue;
             }
             let needed = self.needed.entry(used.run).or_insert_with(|| NeededRun { run, sequences: BTreeSet::new() });

@@ -45,7 +45,9 @@ impl Healer<'_> {
         if found.is_none() {
             let outcome = self.receiver.source.records(&[wanted.to_string()], &mut |given, bytes| {
                 if given == wanted {
-                    found = proof::prove_small(self.repository, &self.receiver.signers, wanted, bytes).ok().map(|small| small.bytes);
+                    found = proof::prove_small(self.repository, &self.receiver.signers, wanted, bytes)
+                        .ok()
+                        .map(|small| small.bytes);
                 }
                 Ok(())
             });
@@ -71,10 +73,19 @@ impl Healer<'_> {
 
     /// Sealing identities that runs use and that have no object any more.
     pub(super) fn lost_identities(&mut self) -> Result<(), Failure> {
-        let there: BTreeSet<IdentityId> =
-            self.repository.list(name::KEYS)?.iter().filter_map(|listed| name::parse_key(&listed.name)).map(|(id, _)| id).collect();
-        let used: BTreeSet<IdentityId> =
-            self.needed.values().filter_map(|needed| needed.run.body.seal.as_ref()).map(|seal| seal.identity).collect();
+        let there: BTreeSet<IdentityId> = self
+            .repository
+            .list(name::KEYS)?
+            .iter()
+            .filter_map(|listed| name::parse_key(&listed.name))
+            .map(|(id, _)| id)
+            .collect();
+        let used: BTreeSet<IdentityId> = self
+            .needed
+            .values()
+            .filter_map(|needed| needed.run.body.seal.as_ref())
+            .map(|seal| seal.identity)
+            .collect();
         for id in used.difference(&there) {
             let copies = self.repository.sealing_identities(*id)?;
             let names: Vec<String> = match copies.is_empty() {
@@ -94,7 +105,9 @@ impl Healer<'_> {
         let mut known = self.repository.snapshots()?;
         let there: BTreeSet<String> = known.iter().map(|known| known.name.clone()).collect();
         for listed in self.repository.list(name::TRASH)? {
-            let old = name::parse_trash(&listed.name).map(|(_, old)| old).filter(|old| old.starts_with(name::SNAPSHOTS) && !there.contains(old));
+            let old = name::parse_trash(&listed.name)
+                .map(|(_, old)| old)
+                .filter(|old| old.starts_with(name::SNAPSHOTS) && !there.contains(old));
             if let Some(old) = old
                 && let Some((at, id)) = name::parse_snapshot(&old)
             {
@@ -120,7 +133,8 @@ impl Healer<'_> {
     }
 
     fn is_whole(&self, known: &Known, bytes: &[u8]) -> bool {
-        Object::parse(self.repository, &self.receiver.signers, known, bytes.to_vec()).is_ok_and(|object| has_only_good_items(&object, bytes))
+        Object::parse(self.repository, &self.receiver.signers, known, bytes.to_vec())
+            .is_ok_and(|object| has_only_good_items(&object, bytes))
     }
 
     fn snapshot(&mut self, known: &Known) -> Result<(), Failure> {

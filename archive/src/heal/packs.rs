@@ -44,13 +44,17 @@ impl Healer<'_> {
         let mut found = self.read_packs(&runs, scope)?;
         self.read_snapshots(&runs, &mut found)?;
         let still = self.fetch_missing(&found, scope)?;
-        let rewrite: Vec<&DamagedPack> = found.damaged.iter().filter(|pack| pack.bad.iter().all(|address| !still.contains(address))).collect();
+        let rewrite: Vec<&DamagedPack> = found
+            .damaged
+            .iter()
+            .filter(|pack| pack.bad.iter().all(|address| !still.contains(address)))
+            .collect();
         for pack in &rewrite {
             self.rewrite(pack)?;
         }
         self.receiver.flush()?;
         for pack in rewrite {
-            self.to_trash(&pack.name)?;
+            self.put_aside(&pack.name)?;
             self.healed.push(pack.name.clone());
         }
         Ok(())
@@ -136,7 +140,10 @@ impl Healer<'_> {
     fn has_its_own_name(&self, listed: &Listed) -> Result<bool> {
         let end = read_part(self.repository.store(), &listed.name, listed.len.saturating_sub(TAIL), TAIL as usize);
         match end {
-            Ok(bytes) => Ok(bytes.get(..16).and_then(|hash| hash.try_into().ok()).is_some_and(|hash| name::pack(PackId(hash)) == listed.name)),
+            Ok(bytes) => Ok(bytes
+                .get(..16)
+                .and_then(|hash| hash.try_into().ok())
+                .is_some_and(|hash| name::pack(PackId(hash)) == listed.name)),
             Err(error) if is_unreadable(&error) => Ok(false),
             Err(error) => Err(error),
         }
@@ -150,7 +157,7 @@ impl Healer<'_> {
             all.iter().map(|(name, _)| name.clone()).filter(|name| name.starts_with(name::INDEX)).collect()
         };
         for name in damaged {
-            self.to_trash(&name)?;
+            self.put_aside(&name)?;
             self.healed.push(name);
         }
         Ok(())
@@ -168,7 +175,10 @@ impl Healer<'_> {
                 for item in items {
                     let ItemKey::Segment(address) = item.key else { continue };
                     let Some(run) = runs.get(&address.run) else { continue };
-                    if self.item(&listed.name, &item)?.is_some_and(|bytes| proof::is_segment(&run.body, address.sequence, &bytes)) {
+                    if self
+                        .item(&listed.name, &item)?
+                        .is_some_and(|bytes| proof::is_segment(&run.body, address.sequence, &bytes))
+                    {
                         found.good.insert(address);
                     }
                 }
@@ -187,11 +197,16 @@ impl Healer<'_> {
                 Some(addresses.iter().chain(beside).copied().collect())
             }
         };
-        let is_missing = |address: &Address| !found.good.contains(address) && looked_at.as_ref().is_none_or(|asked| asked.contains(address));
+        let is_missing =
+            |address: &Address| !found.good.contains(address) && looked_at.as_ref().is_none_or(|asked| asked.contains(address));
         let mut missing: BTreeMap<RunId, (Arc<Signed<Run>>, Vec<u32>)> = BTreeMap::new();
         for (&id, needed) in &self.needed {
-            let sequences: Vec<u32> =
-                needed.sequences.iter().copied().filter(|&sequence| is_missing(&Address { run: id, sequence })).collect();
+            let sequences: Vec<u32> = needed
+                .sequences
+                .iter()
+                .copied()
+                .filter(|&sequence| is_missing(&Address { run: id, sequence }))
+                .collect();
             if !sequences.is_empty() {
                 missing.insert(id, (needed.run.clone(), sequences));
             }

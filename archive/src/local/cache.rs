@@ -48,10 +48,7 @@ impl SegmentCache {
     /// Opens the cache in `folder`, which is made when missing. With a limit of zero it holds nothing, and what an
     /// earlier session left is removed. `seed` decides which files are evicted.
     pub fn open(folder: &Path, limit_bytes: u64, seed: u64) -> io::Result<Self> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700))?;
         let mut state = State::read(folder, seed)?;
         if limit_bytes == 0 {
@@ -59,33 +56,18 @@ impl SegmentCache {
         }
         let file_len_max = (limit_bytes / FILES).min(FILE_LEN_MAX);
         // Not to leave a file for each of a day's sessions.
-        state.current = state
-            .files
-            .last_key_value()
-            .filter(|(_, file)| file.len < file_len_max)
-            .and_then(|(&number, _)| {
-                let file = OpenOptions::new()
-                    .write(true)
-                    .open(path_of(folder, number))
-                    .ok()?;
-                Some((number, Arc::new(file)))
-            });
+        state.current = state.files.last_key_value().filter(|(_, file)| file.len < file_len_max).and_then(|(&number, _)| {
+            let file = OpenOptions::new().write(true).open(path_of(folder, number)).ok()?;
+            Some((number, Arc::new(file)))
+        });
         let off = AtomicBool::new(limit_bytes == 0);
-        let cache = Self {
-            folder: folder.to_owned(),
-            limit_bytes,
-            file_len_max,
-            state: Mutex::new(state),
-            off,
-        };
+        let cache = Self { folder: folder.to_owned(), limit_bytes, file_len_max, state: Mutex::new(state), off };
         cache.shrink(&mut cache.state(), 0);
         Ok(cache)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Keeps a segment's plain form; that it could not be kept is no error.
@@ -110,19 +92,9 @@ impl SegmentCache {
             self.reserve(&mut state, len)?
         };
         file.write_all_at(plain_form, offset)?;
-        let entry = Entry {
-            file: number,
-            offset: offset as u32,
-            len: len as u32,
-            sum: sum_of(run, sequence, plain_form),
-        };
+        let entry = Entry { file: number, offset: offset as u32, len: len as u32, sum: sum_of(run, sequence, plain_form) };
         let mut state = self.state();
-        let State {
-            entries,
-            files,
-            list,
-            ..
-        } = &mut *state;
+        let State { entries, files, list, .. } = &mut *state;
         // Evicted meanwhile, or put by another thread: these bytes stay unlisted.
         let Some(data) = files.get_mut(&number) else {
             return Ok(());
@@ -132,13 +104,7 @@ impl SegmentCache {
         }
         data.live += len;
         entries.insert((run, sequence), entry);
-        list.as_mut().map_or(Ok(()), |list| {
-            list.append(&Record::Put {
-                run,
-                sequence,
-                entry,
-            })
-        })
+        list.as_mut().map_or(Ok(()), |list| list.append(&Record::Put { run, sequence, entry }))
     }
 
     /// Room for `len` bytes: a file, and where in it.
@@ -152,11 +118,7 @@ impl SegmentCache {
             Some(current) => current,
             None => {
                 let number = state.newest + 1;
-                let file = OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(path_of(&self.folder, number))?;
+                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path_of(&self.folder, number))?;
                 state.newest = number;
                 state.files.insert(number, DataFile::default());
                 let current = (number, Arc::new(file));
@@ -176,21 +138,10 @@ impl SegmentCache {
         while state.total + more > self.limit_bytes && !state.files.is_empty() {
             // What is being written looks dead; it goes when nothing else is left.
             let current = state.current.as_ref().map(|(number, _)| *number);
-            let others = state
-                .files
-                .iter()
-                .filter(|(number, _)| Some(**number) != current);
-            let dead = others
-                .clone()
-                .find(|(_, file)| file.live * 2 < file.len)
-                .map(|(&number, _)| number);
+            let others = state.files.iter().filter(|(number, _)| Some(**number) != current);
+            let dead = others.clone().find(|(_, file)| file.live * 2 < file.len).map(|(&number, _)| number);
             let rest: Vec<u32> = others.map(|(&number, _)| number).collect();
-            let chosen = dead
-                .or_else(|| {
-                    rest.get(state.next_chance() as usize % rest.len().max(1))
-                        .copied()
-                })
-                .or(current);
+            let chosen = dead.or_else(|| rest.get(state.next_chance() as usize % rest.len().max(1)).copied()).or(current);
             let Some(number) = chosen else { return };
             state.evict(&self.folder, number);
         }
@@ -204,8 +155,7 @@ impl SegmentCache {
         };
         let sound = File::open(path_of(&self.folder, entry.file)).is_ok_and(|file| {
             out.resize(entry.len as usize, 0);
-            file.read_exact_at(out, entry.offset as u64).is_ok()
-                && sum_of(run, sequence, out) == entry.sum
+            file.read_exact_at(out, entry.offset as u64).is_ok() && sum_of(run, sequence, out) == entry.sum
         });
         if !sound {
             out.clear();
@@ -226,12 +176,7 @@ impl SegmentCache {
     /// Forgets all segments that `keep` does not take; files with nothing left are removed.
     pub fn forget_except(&self, keep: &dyn Fn(RunTag, u32) -> bool) {
         let mut state = self.state();
-        let gone: Vec<(RunTag, u32)> = state
-            .entries
-            .keys()
-            .copied()
-            .filter(|&(run, sequence)| !keep(run, sequence))
-            .collect();
+        let gone: Vec<(RunTag, u32)> = state.entries.keys().copied().filter(|&(run, sequence)| !keep(run, sequence)).collect();
         for (run, sequence) in gone {
             state.forget(run, sequence);
         }
@@ -260,25 +205,11 @@ impl SegmentCache {
     /// Ends the session: the index is rewritten when most of it is dead.
     pub fn finish(self) -> io::Result<()> {
         let mut state = self.state();
-        let State {
-            entries,
-            list: Some(list),
-            ..
-        } = &mut *state
-        else {
+        let State { entries, list: Some(list), .. } = &mut *state else {
             return Ok(());
         };
         if list.records() > RECORDS_MIN.max(2 * entries.len() as u64) {
-            list.replace(
-                &self.folder,
-                entries
-                    .iter()
-                    .map(|(&(run, sequence), &entry)| Record::Put {
-                        run,
-                        sequence,
-                        entry,
-                    }),
-            )?;
+            list.replace(&self.folder, entries.iter().map(|(&(run, sequence), &entry)| Record::Put { run, sequence, entry }))?;
         }
         Ok(())
     }
@@ -286,10 +217,7 @@ impl SegmentCache {
 
 /// The sum of an entry, over its address too: bytes found under another address are not believed.
 fn sum_of(run: RunTag, sequence: u32, bytes: &[u8]) -> u64 {
-    sum(
-        run.0 ^ (sequence as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15),
-        bytes,
-    )
+    sum(run.0 ^ (sequence as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15), bytes)
 }
 
 /// A fast sum against damage, not against an adversary: who can write to the folder can read the live data as well.
@@ -297,9 +225,7 @@ fn sum_of(run: RunTag, sequence: u32, bytes: &[u8]) -> u64 {
 fn sum(seed: u64, bytes: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9FB2_1C65_1E98_DF25;
     let step = |state: u64, word: u64| (state.rotate_left(29) ^ word).wrapping_mul(FACTOR);
-    let mut lanes: [u64; 8] = std::array::from_fn(|lane| {
-        seed.wrapping_add((lane as u64 + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93))
-    });
+    let mut lanes: [u64; 8] = std::array::from_fn(|lane| seed.wrapping_add((lane as u64 + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93)));
     let mut strides = bytes.chunks_exact(64);
     for stride in &mut strides {
         for (lane, word) in lanes.iter_mut().zip(stride.chunks_exact(8)) {

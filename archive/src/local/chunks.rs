@@ -61,12 +61,7 @@ impl ChunkTable {
             Some(table) => table,
             None => Table::create(path, seed, CAPACITY_MIN)?.placed(path)?,
         };
-        Ok(Self {
-            path: path.to_owned(),
-            key: *key,
-            seed,
-            table: RwLock::new(table),
-        })
+        Ok(Self { path: path.to_owned(), key: *key, seed, table: RwLock::new(table) })
     }
 
     pub fn hash(&self, bytes: &[u8]) -> ChunkHash {
@@ -75,17 +70,8 @@ impl ChunkTable {
 
     /// Appends the places of a chunk to `out`, in order; their lengths sum to `len` and `accept` took each one's run
     /// and sequence. False, and `out` as it was, when that is not known.
-    pub fn find(
-        &self,
-        hash: &ChunkHash,
-        len: u32,
-        accept: &dyn Fn(RunTag, u32) -> bool,
-        out: &mut Vec<Place>,
-    ) -> bool {
-        let table = self
-            .table
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+    pub fn find(&self, hash: &ChunkHash, len: u32, accept: &dyn Fn(RunTag, u32) -> bool, out: &mut Vec<Place>) -> bool {
+        let table = self.table.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         let before = out.len();
         let mut from = 0;
         while from < len && out.len() - before < PLACES_MAX {
@@ -113,10 +99,7 @@ impl ChunkTable {
         let mut from = 0;
         for place in places {
             if place.len == 0 {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "a place without bytes",
-                ));
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a place without bytes"));
             }
             self.insert_piece(hash.piece(from), place)?;
             from += place.len;
@@ -127,10 +110,7 @@ impl ChunkTable {
     fn insert_piece(&self, key: [u64; 2], place: &Place) -> io::Result<()> {
         loop {
             let capacity = {
-                let table = self
-                    .table
-                    .read()
-                    .unwrap_or_else(|poisoned| poisoned.into_inner());
+                let table = self.table.read().unwrap_or_else(|poisoned| poisoned.into_inner());
                 if table.insert(words(key, place, self.seed)) {
                     return Ok(());
                 }
@@ -142,10 +122,7 @@ impl ChunkTable {
 
     /// Doubles the table, unless another thread has just done so.
     fn grow(&self, full: u64) -> io::Result<()> {
-        let mut table = self
-            .table
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut table = self.table.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         if table.capacity != full {
             return Ok(());
         }
@@ -155,15 +132,10 @@ impl ChunkTable {
 
     /// Forgets all places in segments that `keep` does not take. Costs a pass over the table.
     pub fn retain(&self, keep: &dyn Fn(RunTag, u32) -> bool) -> io::Result<()> {
-        let mut table = self
-            .table
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut table = self.table.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         let kept = table
             .slots()
-            .filter(|slot| {
-                read(slot, self.seed).is_some_and(|(_, place)| keep(place.run, place.sequence))
-            })
+            .filter(|slot| read(slot, self.seed).is_some_and(|(_, place)| keep(place.run, place.sequence)))
             .count();
         let mut capacity = CAPACITY_MIN;
         while is_full(kept as u64, capacity) {
@@ -175,11 +147,7 @@ impl ChunkTable {
 
     /// How many places are noted: about, after the process was killed.
     pub fn len(&self) -> u64 {
-        self.table
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .count
-            .load(Ordering::Relaxed)
+        self.table.read().unwrap_or_else(|poisoned| poisoned.into_inner()).count.load(Ordering::Relaxed)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -188,10 +156,7 @@ impl ChunkTable {
 
     /// Writes everything to the disk. Without it nothing wrong is ever found, only less.
     pub fn flush(&self) -> io::Result<()> {
-        let table = self
-            .table
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let table = self.table.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         table.note_count();
         table.map.flush()
     }
@@ -199,22 +164,14 @@ impl ChunkTable {
 
 impl Drop for ChunkTable {
     fn drop(&mut self) {
-        self.table
-            .get_mut()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .note_count();
+        self.table.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).note_count();
     }
 }
 
 impl ChunkHash {
     fn of(key: &[u8; 32], bytes: &[u8]) -> Self {
         let hash = blake3::keyed_hash(key, bytes);
-        let word = |at: usize| {
-            hash.as_bytes()[at..at + 8]
-                .iter()
-                .rev()
-                .fold(0, |word, byte| word << 8 | *byte as u64)
-        };
+        let word = |at: usize| hash.as_bytes()[at..at + 8].iter().rev().fold(0, |word, byte| word << 8 | *byte as u64);
         Self([word(0), word(8)])
     }
 
@@ -222,10 +179,7 @@ impl ChunkHash {
     fn piece(&self, from: u32) -> [u64; 2] {
         let [first, second] = match from {
             0 => self.0,
-            _ => [
-                mix(self.0[0] ^ from as u64),
-                mix(self.0[1].wrapping_add(from as u64)),
-            ],
+            _ => [mix(self.0[0] ^ from as u64), mix(self.0[1].wrapping_add(from as u64))],
         };
         // Zero is an empty slot.
         [first.max(1), second]

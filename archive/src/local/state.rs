@@ -119,7 +119,11 @@ impl EntryStamp {
 impl Local {
     /// Opens the folder, makes it when it is not there, and takes its lock.
     pub fn open(folder: &Path) -> Result<Local> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::file("make", folder))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(Error::file("make", folder))?;
         let lock = crate::store::FolderLock::take(folder, true).map_err(Error::file("lock", &folder.join("lock")))?;
         let lock = lock.ok_or_else(|| Error::Busy { path: folder.into(), what: "another export of this dataset" })?;
         Ok(Local { files: Arc::new(LocalFiles { folder: folder.into() }), _lock: lock })
@@ -310,7 +314,17 @@ fn encode(state: &State) -> Vec<u8> {
     out.raw(&state.signer.0);
     out.raw(&state.sealing.0);
     out.raw(&state.snapshot.0);
-    for number in [state.at.epoch, state.at.sequence, state.captured_ms, state.heartbeats, state.next_ordinal, state.entries, state.index_lists, state.next_lists, state.generation] {
+    for number in [
+        state.at.epoch,
+        state.at.sequence,
+        state.captured_ms,
+        state.heartbeats,
+        state.next_ordinal,
+        state.entries,
+        state.index_lists,
+        state.next_lists,
+        state.generation,
+    ] {
         out.varint(number);
     }
     state.index.put(&mut out);
@@ -358,11 +372,30 @@ fn decode(bytes: &[u8]) -> Taken<State> {
     for _ in 0..take.count(50)? {
         let (ordinal, id, record) = (take.varint()?, RunId(take.array()?), take.hash()?);
         let count = take.count(2)?;
-        let segments = (0..count).map(|_| Ok(SegmentLive { len: take.varint_u32()?, used: take.varint()? })).collect::<Taken<Vec<_>>>()?;
+        let segments = (0..count)
+            .map(|_| Ok(SegmentLive { len: take.varint_u32()?, used: take.varint()? }))
+            .collect::<Taken<Vec<_>>>()?;
         live.runs.insert(ordinal, RunLive { id, record, segments });
     }
     take.end()?;
-    Ok(State { repository, signer, sealing, snapshot, at, captured_ms, heartbeats, next_ordinal, entries, index, index_lists, next_lists, live, files, generation, mark })
+    Ok(State {
+        repository,
+        signer,
+        sealing,
+        snapshot,
+        at,
+        captured_ms,
+        heartbeats,
+        next_ordinal,
+        entries,
+        index,
+        index_lists,
+        next_lists,
+        live,
+        files,
+        generation,
+        mark,
+    })
 }
 
 #[cfg(test)]

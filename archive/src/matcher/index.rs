@@ -77,9 +77,7 @@ const GENERATION: u32 = NUMBER_MAX / 4;
 fn hash(block: &[u8]) -> u64 {
     let first = word(block, 0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let second = word(block, 8).wrapping_mul(0xD6E8_FEB8_6659_FD93);
-    first
-        .wrapping_add(second.rotate_left(31))
-        .wrapping_mul(0xA24B_AED4_963E_E407)
+    first.wrapping_add(second.rotate_left(31)).wrapping_mul(0xA24B_AED4_963E_E407)
 }
 
 #[inline(always)]
@@ -158,8 +156,7 @@ impl Index {
 
     fn continues(&self, start: u64, window: &[u8]) -> bool {
         let room = self.next - self.first < GENERATION;
-        let beside =
-            !self.slots.is_empty() && room && start >= self.origin && start <= self.covered();
+        let beside = !self.slots.is_empty() && room && start >= self.origin && start <= self.covered();
         beside && (self.proven || self.is_same_base(start, window))
     }
 
@@ -179,8 +176,7 @@ impl Index {
         self.put_in(start, window);
         self.proven = true;
         self.tail.clear();
-        self.tail
-            .extend_from_slice(&window[window.len().saturating_sub(TAIL)..]);
+        self.tail.extend_from_slice(&window[window.len().saturating_sub(TAIL)..]);
         self.tail_end = start + window.len() as u64;
     }
 

@@ -140,10 +140,7 @@ impl<'a> Walk<'a> {
     pub(super) fn finish(mut self) -> (Option<i64>, i64) {
         self.close_run();
         self.literal_up_to(self.new.len());
-        (
-            self.matched,
-            (self.credit + self.new.len() as i64).min(CREDIT_MAX),
-        )
+        (self.matched, (self.credit + self.new.len() as i64).min(CREDIT_MAX))
     }
 
     pub(super) fn is_far(&self) -> bool {
@@ -226,14 +223,10 @@ impl<'a> Walk<'a> {
             self.literal_up_to(self.run);
             let base = (self.run as i64 + self.drift) as u64;
             match self.out.last_mut() {
-                Some(Piece::Copy {
-                    base: before,
-                    len: so_far,
-                }) if self.run > 0 && *before + *so_far as u64 == base => *so_far += len as u32,
-                _ => self.out.push(Piece::Copy {
-                    base,
-                    len: len as u32,
-                }),
+                Some(Piece::Copy { base: before, len: so_far }) if self.run > 0 && *before + *so_far as u64 == base => {
+                    *so_far += len as u32
+                }
+                _ => self.out.push(Piece::Copy { base, len: len as u32 }),
             }
             self.done = self.at;
             self.matched = Some(self.drift);
@@ -246,9 +239,7 @@ impl<'a> Walk<'a> {
 
     fn literal_up_to(&mut self, end: usize) {
         if end > self.done {
-            self.out.push(Piece::Literal {
-                len: (end - self.done) as u32,
-            });
+            self.out.push(Piece::Literal { len: (end - self.done) as u32 });
             self.done = end;
         }
     }
@@ -325,11 +316,7 @@ impl<'a> Walk<'a> {
             let cap = (at + LOOK).min(len);
             let ahead = equal_forward(&new[at..cap], &base[at..cap]);
             if back + ahead >= MATCH_MIN {
-                return Some(Hit {
-                    at: self.at + at - back,
-                    drift: self.drift,
-                    len: back + ahead,
-                });
+                return Some(Hit { at: self.at + at - back, drift: self.drift, len: back + ahead });
             }
             at += ahead.max(BLOCK);
         }
@@ -343,16 +330,10 @@ impl<'a> Walk<'a> {
         let mut rejected = 0;
         while at < until {
             let lost = at - self.done;
-            let (lost_max, step) = STEPS[STEPS
-                .iter()
-                .position(|&(lost_max, _)| lost < lost_max)
-                .unwrap_or(STEPS.len() - 1)];
+            let (lost_max, step) = STEPS[STEPS.iter().position(|&(lost_max, _)| lost < lost_max).unwrap_or(STEPS.len() - 1)];
             let stop = until.min(lost_max.saturating_add(self.done));
             let blocks = self.new[at..stop + BLOCK - 1].windows(BLOCK).step_by(step);
-            let Some((skipped, offset)) = blocks
-                .enumerate()
-                .find_map(|(skipped, block)| Some((skipped, index.candidate(block)?)))
-            else {
+            let Some((skipped, offset)) = blocks.enumerate().find_map(|(skipped, block)| Some((skipped, index.candidate(block)?))) else {
                 at = stop;
                 continue;
             };
@@ -363,11 +344,7 @@ impl<'a> Walk<'a> {
             if ahead >= BLOCK {
                 let back = equal_backward(&self.new[self.done..at], &view.bytes[..place]);
                 if back + ahead >= least {
-                    return Some(Hit {
-                        at: at - back,
-                        drift: offset as i64 - at as i64,
-                        len: back + ahead,
-                    });
+                    return Some(Hit { at: at - back, drift: offset as i64 - at as i64, len: back + ahead });
                 }
             }
             // What follows within these equal bytes would only find the same match again; and where much was in vain, haste.
@@ -409,10 +386,7 @@ impl<'a> Walk<'a> {
             let room = room.max((self.at + NEAR[1].0).min(self.new.len()));
             let same = self.same_offset(view, NEAR[0].0);
             let least = same.map_or(MATCH_MIN, |_| MATCH_BETWEEN);
-            match self
-                .scan(index, view, same.map_or(room, |hit| hit.at), least)
-                .or(same)
-            {
+            match self.scan(index, view, same.map_or(room, |hit| hit.at), least).or(same) {
                 Some(hit) => self.go_on(hit),
                 None => {
                     self.at = room;

@@ -23,6 +23,11 @@ impl Body for Certificate {
     }
 
     fn take(take: &mut Take<'_>) -> Taken<Self> {
-        Ok(Certificate { cluster: take_name(take)?, node: take_name(take)?, key: PublicKey(take.array()?), issued_ms: take.varint()? })
+        Ok(Certificate {
+            cluster: take_name(take)?,
+            node: take_name(take)?,
+            key: PublicKey(take.array()?),
+            issued_ms: take.varint()?,
+        })
     }
 }

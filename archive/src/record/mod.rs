@@ -40,7 +40,9 @@ pub enum RecordKind {
 impl RecordKind {
     pub fn from_number(number: u8) -> Option<Self> {
         use RecordKind::*;
-        [Run, Snapshot, Receipt, Identity, Certificate, Heartbeat, Evidence].into_iter().find(|kind| *kind as u8 == number)
+        [Run, Snapshot, Receipt, Identity, Certificate, Heartbeat, Evidence]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
     }
 
     fn domain(self) -> &'static str {

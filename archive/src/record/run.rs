@@ -72,7 +72,9 @@ impl Body for Run {
             false => None,
         };
         let count = take.count(36)?;
-        let segments = (0..count).map(|_| Ok(SegmentRecord { len: take.u32()?, hash: take.hash()? })).collect::<Taken<Vec<_>>>()?;
+        let segments = (0..count)
+            .map(|_| Ok(SegmentRecord { len: take.u32()?, hash: take.hash()? }))
+            .collect::<Taken<Vec<_>>>()?;
         if u32::try_from(segments.len()).is_err() {
             return Err(Malformed("a run has too many segments"));
         }

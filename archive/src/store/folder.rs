@@ -191,7 +191,8 @@ impl Store for FolderStore {
         let chance = crate::id::hex(&crate::sign::random::<8>());
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let path = self.root.join(format!("{DRAFT}{chance}{number}"));
-        let fd: OwnedFd = rustix::fs::open(&path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC, Mode::from_raw_mode(0o640))?;
+        let fd: OwnedFd =
+            rustix::fs::open(&path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC, Mode::from_raw_mode(0o640))?;
         Ok(Box::new(FolderDraft { root: self.root.clone(), path, file: fd.into(), published: false }))
     }
 
@@ -224,9 +225,13 @@ impl FolderLock {
         use rustix::fs::{FlockOperation, flock};
         let path = root.join("lock");
         let file = match std::fs::OpenOptions::new().read(true).open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path)?
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o644)
+                .open(&path)?,
             other => other?,
         };
         let operation = if exclusive { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };

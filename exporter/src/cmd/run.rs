@@ -82,7 +82,10 @@ fn open_repository(file: &NodeFile, dataset: &Dataset) -> Result<(Arc<Repository
     let place = node::repository(&file.node.state, &dataset.name);
     if !place.join(archive::name::CONFIG).exists() {
         let make = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&place);
-        make.map_err(|error| Failure::failed(format!("cannot make {}: {error}", place.display())).hint("`state` in the node file must be a folder that this user may write"))?;
+        make.map_err(|error| {
+            Failure::failed(format!("cannot make {}: {error}", place.display()))
+                .hint("`state` in the node file must be a folder that this user may write")
+        })?;
         let store = FolderStore::open(&place).map_err(|error| Failure::failed(format!("cannot open {}: {error}", place.display())))?;
         Repository::create(&store, &file.cluster, &dataset.name).map_err(failure)?;
     }
@@ -107,7 +110,8 @@ fn prepare(file: &NodeFile, dataset: &Dataset) -> Result<Vec<(String, Files)>, F
     let mut sources = Vec::new();
     for source in &dataset.sources {
         let Settings::Files(settings) = &source.settings else {
-            return Err(Failure::usage(format!("dataset {}: recipe {} is not known to this version", dataset.name, source.recipe)).hint("it knows: files"));
+            return Err(Failure::usage(format!("dataset {}: recipe {} is not known to this version", dataset.name, source.recipe))
+                .hint("it knows: files"));
         };
         let settings = recipes::files::Settings {
             paths: settings.paths.clone(),
@@ -163,7 +167,10 @@ fn export(file: &NodeFile, dataset: &Dataset) -> Result<(ExportReport, PathBuf),
         cache_bytes: dataset.cache,
         threads: archive::threads(),
         clock: Arc::new(now_ms),
-        sources: sources.iter().map(|(name, _)| RootSource { name: name.clone(), recipe: "files".into(), manifest: vec![] }).collect(),
+        sources: sources
+            .iter()
+            .map(|(name, _)| RootSource { name: name.clone(), recipe: "files".into(), manifest: vec![] })
+            .collect(),
         advance: Arc::new(move |bytes| bar.advance(bytes)),
     };
     let mut export = Export::begin(repository, local, options).map_err(failure)?;
@@ -188,7 +195,12 @@ fn print(output: &mut Output, file: &NodeFile, dataset: &Dataset, report: &Expor
     let short = &id.to_string()[..8];
     let content = format!("{} entries, {}", human::count(report.entries), human::bytes(report.content_bytes));
     if changed {
-        output.line(format_args!("{}: snapshot {short} ({at}): {content}, {} read, {} new", dataset.name, human::bytes(report.read_bytes), human::bytes(report.stored_bytes)))?;
+        output.line(format_args!(
+            "{}: snapshot {short} ({at}): {content}, {} read, {} new",
+            dataset.name,
+            human::bytes(report.read_bytes),
+            human::bytes(report.stored_bytes)
+        ))?;
     } else {
         output.line(format_args!("{}: unchanged since snapshot {short} ({at}): {content}", dataset.name))?;
     }
@@ -197,7 +209,10 @@ fn print(output: &mut Output, file: &NodeFile, dataset: &Dataset, report: &Expor
     }
     if !report.incremental {
         let identity = if dataset.seal { " --identity FILE" } else { "" };
-        output.line(format_args!("  restore it with: pull-backup restore --repository {} --at {short} --to DIR{identity}", place.display()))?;
+        output.line(format_args!(
+            "  restore it with: pull-backup restore --repository {} --at {short} --to DIR{identity}",
+            place.display()
+        ))?;
         if dataset.seal {
             output.line("  without the identity of one of the recipients nothing can be restored: keep it elsewhere")?;
         }
@@ -214,7 +229,11 @@ fn as_json(dataset: &Dataset, report: &ExportReport, place: &Path) -> String {
         Outcome::Snapshot { id, at } => (id, at, true),
         Outcome::Unchanged { id, at } => (id, at, false),
     };
-    let troubles: Vec<_> = report.troubles.iter().map(|trouble| serde_json::json!({ "path": display(&trouble.path), "why": trouble.why })).collect();
+    let troubles: Vec<_> = report
+        .troubles
+        .iter()
+        .map(|trouble| serde_json::json!({ "path": display(&trouble.path), "why": trouble.why }))
+        .collect();
     let torn: Vec<_> = report.torn.iter().map(|path| display(path)).collect();
     serde_json::json!({
         "dataset": dataset.name,

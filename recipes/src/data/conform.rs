@@ -72,10 +72,7 @@ impl Collect {
     }
 
     pub fn paths(&self) -> Vec<&[u8]> {
-        self.taken
-            .iter()
-            .map(|taken| taken.path.as_slice())
-            .collect()
+        self.taken.iter().map(|taken| taken.path.as_slice()).collect()
     }
 }
 
@@ -89,12 +86,7 @@ impl Sink for Collect {
         if self.most.is_some_and(|most| self.taken.len() >= most) {
             return Err(Stop);
         }
-        let Item {
-            path,
-            mut attributes,
-            stamp,
-            body,
-        } = item;
+        let Item { path, mut attributes, stamp, body } = item;
         let kind = match body {
             Body::Folder => Kind::Folder,
             Body::Symlink(to) => Kind::Symlink(to),
@@ -104,9 +96,7 @@ impl Sink for Collect {
             Body::BlockDevice { major, minor } => Kind::BlockDevice(major, minor),
             Body::Stream(mut reader) => {
                 let mut content = Vec::new();
-                reader
-                    .read_to_end(&mut content)
-                    .expect("the stream can be read");
+                reader.read_to_end(&mut content).expect("the stream can be read");
                 Kind::File(content)
             }
             Body::File { open, .. } => match open.open() {
@@ -120,12 +110,7 @@ impl Sink for Collect {
                 }
             },
         };
-        self.taken.push(Taken {
-            path,
-            attributes,
-            stamp,
-            kind,
-        });
+        self.taken.push(Taken { path, attributes, stamp, kind });
         Ok(())
     }
 
@@ -149,28 +134,17 @@ pub fn suite(subject: &dyn Subject, scratch: &Path) {
 fn exports_in_order_and_alike(subject: &dyn Subject, place: &Path) {
     subject.fill(place, 1);
     let data = subject.data(place);
-    assert_eq!(
-        data.check().expect("the check runs"),
-        [],
-        "nothing is found in a thing that is whole"
-    );
+    assert_eq!(data.check().expect("the check runs"), [], "nothing is found in a thing that is whole");
     let first = Collect::of(&*data);
     assert!(first.troubles.is_empty(), "{:?}", first.troubles);
     for pair in first.taken.windows(2) {
-        assert!(
-            compare_paths(&pair[0].path, &pair[1].path).is_lt(),
-            "{:?} before {:?}",
-            pair[0].path,
-            pair[1].path
-        );
+        assert!(compare_paths(&pair[0].path, &pair[1].path).is_lt(), "{:?} before {:?}", pair[0].path, pair[1].path);
     }
     for taken in &first.taken {
         let Some(slash) = taken.path.iter().rposition(|byte| *byte == b'/') else {
             continue;
         };
-        let above = first
-            .get(&taken.path[..slash])
-            .expect("each folder on the way is an item");
+        let above = first.get(&taken.path[..slash]).expect("each folder on the way is an item");
         assert_eq!(above.kind, Kind::Folder, "{:?}", above.path);
     }
     for taken in &first.taken {
@@ -179,11 +153,7 @@ fn exports_in_order_and_alike(subject: &dyn Subject, place: &Path) {
         assert_eq!(xattrs, taken.attributes.xattrs, "attributes are sorted");
         assert_eq!(taken.attributes.mode & !0o7777, 0, "a mode holds no kind");
     }
-    assert_eq!(
-        Collect::of(&*data).taken,
-        first.taken,
-        "a second export is the same"
-    );
+    assert_eq!(Collect::of(&*data).taken, first.taken, "a second export is the same");
 }
 
 fn exports_the_empty(subject: &dyn Subject, place: &Path) {
@@ -195,72 +165,39 @@ fn exports_the_empty(subject: &dyn Subject, place: &Path) {
 fn honours_unchanged(subject: &dyn Subject, place: &Path) {
     subject.fill(place, 1);
     let data = subject.data(place);
-    let mut sink = Collect {
-        unchanged: true,
-        ..Collect::default()
-    };
+    let mut sink = Collect { unchanged: true, ..Collect::default() };
     data.export(&mut sink).expect("the export succeeds");
     for taken in &sink.taken {
         let asked = sink.asked.iter().any(|(path, _)| *path == taken.path);
-        assert!(
-            !asked,
-            "{:?} was sent though it is unchanged",
-            String::from_utf8_lossy(&taken.path)
-        );
+        assert!(!asked, "{:?} was sent though it is unchanged", String::from_utf8_lossy(&taken.path));
     }
     for taken in &Collect::of(&*data).taken {
         let asked = sink.asked.iter().find(|(path, _)| *path == taken.path);
         if let Some((path, stamp)) = asked {
-            assert_eq!(
-                taken.stamp,
-                Some(*stamp),
-                "{:?} is sent with the stamp that was asked about",
-                path
-            );
+            assert_eq!(taken.stamp, Some(*stamp), "{:?} is sent with the stamp that was asked about", path);
         }
     }
 }
 
 fn stops_when_told(subject: &dyn Subject, place: &Path) {
     subject.fill(place, 1);
-    let mut sink = Collect {
-        most: Some(0),
-        ..Collect::default()
-    };
-    assert!(matches!(
-        subject.data(place).export(&mut sink),
-        Err(crate::Error::Stopped)
-    ));
+    let mut sink = Collect { most: Some(0), ..Collect::default() };
+    assert!(matches!(subject.data(place).export(&mut sink), Err(crate::Error::Stopped)));
 }
 
 fn exports_names_as_bytes(subject: &dyn Subject, place: &Path, copy: &Path) {
     subject.fill(place, 0);
-    let names: [&[u8]; 8] = [
-        b"new\nline",
-        b"carriage\rreturn",
-        b"not\xff\xfeutf8",
-        b"back\\slash",
-        b" blank ",
-        b"-dash",
-        b"*?[a]",
-        b"\x01",
-    ];
+    let names: [&[u8]; 8] =
+        [b"new\nline", b"carriage\rreturn", b"not\xff\xfeutf8", b"back\\slash", b" blank ", b"-dash", b"*?[a]", b"\x01"];
     if !subject.names(place, &names) {
         return;
     }
     let sink = Collect::of(&*subject.data(place));
     for name in names {
-        assert!(
-            sink.taken.iter().any(|taken| taken.path.ends_with(name)),
-            "{name:?} is exported"
-        );
+        assert!(sink.taken.iter().any(|taken| taken.path.ends_with(name)), "{name:?} is exported");
     }
     import(&*subject.data(copy), &sink.taken);
-    assert_eq!(
-        subject.read(place),
-        subject.read(copy),
-        "names survive a round"
-    );
+    assert_eq!(subject.read(place), subject.read(copy), "names survive a round");
 }
 
 /// Imports items into the thing, all steps.
@@ -282,25 +219,13 @@ fn imports_what_was_exported(subject: &dyn Subject, from: &Path, to: &Path) {
     let first = Collect::of(&*subject.data(from)).taken;
     let data = subject.data(to);
     import(&*data, &first);
-    assert_eq!(
-        subject.read(to),
-        subject.read(from),
-        "an import where nothing was"
-    );
+    assert_eq!(subject.read(to), subject.read(from), "an import where nothing was");
     import(&*data, &first);
-    assert_eq!(
-        subject.read(to),
-        subject.read(from),
-        "the same import again"
-    );
+    assert_eq!(subject.read(to), subject.read(from), "the same import again");
     subject.fill(from, 2);
     let second = Collect::of(&*subject.data(from)).taken;
     import(&*data, &second);
-    assert_eq!(
-        subject.read(to),
-        subject.read(from),
-        "what is gone in the source is gone in the target"
-    );
+    assert_eq!(subject.read(to), subject.read(from), "what is gone in the source is gone in the target");
     let was = subject.read(to);
     data.rollback().expect("the import is taken back");
     assert_ne!(subject.read(to), was, "what was before is back");
@@ -320,24 +245,13 @@ fn leaves_the_last_good(subject: &dyn Subject, good: &Path, fresh: &Path) {
     }
     assert_eq!(subject.read(good), was, "nothing shows before the commit");
     drop(staging);
-    assert_eq!(
-        subject.read(good),
-        was,
-        "an import that was given up leaves the last good"
-    );
+    assert_eq!(subject.read(good), was, "an import that was given up leaves the last good");
     import(&*data, &arriving);
-    assert_eq!(
-        subject.read(good),
-        subject.read(fresh),
-        "and is no obstacle to the next"
-    );
+    assert_eq!(subject.read(good), subject.read(fresh), "and is no obstacle to the next");
 }
 
 fn refuses_what_is_missing(subject: &dyn Subject, place: &Path) {
     let mut sink = Collect::default();
     let refused = subject.data(place).export(&mut sink);
-    assert!(
-        refused.is_err() && sink.taken.is_empty(),
-        "what is missing is an error, not empty"
-    );
+    assert!(refused.is_err() && sink.taken.is_empty(), "what is missing is an error, not empty");
 }

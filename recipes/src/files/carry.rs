@@ -18,20 +18,13 @@ use super::xattr;
 
 /// What is no business of imports: excluded entries and sockets. Topmost ones only, in order.
 pub(crate) fn list(root: &Arc<Folder>, excludes: &Excludes) -> io::Result<Vec<Vec<u8>>> {
-    let bounds = Bounds {
-        excludes,
-        skip: &[],
-        device: None,
-        leavings: true,
-    };
+    let bounds = Bounds { excludes, skip: &[], device: None, leavings: true };
     let mut walk = Walk::new(root.clone(), bounds);
     let mut found = Vec::new();
     while let Some(step) = walk.next() {
         match step {
             Step::Excluded => found.push(walk.path().to_vec()),
-            Step::Entry { found: entry, .. } if entry.kind == FileType::Socket => {
-                found.push(walk.path().to_vec())
-            }
+            Step::Entry { found: entry, .. } if entry.kind == FileType::Socket => found.push(walk.path().to_vec()),
             Step::Entry { .. } | Step::Leave => {}
             Step::Unread(error) | Step::Unlisted(error) => return Err(error),
         }
@@ -80,30 +73,18 @@ pub(crate) fn entry(from: &Arc<Folder>, to: &Arc<Folder>, path: &[u8]) -> io::Re
     let (target, mut place) = match make_below(from, to, path) {
         Ok(target) => (target, path.to_vec()),
         // The way is barred: the root itself always has room.
-        Err(error) if not_a_folder(&error) => {
-            (to.clone(), [name(path), KEPT.as_bytes(), b"1"].concat())
-        }
+        Err(error) if not_a_folder(&error) => (to.clone(), [name(path), KEPT.as_bytes(), b"1"].concat()),
         Err(error) => return Err(error),
     };
     let target_fd = target.fd()?;
     let (source_was, target_was) = (stat_fd(&source_fd)?, stat_fd(&target_fd)?);
     for number in 1.. {
         let as_name = c_name(name(&place))?;
-        match rustix::fs::renameat_with(
-            &*source_fd,
-            &last,
-            &*target_fd,
-            &as_name,
-            RenameFlags::NOREPLACE,
-        ) {
+        match rustix::fs::renameat_with(&*source_fd, &last, &*target_fd, &as_name, RenameFlags::NOREPLACE) {
             Ok(()) => break,
             Err(Errno::NOENT) => return Ok(Moved::Absent),
             Err(Errno::EXIST) => {
-                let start = if Arc::ptr_eq(&target, to) {
-                    name(path)
-                } else {
-                    path
-                };
+                let start = if Arc::ptr_eq(&target, to) { name(path) } else { path };
                 place = [start, KEPT.as_bytes(), number.to_string().as_bytes()].concat();
             }
             Err(error) => return Err(error.into()),
@@ -111,11 +92,7 @@ pub(crate) fn entry(from: &Arc<Folder>, to: &Arc<Folder>, path: &[u8]) -> io::Re
     }
     set_times(&source_fd, &source_was)?;
     set_times(&target_fd, &target_was)?;
-    Ok(if place == path {
-        Moved::Done
-    } else {
-        Moved::Kept(place)
-    })
+    Ok(if place == path { Moved::Done } else { Moved::Kept(place) })
 }
 
 fn not_a_folder(error: &io::Error) -> bool {
@@ -125,9 +102,7 @@ fn not_a_folder(error: &io::Error) -> bool {
 
 fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let above = path.len() - name(path).len();
-    path[..above]
-        .split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty())
+    path[..above].split(|byte| *byte == b'/').filter(|part| !part.is_empty())
 }
 
 /// The folder that holds `path`.
@@ -164,11 +139,7 @@ fn make_below(like: &Arc<Folder>, root: &Arc<Folder>, path: &[u8]) -> io::Result
 }
 
 fn dress(fd: &OwnedFd, found: &Found, xattrs: &xattr::Xattrs) -> io::Result<()> {
-    rustix::fs::fchown(
-        fd,
-        Some(Uid::from_raw(found.uid)),
-        Some(Gid::from_raw(found.gid)),
-    )?;
+    rustix::fs::fchown(fd, Some(Uid::from_raw(found.uid)), Some(Gid::from_raw(found.gid)))?;
     rustix::fs::fchmod(fd, Mode::from_raw_mode(found.mode))?;
     for (name, value) in xattrs {
         rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty())?;
@@ -178,18 +149,9 @@ fn dress(fd: &OwnedFd, found: &Found, xattrs: &xattr::Xattrs) -> io::Result<()> 
 
 fn set_times(fd: &OwnedFd, found: &Found) -> io::Result<()> {
     let mtime = found.stamp.mtime;
-    let last_modification = Timespec {
-        tv_sec: mtime.seconds,
-        tv_nsec: mtime.nanos.into(),
-    };
-    let last_access = Timespec {
-        tv_sec: 0,
-        tv_nsec: rustix::fs::UTIME_OMIT,
-    };
-    let times = Timestamps {
-        last_access,
-        last_modification,
-    };
+    let last_modification = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanos.into() };
+    let last_access = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+    let times = Timestamps { last_access, last_modification };
     match rustix::fs::futimens(fd, &times) {
         // Somebody else's folder in which this process may write: its time is not worth an import.
         Ok(()) | Err(Errno::PERM) => Ok(()),

@@ -49,11 +49,7 @@ fn held(container: &Arc<Folder>, target: &Target) -> io::Result<Option<(Arc<Fold
     Ok(absent(stat_at(&*tree.fd()?, &target.entry))?.map(|found| (tree, found)))
 }
 
-fn as_folder(
-    parent: &Arc<Folder>,
-    name: &std::ffi::CStr,
-    found: Option<Found>,
-) -> io::Result<Option<Arc<Folder>>> {
+fn as_folder(parent: &Arc<Folder>, name: &std::ffi::CStr, found: Option<Found>) -> io::Result<Option<Arc<Folder>>> {
     match found {
         Some(found) if found.is_folder() => Ok(Some(parent.open(name)?.0)),
         _ => Ok(None),
@@ -63,11 +59,7 @@ fn as_folder(
 impl Switch<'_> {
     fn error(&self, action: &'static str) -> impl Fn(io::Error) -> Error + use<> {
         let path = self.target.label.clone();
-        move |source| Error::Io {
-            action,
-            path: path.clone(),
-            source,
-        }
+        move |source| Error::Io { action, path: path.clone(), source }
     }
 
     /// Step 1, and whatever can be refused while nothing was moved yet.
@@ -85,10 +77,7 @@ impl Switch<'_> {
             };
             if !room {
                 let path = std::path::PathBuf::from(String::from_utf8_lossy(&path).into_owned());
-                return Err(Error::InTheWay {
-                    target: self.target.label.clone(),
-                    path,
-                });
+                return Err(Error::InTheWay { target: self.target.label.clone(), path });
             }
         }
         self.inner.step("sync");
@@ -127,11 +116,7 @@ impl Switch<'_> {
             }
         }
         inner.step("record");
-        let record = Record {
-            inode: found.stamp.inode,
-            patterns: inner.excludes.patterns.clone(),
-            carried,
-        };
+        let record = Record { inode: found.stamp.inode, patterns: inner.excludes.patterns.clone(), carried };
         record.write(self.container)?;
         if let Some(live) = as_folder(&target.parent, &target.name, live_found)?
             && let Some(arrived) = arrived
@@ -145,18 +130,8 @@ impl Switch<'_> {
             self.sync_all()?;
         }
         inner.step("exchange");
-        let flags = if live_found.is_some() {
-            RenameFlags::EXCHANGE
-        } else {
-            RenameFlags::NOREPLACE
-        };
-        rustix::fs::renameat_with(
-            &*tree.fd()?,
-            &target.entry,
-            &*target.parent.fd()?,
-            &target.name,
-            flags,
-        )?;
+        let flags = if live_found.is_some() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+        rustix::fs::renameat_with(&*tree.fd()?, &target.entry, &*target.parent.fd()?, &target.name, flags)?;
         inner.step("sync after the exchange");
         target.sync()?;
         Ok(rustix::fs::fsync(&*tree.fd()?)?)
@@ -164,14 +139,8 @@ impl Switch<'_> {
 
     fn note(&mut self, path: &[u8], moved: Moved) {
         if let Moved::Kept(place) = moved {
-            let (path, place) = (
-                String::from_utf8_lossy(path),
-                String::from_utf8_lossy(&place),
-            );
-            let what = format!(
-                "{}: the excluded {path} was there twice, the second is kept as {place}",
-                self.target.label.display()
-            );
+            let (path, place) = (String::from_utf8_lossy(path), String::from_utf8_lossy(&place));
+            let what = format!("{}: the excluded {path} was there twice, the second is kept as {place}", self.target.label.display());
             self.findings.push(Finding::new(Level::Warning, what));
         }
     }
@@ -227,8 +196,7 @@ impl Switch<'_> {
 
     /// Finishes or undoes what an earlier run left.
     pub fn recover(&mut self) -> Result<(), Error> {
-        self.recover_inner()
-            .map_err(self.error("clear up after an interrupted import into"))
+        self.recover_inner().map_err(self.error("clear up after an interrupted import into"))
     }
 
     fn recover_inner(&mut self) -> io::Result<()> {
@@ -246,9 +214,7 @@ impl Switch<'_> {
         match done {
             // What was before, not yet in its place, or taken from it in vain.
             Some(done) if live == Some(done.inode) => self.keep_as_previous(),
-            Some(_) if target.beside(&target.previous)?.is_none() => {
-                target.rename(&target.new, &target.previous)
-            }
+            Some(_) if target.beside(&target.previous)?.is_none() => target.rename(&target.new, &target.previous),
             _ => {
                 self.inner.step("discard");
                 remove::whole(&target.parent, target.new.to_bytes())
@@ -266,9 +232,7 @@ impl Switch<'_> {
             return Ok(());
         };
         let Some(live) = live else {
-            return Err(io::Error::other(
-                "the folder that excluded entries must go back into is gone",
-            ));
+            return Err(io::Error::other("the folder that excluded entries must go back into is gone"));
         };
         for path in &record.carried {
             self.inner.step("put back");

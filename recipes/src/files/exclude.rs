@@ -28,65 +28,35 @@ impl Excludes {
         // Paths are relative already; "." is the root from which nothing is stripped.
         let mut builder = GitignoreBuilder::new(".");
         // Empty lines mean nothing to git either.
-        let patterns: Vec<String> = patterns
-            .iter()
-            .filter(|pattern| !pattern.is_empty())
-            .cloned()
-            .collect();
+        let patterns: Vec<String> = patterns.iter().filter(|pattern| !pattern.is_empty()).cloned().collect();
         for pattern in &patterns {
             if pattern.contains('\0') {
-                return Err(Error::Settings {
-                    reason: format!("the exclude {pattern:?} holds a NUL"),
-                });
+                return Err(Error::Settings { reason: format!("the exclude {pattern:?} holds a NUL") });
             }
-            let refused = |source| Error::Exclude {
-                pattern: pattern.clone(),
-                source,
-            };
+            let refused = |source| Error::Exclude { pattern: pattern.clone(), source };
             builder.add_line(None, pattern).map_err(refused)?;
         }
-        let rules = builder.build().map_err(|source| Error::Exclude {
-            pattern: patterns.join("\n"),
-            source,
-        })?;
+        let rules = builder.build().map_err(|source| Error::Exclude { pattern: patterns.join("\n"), source })?;
         let anything = !rules.is_empty();
-        Ok(Excludes {
-            patterns,
-            rules,
-            anything,
-        })
+        Ok(Excludes { patterns, rules, anything })
     }
 
     /// None is excluded, not even leavings: for trees that are removed whole.
     pub fn nothing() -> Excludes {
-        Excludes {
-            patterns: Vec::new(),
-            rules: Gitignore::empty(),
-            anything: false,
-        }
+        Excludes { patterns: Vec::new(), rules: Gitignore::empty(), anything: false }
     }
 
     /// `path` is relative to the root.
     pub fn matches(&self, path: &[u8], folder: bool) -> bool {
-        self.anything
-            && self
-                .rules
-                .matched(Path::new(OsStr::from_bytes(path)), folder)
-                .is_ignore()
+        self.anything && self.rules.matched(Path::new(OsStr::from_bytes(path)), folder).is_ignore()
     }
 }
 
 /// Whether this name is one that imports leave beside or in a target.
 pub(crate) fn is_leaving(name: &[u8]) -> bool {
-    if name.starts_with(b".")
-        && (name.ends_with(NEW.as_bytes()) || name.ends_with(PREVIOUS.as_bytes()))
-    {
+    if name.starts_with(b".") && (name.ends_with(NEW.as_bytes()) || name.ends_with(PREVIOUS.as_bytes())) {
         return true;
     }
-    let digits = name
-        .iter()
-        .rev()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     digits > 0 && name[..name.len() - digits].ends_with(KEPT.as_bytes())
 }

@@ -41,11 +41,7 @@ struct Batch {
 }
 
 /// Sends all of the tree below `root` to `export`.
-pub(crate) fn tree(
-    root: &Arc<Folder>,
-    bounds: Bounds<'_>,
-    export: &mut Export<'_>,
-) -> Result<(), Error> {
+pub(crate) fn tree(root: &Arc<Folder>, bounds: Bounds<'_>, export: &mut Export<'_>) -> Result<(), Error> {
     let (sender, receiver) = sync_channel(QUEUE_BATCHES);
     std::thread::scope(|scope| {
         let ahead = scope.spawn(move || read_ahead(root.clone(), bounds, &sender));
@@ -96,11 +92,7 @@ pub(crate) struct Export<'a> {
 
 impl<'a> Export<'a> {
     pub fn new(sink: &'a mut dyn Sink) -> Export<'a> {
-        Export {
-            sink,
-            path: Vec::new(),
-            linked: HashMap::new(),
-        }
+        Export { sink, path: Vec::new(), linked: HashMap::new() }
     }
 
     /// What comes next is named below this path.
@@ -165,23 +157,12 @@ impl<'a> Export<'a> {
     }
 
     /// One entry, whose path is the current one. A root has no name in its parent, but is itself the open `folder`.
-    pub fn entry(
-        &mut self,
-        parent: &Arc<Folder>,
-        name: &CStr,
-        found: &Found,
-        folder: Option<&Arc<Folder>>,
-    ) -> Result<(), Stop> {
+    pub fn entry(&mut self, parent: &Arc<Folder>, name: &CStr, found: &Found, folder: Option<&Arc<Folder>>) -> Result<(), Stop> {
         let several = found.links > 1 && !found.is_folder();
         if several && let Some(first) = self.known(found) {
             let body = Body::HardLink(first.into_vec());
             let (path, attributes) = (self.path.clone(), found.attributes(Vec::new()));
-            return self.sink.item(Item {
-                path,
-                attributes,
-                stamp: Some(found.stamp),
-                body,
-            });
+            return self.sink.item(Item { path, attributes, stamp: Some(found.stamp), body });
         }
         if !self.sink.unchanged(&self.path, &found.stamp)? {
             let body = match self.body(parent, name, found) {
@@ -199,18 +180,10 @@ impl<'a> Export<'a> {
                 }
             };
             let (path, attributes) = (self.path.clone(), found.attributes(xattrs));
-            self.sink.item(Item {
-                path,
-                attributes,
-                stamp: Some(found.stamp),
-                body,
-            })?;
+            self.sink.item(Item { path, attributes, stamp: Some(found.stamp), body })?;
         }
         if several {
-            let linked = Linked {
-                first: self.path.as_slice().into(),
-                to_come: found.links - 1,
-            };
+            let linked = Linked { first: self.path.as_slice().into(), to_come: found.links - 1 };
             self.linked.insert(found.identity(), linked);
         }
         Ok(())
@@ -223,9 +196,7 @@ impl<'a> Export<'a> {
         if linked.to_come > 0 {
             return Some(linked.first.clone());
         }
-        self.linked
-            .remove(&found.identity())
-            .map(|linked| linked.first)
+        self.linked.remove(&found.identity()).map(|linked| linked.first)
     }
 
     fn body(&self, parent: &Arc<Folder>, name: &CStr, found: &Found) -> io::Result<Body> {
@@ -233,18 +204,10 @@ impl<'a> Export<'a> {
         Ok(match found.kind {
             FileType::Directory => Body::Folder,
             FileType::RegularFile => {
-                let open = Box::new(OpenFile {
-                    folder: parent.clone(),
-                    name: name.to_owned(),
-                });
-                Body::File {
-                    len: found.stamp.size,
-                    open,
-                }
+                let open = Box::new(OpenFile { folder: parent.clone(), name: name.to_owned() });
+                Body::File { len: found.stamp.size, open }
             }
-            FileType::Symlink => Body::Symlink(
-                rustix::fs::readlinkat(&*parent.fd()?, name, Vec::new())?.into_bytes(),
-            ),
+            FileType::Symlink => Body::Symlink(rustix::fs::readlinkat(&*parent.fd()?, name, Vec::new())?.into_bytes()),
             FileType::Fifo => Body::Fifo,
             FileType::CharacterDevice => Body::CharDevice { major, minor },
             FileType::BlockDevice => Body::BlockDevice { major, minor },
@@ -256,12 +219,7 @@ impl<'a> Export<'a> {
 }
 
 /// Those of regular files are read when they are opened.
-fn xattrs(
-    parent: &Arc<Folder>,
-    name: &CStr,
-    found: &Found,
-    folder: Option<&Arc<Folder>>,
-) -> io::Result<xattr::Xattrs> {
+fn xattrs(parent: &Arc<Folder>, name: &CStr, found: &Found, folder: Option<&Arc<Folder>>) -> io::Result<xattr::Xattrs> {
     match (found.kind, folder) {
         (FileType::RegularFile, _) => Ok(Vec::new()),
         (_, Some(folder)) => Ok(xattr::of_fd(&*folder.fd()?)?),
@@ -270,21 +228,15 @@ fn xattrs(
 }
 
 /// The entry that is a root and no folder: looked at in the folder that holds it.
-pub(crate) fn file(
-    parent: &Arc<Folder>,
-    name: &[u8],
-    export: &mut Export<'_>,
-) -> Result<(), Error> {
+pub(crate) fn file(parent: &Arc<Folder>, name: &[u8], export: &mut Export<'_>) -> Result<(), Error> {
     let found = c_name(name).and_then(|name| {
-        let fd = parent.fd().map_err(|error| {
-            rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
-        })?;
+        let fd = parent
+            .fd()
+            .map_err(|error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO))?;
         Ok((super::folder::stat_at(&fd, &name)?, name))
     });
     match found {
-        Ok((found, name)) => export
-            .entry(parent, &name, &found, None)
-            .map_err(|Stop| Error::Stopped),
+        Ok((found, name)) => export.entry(parent, &name, &found, None).map_err(|Stop| Error::Stopped),
         Err(error) => {
             export.trouble(error.into());
             Ok(())

@@ -40,10 +40,7 @@ pub(crate) struct Found {
 
 impl Found {
     fn new(of: &Statx) -> Found {
-        let time = |of: StatxTimestamp| Time {
-            seconds: of.tv_sec,
-            nanos: of.tv_nsec,
-        };
+        let time = |of: StatxTimestamp| Time { seconds: of.tv_sec, nanos: of.tv_nsec };
         let stamp = Stamp {
             device: rustix::fs::makedev(of.stx_dev_major, of.stx_dev_minor),
             inode: of.stx_ino,
@@ -64,10 +61,7 @@ impl Found {
     }
 
     pub fn identity(&self) -> Identity {
-        Identity {
-            device: self.stamp.device,
-            inode: self.stamp.inode,
-        }
+        Identity { device: self.stamp.device, inode: self.stamp.inode }
     }
 
     pub fn is_folder(&self) -> bool {
@@ -75,13 +69,7 @@ impl Found {
     }
 
     pub fn attributes(&self, xattrs: Xattrs) -> Attributes {
-        Attributes {
-            mode: self.mode,
-            uid: self.uid,
-            gid: self.gid,
-            mtime: self.stamp.mtime,
-            xattrs,
-        }
+        Attributes { mode: self.mode, uid: self.uid, gid: self.gid, mtime: self.stamp.mtime, xattrs }
     }
 }
 
@@ -91,18 +79,14 @@ pub(crate) fn stat_at(fd: &OwnedFd, name: &CStr) -> rustix::io::Result<Found> {
 }
 
 pub(crate) fn stat_fd(fd: &OwnedFd) -> rustix::io::Result<Found> {
-    rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
-        .map(|found| Found::new(&found))
+    rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map(|found| Found::new(&found))
 }
 
 pub(crate) fn open_folder_at(fd: &OwnedFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat(fd, name, FOLDER, Mode::empty())
 }
 
-const FOLDER: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The folders whose descriptors are open, oldest first.
 pub(crate) struct Handles {
@@ -113,21 +97,12 @@ pub(crate) struct Handles {
 impl Handles {
     /// As many as leave most of the process's descriptors to others.
     pub fn new() -> Arc<Handles> {
-        let allowed = rustix::process::getrlimit(Resource::Nofile)
-            .current
-            .unwrap_or(1024);
-        Handles::with_limit(
-            usize::try_from(allowed / 8)
-                .unwrap_or(usize::MAX)
-                .clamp(8, 256),
-        )
+        let allowed = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(1024);
+        Handles::with_limit(usize::try_from(allowed / 8).unwrap_or(usize::MAX).clamp(8, 256))
     }
 
     pub fn with_limit(limit: usize) -> Arc<Handles> {
-        Arc::new(Handles {
-            limit,
-            open: Mutex::new(VecDeque::with_capacity(limit)),
-        })
+        Arc::new(Handles { limit, open: Mutex::new(VecDeque::with_capacity(limit)) })
     }
 
     fn opened(&self, folder: &Arc<Folder>) {
@@ -166,13 +141,7 @@ impl Folder {
     pub fn root_of(fd: OwnedFd, handles: &Arc<Handles>) -> rustix::io::Result<Arc<Folder>> {
         let identity = stat_fd(&fd)?.identity();
         let fd = Mutex::new(Some(Arc::new(fd)));
-        Ok(Arc::new(Folder {
-            parent: None,
-            name: CString::default(),
-            identity,
-            handles: handles.clone(),
-            fd,
-        }))
+        Ok(Arc::new(Folder { parent: None, name: CString::default(), identity, handles: handles.clone(), fd }))
     }
 
     /// The folder `name` in this one, and what is true of it.

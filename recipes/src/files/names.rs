@@ -44,12 +44,7 @@ impl Names {
             }
             let offset = u32::try_from(found.bytes.len()).map_err(|_| Errno::OVERFLOW)?;
             let length = u16::try_from(name.len()).map_err(|_| Errno::NAMETOOLONG)?;
-            found.names.push(Name {
-                first: first(name),
-                offset,
-                length,
-                kind: entry.file_type(),
-            });
+            found.names.push(Name { first: first(name), offset, length, kind: entry.file_type() });
             found.bytes.extend_from_slice(name);
         }
         found.sort();
@@ -58,22 +53,15 @@ impl Names {
 
     fn sort(&mut self) {
         let bytes = &self.bytes;
-        self.names.sort_unstable_by(|a, b| {
-            a.first
-                .cmp(&b.first)
-                .then_with(|| slice(bytes, a).cmp(slice(bytes, b)))
-        });
-        // A folder that changes while it is listed may list a name twice.
         self.names
-            .dedup_by(|a, b| slice(bytes, a) == slice(bytes, b));
+            .sort_unstable_by(|a, b| a.first.cmp(&b.first).then_with(|| slice(bytes, a).cmp(slice(bytes, b))));
+        // A folder that changes while it is listed may list a name twice.
+        self.names.dedup_by(|a, b| slice(bytes, a) == slice(bytes, b));
     }
 
     pub fn get(&self, index: usize) -> Option<(&CStr, FileType)> {
         let name = self.names.get(index)?;
-        Some((
-            CStr::from_bytes_with_nul(slice(&self.bytes, name)).ok()?,
-            name.kind,
-        ))
+        Some((CStr::from_bytes_with_nul(slice(&self.bytes, name)).ok()?, name.kind))
     }
 }
 

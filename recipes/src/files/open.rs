@@ -22,16 +22,12 @@ pub(crate) struct OpenFile {
 
 impl Open for OpenFile {
     fn open(self: Box<Self>) -> io::Result<Opened> {
-        let flags =
-            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let folder = self.folder.fd()?;
-        let fd =
-            rustix::fs::openat(&*folder, &self.name, flags, Mode::empty()).map_err(|error| {
-                match error {
-                    Errno::LOOP => replaced(),
-                    other => other.into(),
-                }
-            })?;
+        let fd = rustix::fs::openat(&*folder, &self.name, flags, Mode::empty()).map_err(|error| match error {
+            Errno::LOOP => replaced(),
+            other => other.into(),
+        })?;
         let found = stat_fd(&fd)?;
         if found.kind != FileType::RegularFile {
             return Err(replaced());
@@ -58,9 +54,7 @@ struct OpenContents {
 
 impl Contents for OpenContents {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        Ok(rustix::io::retry_on_intr(|| {
-            rustix::io::pread(&self.fd, &mut *buf, offset)
-        })?)
+        Ok(rustix::io::retry_on_intr(|| rustix::io::pread(&self.fd, &mut *buf, offset))?)
     }
 
     /// Seeking moves the descriptor's own position, which nothing else here uses.

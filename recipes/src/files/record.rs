@@ -31,14 +31,8 @@ impl Record {
     /// Durable, and whole or not at all.
     pub fn write(&self, container: &Arc<Folder>) -> io::Result<()> {
         let fd = container.fd()?;
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut draft = File::from(rustix::fs::openat(
-            &*fd,
-            DRAFT,
-            flags,
-            Mode::RUSR | Mode::WUSR,
-        )?);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut draft = File::from(rustix::fs::openat(&*fd, DRAFT, flags, Mode::RUSR | Mode::WUSR)?);
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(self.inode.to_string().as_bytes());
         bytes.push(0);
@@ -67,32 +61,13 @@ impl Record {
         };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let unreadable = || {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the record of an import is damaged",
-            )
-        };
-        let mut fields = bytes
-            .strip_prefix(MAGIC)
-            .ok_or_else(unreadable)?
-            .split(|byte| *byte == 0);
-        let inode = fields
-            .next()
-            .and_then(|field| std::str::from_utf8(field).ok()?.parse().ok());
+        let unreadable = || io::Error::new(io::ErrorKind::InvalidData, "the record of an import is damaged");
+        let mut fields = bytes.strip_prefix(MAGIC).ok_or_else(unreadable)?.split(|byte| *byte == 0);
+        let inode = fields.next().and_then(|field| std::str::from_utf8(field).ok()?.parse().ok());
         let patterns = fields.by_ref().take_while(|field| !field.is_empty());
-        let patterns = patterns
-            .map(|field| String::from_utf8_lossy(field).into_owned())
-            .collect();
-        let carried = fields
-            .filter(|field| !field.is_empty())
-            .map(<[u8]>::to_vec)
-            .collect();
-        Ok(Some(Record {
-            inode: inode.ok_or_else(unreadable)?,
-            patterns,
-            carried,
-        }))
+        let patterns = patterns.map(|field| String::from_utf8_lossy(field).into_owned()).collect();
+        let carried = fields.filter(|field| !field.is_empty()).map(<[u8]>::to_vec).collect();
+        Ok(Some(Record { inode: inode.ok_or_else(unreadable)?, patterns, carried }))
     }
 
     /// From now on the container holds what was before.

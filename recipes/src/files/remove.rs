@@ -28,19 +28,11 @@ pub(crate) fn whole(parent: &Arc<Folder>, name: &[u8]) -> io::Result<()> {
     }
     let (folder, _) = parent.open(&name)?;
     let nothing = Excludes::nothing();
-    let bounds = Bounds {
-        excludes: &nothing,
-        skip: &[],
-        device: None,
-        leavings: false,
-    };
+    let bounds = Bounds { excludes: &nothing, skip: &[], device: None, leavings: false };
     let mut walk = Walk::new(folder, bounds);
     while let Some(step) = walk.next() {
         match step {
-            Step::Entry {
-                folder: None,
-                found,
-            } if !found.is_folder() => unlink(&walk, AtFlags::empty())?,
+            Step::Entry { folder: None, found } if !found.is_folder() => unlink(&walk, AtFlags::empty())?,
             Step::Leave => unlink(&walk, AtFlags::REMOVEDIR)?,
             Step::Entry { .. } | Step::Excluded => {}
             Step::Unread(error) | Step::Unlisted(error) => return Err(error),
@@ -80,9 +72,7 @@ pub(crate) fn gone(
         let result = match step {
             // Never exported, so never gone.
             Step::Entry { found, .. } if found.kind == FileType::Socket => Ok(()),
-            Step::Entry { found, .. } if !found.is_folder() && !holds(&path) => {
-                unlink(&walk, AtFlags::empty())
-            }
+            Step::Entry { found, .. } if !found.is_folder() && !holds(&path) => unlink(&walk, AtFlags::empty()),
             Step::Leave if !holds(&path) => match unlink(&walk, AtFlags::REMOVEDIR) {
                 // Something excluded lives in it.
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
@@ -95,10 +85,7 @@ pub(crate) fn gone(
             && found.len() < FINDINGS
         {
             let shown = String::from_utf8_lossy(&path);
-            found.push(Finding::new(
-                Level::Warning,
-                format!("cannot remove {shown} in {}: {error}", label.display()),
-            ));
+            found.push(Finding::new(Level::Warning, format!("cannot remove {shown} in {}: {error}", label.display())));
         }
     }
     Ok(found)

@@ -43,9 +43,7 @@ impl Drop for Locked {
 
 fn locked(container: Arc<Folder>, target: &Target) -> Result<Locked, Error> {
     Locked::new(container).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => Error::Busy {
-            path: target.label.clone(),
-        },
+        io::ErrorKind::WouldBlock => Error::Busy { path: target.label.clone() },
         _ => Error::io("lock the import into", &target.label, error),
     })
 }
@@ -62,13 +60,7 @@ struct Import {
 
 pub(crate) fn stage(inner: &Arc<Inner>) -> Result<Box<dyn Staging>, Error> {
     let (switched, in_place, places, findings) = Default::default();
-    let mut import = Import {
-        inner: inner.clone(),
-        switched,
-        in_place,
-        places,
-        findings,
-    };
+    let mut import = Import { inner: inner.clone(), switched, in_place, places, findings };
     for root in &inner.roots {
         let Some(target) = Target::resolve(root, true)? else {
             import.in_place(root, root.path.clone(), "it is the root of all")?;
@@ -92,12 +84,8 @@ pub(crate) fn stage(inner: &Arc<Inner>) -> Result<Box<dyn Staging>, Error> {
 
 fn not_switchable(error: &io::Error) -> Option<&'static str> {
     match Errno::from_io_error(error)? {
-        Errno::INVAL | Errno::NOSYS | Errno::NOTSUP => {
-            Some("its file system cannot exchange two folders")
-        }
-        Errno::ACCESS | Errno::PERM | Errno::ROFS => {
-            Some("the folder that holds it cannot be written")
-        }
+        Errno::INVAL | Errno::NOSYS | Errno::NOTSUP => Some("its file system cannot exchange two folders"),
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => Some("the folder that holds it cannot be written"),
         Errno::NAMETOOLONG => Some("its name leaves no room for another beside it"),
         Errno::XDEV | Errno::BUSY => Some("it lies on a file system of its own"),
         _ => None,
@@ -109,9 +97,7 @@ fn make_container(target: &Target, single: bool) -> io::Result<Locked> {
     let parent = target.parent.fd()?;
     rustix::fs::mkdirat(&*parent, &target.new, Permissions::RWXU)?;
     let made = (|| {
-        let made = target
-            .container(&target.new)?
-            .ok_or(io::ErrorKind::NotFound)?;
+        let made = target.container(&target.new)?.ok_or(io::ErrorKind::NotFound)?;
         let container = Locked::new(made)?;
         let fd = container.0.fd()?;
         rustix::fs::mkdirat(&*fd, TREE, Permissions::RWXU)?;
@@ -136,42 +122,25 @@ fn recover(inner: &Inner, target: &Target, findings: &mut Vec<Finding>) -> Resul
         return Ok(());
     };
     let container = locked(container, target)?;
-    Switch {
-        inner,
-        target,
-        container: &container.0,
-        findings,
-    }
-    .recover()
+    Switch { inner, target, container: &container.0, findings }.recover()
 }
 
 impl Import {
     fn switched(&mut self, root: &Root, target: Target, container: Locked) {
         let single = self.inner.single();
-        let mut folder = target
-            .label
-            .with_file_name(OsStr::from_bytes(target.new.to_bytes()));
+        let mut folder = target.label.with_file_name(OsStr::from_bytes(target.new.to_bytes()));
         folder.push("tree");
         if single {
             folder.push(OsStr::from_bytes(&root.name));
         }
-        let prefix = if single {
-            Vec::new()
-        } else {
-            root.name.clone()
-        };
-        self.places.push(Place {
-            prefix,
-            folder,
-            mode: Mode::Switch,
-        });
+        let prefix = if single { Vec::new() } else { root.name.clone() };
+        self.places.push(Place { prefix, folder, mode: Mode::Switch });
         self.switched.push((target, container));
     }
 
     fn in_place(&mut self, root: &Root, label: PathBuf, reason: &str) -> Result<(), Error> {
         let shown = label.display();
-        let what =
-            format!("the import into {shown} is made in place, not switched in one step: {reason}");
+        let what = format!("the import into {shown} is made in place, not switched in one step: {reason}");
         let failed = |error| Error::io("create", &label, error);
         let single = self.inner.single();
         let file = std::fs::symlink_metadata(&label).is_ok_and(|found| !found.is_dir());
@@ -179,55 +148,30 @@ impl Import {
             std::fs::create_dir_all(&label).map_err(failed)?;
             (label.clone(), Vec::new())
         } else {
-            let same = label
-                .file_name()
-                .is_some_and(|name| name.as_encoded_bytes() == root.name);
+            let same = label.file_name().is_some_and(|name| name.as_encoded_bytes() == root.name);
             let Some(above) = label.parent().filter(|_| same) else {
-                let reason = format!(
-                    "{shown} can only be restored in place: name it by its own path, not by a symlink"
-                );
+                let reason = format!("{shown} can only be restored in place: name it by its own path, not by a symlink");
                 return Err(Error::Settings { reason });
             };
             (above.to_path_buf(), root.name.clone())
         };
         self.findings.push(Finding::new(Level::Note, what));
-        self.places.push(Place {
-            prefix: prefix.clone(),
-            folder,
-            mode: Mode::InPlace,
-        });
+        self.places.push(Place { prefix: prefix.clone(), folder, mode: Mode::InPlace });
         self.in_place.push((label, prefix));
         Ok(())
     }
 
     fn switch_all(&mut self) -> Result<(), Error> {
-        let Import {
-            inner,
-            switched,
-            findings,
-            ..
-        } = self;
+        let Import { inner, switched, findings, .. } = self;
         for (target, Locked(container)) in switched.iter() {
             if inner.single() {
                 let failed = |error| Error::io("look at what arrived for", &target.label, error);
                 unwrap_lone_file(container, target).map_err(failed)?;
             }
-            Switch {
-                inner,
-                target,
-                container,
-                findings,
-            }
-            .prepare()?;
+            Switch { inner, target, container, findings }.prepare()?;
         }
         for (target, Locked(container)) in switched.iter() {
-            Switch {
-                inner,
-                target,
-                container,
-                findings,
-            }
-            .switch()?;
+            Switch { inner, target, container, findings }.switch()?;
         }
         Ok(())
     }
@@ -241,8 +185,7 @@ impl Import {
                 Err(error) => return Err(Error::io("open", label, error)),
             };
             let bounds = self.inner.bounds(&skip, folder.identity);
-            self.findings
-                .extend(remove::gone(&folder, label, bounds, prefix, holds)?);
+            self.findings.extend(remove::gone(&folder, label, bounds, prefix, holds)?);
         }
         Ok(())
     }
@@ -253,10 +196,7 @@ impl Staging for Import {
         &self.places
     }
 
-    fn commit(
-        mut self: Box<Self>,
-        holds: &mut dyn FnMut(&[u8]) -> bool,
-    ) -> Result<Vec<Finding>, Error> {
+    fn commit(mut self: Box<Self>, holds: &mut dyn FnMut(&[u8]) -> bool) -> Result<Vec<Finding>, Error> {
         self.switch_all()?;
         self.delete_gone(holds)?;
         Ok(std::mem::take(&mut self.findings))
@@ -280,12 +220,8 @@ fn unwrap_lone_file(container: &Arc<Folder>, target: &Target) -> io::Result<()> 
     let (wrap, _) = tree.open(&target.entry)?;
     let fd = wrap.fd()?;
     let names = Names::read(&fd, &mut buffer())?;
-    let lone =
-        names.get(0).is_some_and(|(name, _)| name == &*target.entry) && names.get(1).is_none();
-    if !lone
-        || stat_fd(&fd)?.stamp.mtime != Time::default()
-        || stat_at(&fd, &target.entry)?.is_folder()
-    {
+    let lone = names.get(0).is_some_and(|(name, _)| name == &*target.entry) && names.get(1).is_none();
+    if !lone || stat_fd(&fd)?.stamp.mtime != Time::default() || stat_at(&fd, &target.entry)?.is_folder() {
         return Ok(());
     }
     let (outer, tree) = (container.fd()?, tree.fd()?);
@@ -298,27 +234,16 @@ pub(crate) fn rollback(inner: &Arc<Inner>) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     let mut back = Vec::new();
     for root in &inner.roots {
-        let refuse = |reason: &str| Error::TakeBack {
-            path: root.path.clone(),
-            reason: reason.into(),
-        };
+        let refuse = |reason: &str| Error::TakeBack { path: root.path.clone(), reason: reason.into() };
         let target = Target::resolve(root, true)?.ok_or_else(|| refuse("it is the root of all"))?;
         recover(inner, &target, &mut findings)?;
         let failed = |error| Error::io("take back", &target.label, error);
         let container = target.container(&target.previous).map_err(failed)?;
-        let container = locked(
-            container.ok_or_else(|| refuse("nothing is kept from before"))?,
-            &target,
-        )?;
+        let container = locked(container.ok_or_else(|| refuse("nothing is kept from before"))?, &target)?;
         back.push((target, container));
     }
     for (target, container) in back {
-        let switch = Switch {
-            inner,
-            target: &target,
-            container: &container.0,
-            findings: &mut findings,
-        };
+        let switch = Switch { inner, target: &target, container: &container.0, findings: &mut findings };
         if let Err(error) = take_back(switch) {
             drop(container);
             // The first error is the one to tell; what is left of it, the next import tells.
@@ -333,23 +258,15 @@ pub(crate) fn rollback(inner: &Arc<Inner>) -> Result<Vec<Finding>, Error> {
 fn take_back(mut switch: Switch<'_>) -> Result<(), Error> {
     let (target, container) = (switch.target, switch.container);
     let failed = |error| Error::io("take back", &target.label, error);
-    let found = container
-        .open(TREE)
-        .and_then(|(tree, _)| Ok(stat_at(&*tree.fd()?, &target.entry)?));
+    let found = container.open(TREE).and_then(|(tree, _)| Ok(stat_at(&*tree.fd()?, &target.entry)?));
     let inode = found.map_err(failed)?.stamp.inode;
     if let Some(done) = Record::read(container, DONE).map_err(failed)? {
         switch.sweep(container.clone(), &done).map_err(failed)?;
     }
-    let record = Record {
-        inode,
-        patterns: Vec::new(),
-        carried: Vec::new(),
-    };
+    let record = Record { inode, patterns: Vec::new(), carried: Vec::new() };
     record.write(container).map_err(failed)?;
     switch.inner.step("take the previous");
-    target
-        .rename(&target.previous, &target.new)
-        .map_err(failed)?;
+    target.rename(&target.previous, &target.new).map_err(failed)?;
     switch.prepare()?;
     switch.switch()
 }

@@ -43,14 +43,7 @@ impl Target {
         let beside = |ending: &str| named(&[b".", name, ending.as_bytes()].concat());
         let (new, previous) = (beside(NEW)?, beside(PREVIOUS)?);
         let (name, entry) = (named(name)?, named(&root.name)?);
-        Ok(Some(Target {
-            label,
-            parent,
-            name,
-            entry,
-            new,
-            previous,
-        }))
+        Ok(Some(Target { label, parent, name, entry, new, previous }))
     }
 
     /// What is there now.
@@ -92,14 +85,8 @@ impl Target {
         if mounted(&self.label) {
             return Some("a file system is mounted on it or below it");
         }
-        let skipped = inner
-            .skip
-            .iter()
-            .filter_map(|skip| fs::canonicalize(skip).ok());
-        if skipped
-            .into_iter()
-            .any(|skip| skip.starts_with(&self.label))
-        {
+        let skipped = inner.skip.iter().filter_map(|skip| fs::canonicalize(skip).ok());
+        if skipped.into_iter().any(|skip| skip.starts_with(&self.label)) {
             return Some("a folder that is skipped lies in it");
         }
         None
@@ -117,14 +104,10 @@ pub(crate) fn absent<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> 
 /// The administrator's path without its symlinks. What it leads to need not exist, but a symlink to nowhere is a
 /// mistake that nobody but the administrator can mend.
 fn real(path: &Path, create: bool) -> Result<PathBuf, Error> {
-    let missing = |source| Error::Missing {
-        path: path.to_path_buf(),
-        source,
-    };
+    let missing = |source| Error::Missing { path: path.to_path_buf(), source };
     match fs::canonicalize(path) {
         Ok(real) => return Ok(real),
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {}
         Err(error) => return Err(missing(error)),
     }
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
@@ -141,26 +124,18 @@ fn mounted(path: &Path) -> bool {
     let Ok(mounts) = fs::read("/proc/self/mountinfo") else {
         return false;
     };
-    let points = mounts
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-    points
-        .map(unescape)
-        .any(|point| Path::new(OsStr::from_bytes(&point)).starts_with(path))
+    let points = mounts.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    points.map(unescape).any(|point| Path::new(OsStr::from_bytes(&point)).starts_with(path))
 }
 
 /// The kernel writes blanks and backslashes as three octal digits.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let (mut plain, mut rest) = (Vec::with_capacity(field.len()), field);
     while let [byte, tail @ ..] = rest {
-        let octal = tail
-            .get(..3)
-            .filter(|digits| *byte == b'\\' && digits.iter().all(|d| (b'0'..=b'7').contains(d)));
+        let octal = tail.get(..3).filter(|digits| *byte == b'\\' && digits.iter().all(|d| (b'0'..=b'7').contains(d)));
         match octal {
             Some(digits) => {
-                plain.push(digits.iter().fold(0u8, |value, digit| {
-                    value.wrapping_mul(8).wrapping_add(digit - b'0')
-                }));
+                plain.push(digits.iter().fold(0u8, |value, digit| value.wrapping_mul(8).wrapping_add(digit - b'0')));
                 rest = &tail[3..];
             }
             None => {
@@ -180,14 +155,10 @@ pub(crate) fn check(inner: &Inner, root: &Root) -> Vec<Finding> {
     let (mut found, shown) = (Vec::new(), target.label.display());
     if let Ok(Some(_)) = target.beside(&target.new) {
         let what = format!("an import into {shown} did not end");
-        found.push(
-            Finding::new(Level::Warning, what)
-                .hint("import again: that finishes it or undoes it first"),
-        );
+        found.push(Finding::new(Level::Warning, what).hint("import again: that finishes it or undoes it first"));
     }
     if let Some(reason) = target.fixed(inner) {
-        let what =
-            format!("imports into {shown} are made in place, not switched in one step: {reason}");
+        let what = format!("imports into {shown} are made in place, not switched in one step: {reason}");
         found.push(Finding::new(Level::Note, what));
     }
     found

@@ -30,10 +30,7 @@ pub(crate) struct Bounds<'a> {
 
 pub(crate) enum Step {
     /// `path` is an entry. One with a folder is entered next, and has its `Leave`.
-    Entry {
-        found: Found,
-        folder: Option<Arc<Folder>>,
-    },
+    Entry { found: Found, folder: Option<Arc<Folder>> },
     /// `path` is left out.
     Excluded,
     /// All of the folder `path` was seen.
@@ -73,15 +70,7 @@ enum Looked {
 impl<'a> Walk<'a> {
     pub fn new(root: Arc<Folder>, bounds: Bounds<'a>) -> Walk<'a> {
         let (frames, path) = (Vec::new(), Vec::new());
-        Walk {
-            bounds,
-            frames,
-            path,
-            enter: Some(root),
-            unread: None,
-            fd: None,
-            buffer: buffer(),
-        }
+        Walk { bounds, frames, path, enter: Some(root), unread: None, fd: None, buffer: buffer() }
     }
 
     /// Relative to the root.
@@ -147,19 +136,13 @@ impl<'a> Walk<'a> {
                 Looked::Failed(error) => return Some(Step::Unread(error)),
                 Looked::Closed(found, error) => {
                     self.unread = Some(error);
-                    return Some(Step::Entry {
-                        found,
-                        folder: None,
-                    });
+                    return Some(Step::Entry { found, folder: None });
                 }
                 Looked::Found(found, folder) => {
                     if found.is_folder() && self.bounds.skip.contains(&found.identity()) {
                         return Some(Step::Excluded);
                     }
-                    let elsewhere = self
-                        .bounds
-                        .device
-                        .is_some_and(|device| device != found.stamp.device);
+                    let elsewhere = self.bounds.device.is_some_and(|device| device != found.stamp.device);
                     let folder = folder.filter(|_| !elsewhere);
                     self.enter = folder.clone();
                     return Some(Step::Entry { found, folder });
@@ -178,12 +161,7 @@ impl<'a> Walk<'a> {
             Ok(names) => (names, Ok(())),
             Err(error) => (Names::default(), Err(error)),
         };
-        self.frames.push(Frame {
-            folder,
-            names,
-            at: 0,
-            path_length: self.path.len(),
-        });
+        self.frames.push(Frame { folder, names, at: 0, path_length: self.path.len() });
         result
     }
 
@@ -214,9 +192,7 @@ fn look(parent: &Arc<Folder>, fd: &OwnedFd, name: &CStr, mut kind: FileType) -> 
             match parent.open(name) {
                 Ok((folder, found)) => return Looked::Found(found, Some(folder)),
                 Err(error) if is(&error, Errno::NOENT) => return Looked::Vanished,
-                Err(error) if is(&error, Errno::NOTDIR) || is(&error, Errno::LOOP) => {
-                    kind = FileType::Unknown
-                }
+                Err(error) if is(&error, Errno::NOTDIR) || is(&error, Errno::LOOP) => kind = FileType::Unknown,
                 Err(error) => {
                     return match stat_at(fd, name) {
                         Ok(found) => Looked::Closed(found, error),
@@ -234,9 +210,7 @@ fn look(parent: &Arc<Folder>, fd: &OwnedFd, name: &CStr, mut kind: FileType) -> 
             }
         }
     }
-    Looked::Failed(io::Error::other(
-        "it keeps changing between a folder and something else",
-    ))
+    Looked::Failed(io::Error::other("it keeps changing between a folder and something else"))
 }
 
 fn is(error: &io::Error, errno: Errno) -> bool {

@@ -10,10 +10,7 @@ use rustix::io::Errno;
 pub(crate) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 pub(crate) fn of_fd(fd: &OwnedFd) -> rustix::io::Result<Xattrs> {
-    read(
-        |buf| rustix::fs::flistxattr(fd, buf),
-        |name, buf| rustix::fs::fgetxattr(fd, name, buf),
-    )
+    read(|buf| rustix::fs::flistxattr(fd, buf), |name, buf| rustix::fs::fgetxattr(fd, name, buf))
 }
 
 /// Of an entry that cannot or must not be opened. The kernel takes only paths here; this one goes through the folder's
@@ -22,10 +19,7 @@ pub(crate) fn of_entry(folder: &OwnedFd, name: &CStr) -> rustix::io::Result<Xatt
     let mut path = format!("/proc/self/fd/{}/", folder.as_raw_fd()).into_bytes();
     path.extend_from_slice(name.to_bytes());
     let path = path.as_slice();
-    read(
-        |buf| rustix::fs::llistxattr(path, buf),
-        |name, buf| rustix::fs::lgetxattr(path, name, buf),
-    )
+    read(|buf| rustix::fs::llistxattr(path, buf), |name, buf| rustix::fs::lgetxattr(path, name, buf))
 }
 
 fn read(
@@ -53,9 +47,7 @@ fn read(
     Ok(found)
 }
 
-fn grow(
-    mut call: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
-) -> rustix::io::Result<Vec<u8>> {
+fn grow(mut call: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
     // The kernel's own limit for a list and for a value.
     const MOST: usize = 64 << 10;
     let mut small = [0; 256];

@@ -40,7 +40,13 @@ impl Words {
             row.push_str(&self.0[chance.below(30_000)]);
             row.push(' ');
         }
-        row.push_str(&format!("\t2026-{:02}-{:02} {:02}:00\t0.{:06}\n", 1 + chance.below(12), 1 + chance.below(28), chance.below(24), chance.below(1_000_000)));
+        row.push_str(&format!(
+            "\t2026-{:02}-{:02} {:02}:00\t0.{:06}\n",
+            1 + chance.below(12),
+            1 + chance.below(28),
+            chance.below(24),
+            chance.below(1_000_000)
+        ));
         row
     }
 }
@@ -55,7 +61,13 @@ fn seconds(since: Instant) -> f64 {
 }
 
 fn stored(folder: &Path) -> u64 {
-    walkdir::WalkDir::new(folder).into_iter().flatten().filter_map(|entry| entry.metadata().ok()).filter(|m| m.is_file()).map(|m| m.len()).sum()
+    walkdir::WalkDir::new(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(|m| m.is_file())
+        .map(|m| m.len())
+        .sum()
 }
 
 fn trial(folder: &Path) -> Trial {
@@ -155,7 +167,9 @@ fn hours(folder: &Path, versions: usize, megabytes: usize) {
     let (first, mut alone, mut last) = (stored(folder), 0u64, now());
     for version in 1..=versions {
         let (count, mut changed) = (rows.len(), String::new());
-        let places: Vec<usize> = (0..count / 200).flat_map(|_| [chance.below(count), count * 9 / 10 + chance.below(count / 10)]).collect();
+        let places: Vec<usize> = (0..count / 200)
+            .flat_map(|_| [chance.below(count), count * 9 / 10 + chance.below(count / 10)])
+            .collect();
         for at in places {
             rows[at] = words.row(at, &mut chance);
             changed.push_str(&rows[at]);

@@ -24,18 +24,9 @@ pub(super) struct Entry {
 }
 
 pub(super) enum Record {
-    Put {
-        run: RunTag,
-        sequence: u32,
-        entry: Entry,
-    },
-    Forgotten {
-        run: RunTag,
-        sequence: u32,
-    },
-    Evicted {
-        file: u32,
-    },
+    Put { run: RunTag, sequence: u32, entry: Entry },
+    Forgotten { run: RunTag, sequence: u32 },
+    Evicted { file: u32 },
 }
 
 /// Kind, three zero bytes, sequence, run, file, offset, length, four zero bytes, sum, check.
@@ -44,18 +35,9 @@ const SEED: u64 = 0x7265_7369_6C69_656E;
 
 impl Record {
     pub(super) fn encode(&self) -> [u8; RECORD_LEN] {
-        let nothing = Entry {
-            file: 0,
-            offset: 0,
-            len: 0,
-            sum: 0,
-        };
+        let nothing = Entry { file: 0, offset: 0, len: 0, sum: 0 };
         let (kind, run, sequence, entry) = match *self {
-            Self::Put {
-                run,
-                sequence,
-                entry,
-            } => (1u32, run.0, sequence, entry),
+            Self::Put { run, sequence, entry } => (1u32, run.0, sequence, entry),
             Self::Forgotten { run, sequence } => (2, run.0, sequence, nothing),
             Self::Evicted { file } => (3, 0, 0, Entry { file, ..nothing }),
         };
@@ -81,16 +63,7 @@ impl Record {
         match number(&bytes[..4]) {
             1 => {
                 let (offset, len) = (number(&bytes[20..24]) as u32, number(&bytes[24..28]) as u32);
-                Some(Self::Put {
-                    run,
-                    sequence,
-                    entry: Entry {
-                        file,
-                        offset,
-                        len,
-                        sum: number(&bytes[32..40]),
-                    },
-                })
+                Some(Self::Put { run, sequence, entry: Entry { file, offset, len, sum: number(&bytes[32..40]) } })
             }
             2 => Some(Self::Forgotten { run, sequence }),
             3 => Some(Self::Evicted { file }),
@@ -100,10 +73,7 @@ impl Record {
 }
 
 pub(super) fn number(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |number, byte| number << 8 | *byte as u64)
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | *byte as u64)
 }
 
 /// The file, and where the next record goes.
@@ -121,10 +91,7 @@ impl List {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
-        bytes
-            .chunks_exact(RECORD_LEN)
-            .filter_map(Record::decode)
-            .for_each(each);
+        bytes.chunks_exact(RECORD_LEN).filter_map(Record::decode).for_each(each);
         let file = options().create(true).truncate(false).open(&path)?;
         let end = (bytes.len() - bytes.len() % RECORD_LEN) as u64;
         Ok(Self { file, end })
@@ -135,20 +102,13 @@ impl List {
     }
 
     /// Writes a list of just these records in place of the old one.
-    pub(super) fn replace(
-        &mut self,
-        folder: &Path,
-        records: impl Iterator<Item = Record>,
-    ) -> io::Result<()> {
+    pub(super) fn replace(&mut self, folder: &Path, records: impl Iterator<Item = Record>) -> io::Result<()> {
         let unfinished: PathBuf = folder.join(UNFINISHED);
         let file = options().create(true).truncate(true).open(&unfinished)?;
         let bytes: Vec<u8> = records.flat_map(|record| record.encode()).collect();
         file.write_all_at(&bytes, 0)?;
         std::fs::rename(&unfinished, folder.join(NAME))?;
-        *self = Self {
-            file,
-            end: bytes.len() as u64,
-        };
+        *self = Self { file, end: bytes.len() as u64 };
         Ok(())
     }
 

@@ -37,23 +37,13 @@ impl State {
         for item in std::fs::read_dir(folder)? {
             let item = item?;
             if let Some(number) = number_of(&item.path()) {
-                files.insert(
-                    number,
-                    DataFile {
-                        len: item.metadata()?.len(),
-                        live: 0,
-                    },
-                );
+                files.insert(number, DataFile { len: item.metadata()?.len(), live: 0 });
             }
         }
         let mut entries = HashMap::new();
         let mut newest = files.last_key_value().map_or(0, |(number, _)| *number);
         let list = List::open(folder, &mut |record| match record {
-            Record::Put {
-                run,
-                sequence,
-                entry,
-            } => {
+            Record::Put { run, sequence, entry } => {
                 newest = newest.max(entry.file);
                 entries.insert((run, sequence), entry);
             }
@@ -70,15 +60,7 @@ impl State {
             within
         });
         let total = files.values().map(|file| file.len).sum();
-        Ok(Self {
-            entries,
-            files,
-            total,
-            current: None,
-            newest,
-            list: Some(list),
-            chance: seed,
-        })
+        Ok(Self { entries, files, total, current: None, newest, list: Some(list), chance: seed })
     }
 
     pub(super) fn next_chance(&mut self) -> u64 {
@@ -89,11 +71,7 @@ impl State {
 
     /// The list is a claim only: a record that cannot be written leaves claims that fail.
     fn note(&mut self, record: &Record) {
-        if self
-            .list
-            .as_mut()
-            .is_some_and(|list| list.append(record).is_err())
-        {
+        if self.list.as_mut().is_some_and(|list| list.append(record).is_err()) {
             self.list = None;
         }
     }
@@ -124,9 +102,7 @@ impl State {
         }
         self.entries.clear();
         self.total = 0;
-        self.list
-            .as_mut()
-            .map_or(Ok(()), |list| list.replace(folder, std::iter::empty()))
+        self.list.as_mut().map_or(Ok(()), |list| list.replace(folder, std::iter::empty()))
     }
 }
 
@@ -135,12 +111,6 @@ pub(super) fn path_of(folder: &Path, number: u32) -> PathBuf {
 }
 
 fn number_of(path: &Path) -> Option<u32> {
-    let name = path
-        .file_name()?
-        .to_str()?
-        .strip_suffix(ENDING)?
-        .strip_suffix('.')?;
-    u32::from_str_radix(name, 16)
-        .ok()
-        .filter(|_| name.len() == 8)
+    let name = path.file_name()?.to_str()?.strip_suffix(ENDING)?.strip_suffix('.')?;
+    u32::from_str_radix(name, 16).ok().filter(|_| name.len() == 8)
 }

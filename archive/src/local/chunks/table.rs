@@ -47,19 +47,11 @@ pub(super) fn mix(word: u64) -> u64 {
 fn check(words: &[u64; SLOT_WORDS], seed: u64) -> u64 {
     let offset = words[4] >> 32;
     let all = [words[0], words[1], words[2], words[3], offset];
-    all.iter()
-        .fold(seed, |state, word| mix(state.rotate_left(23) ^ word))
-        >> 32
+    all.iter().fold(seed, |state, word| mix(state.rotate_left(23) ^ word)) >> 32
 }
 
 pub(super) fn words(key: [u64; 2], place: &Place, seed: u64) -> [u64; SLOT_WORDS] {
-    let mut words = [
-        key[0],
-        key[1],
-        place.run.0,
-        (place.sequence as u64) << 32 | place.len as u64,
-        (place.offset as u64) << 32,
-    ];
+    let mut words = [key[0], key[1], place.run.0, (place.sequence as u64) << 32 | place.len as u64, (place.offset as u64) << 32];
     words[4] |= check(&words, seed);
     words
 }
@@ -93,21 +85,12 @@ impl Table {
         if len < bytes_len(CAPACITY_MIN) as u64 || (len as usize) < HEADER_WORDS * 8 {
             return Ok(None);
         }
-        let table = Self {
-            map: map(&file, len as usize)?,
-            capacity: CAPACITY_MIN,
-            count: AtomicU64::new(0),
-        };
+        let table = Self { map: map(&file, len as usize)?, capacity: CAPACITY_MIN, count: AtomicU64::new(0) };
         let capacity = table.word(CAPACITY_AT).load(Ordering::Relaxed);
         let fits = (CAPACITY_MIN..1 << 40).contains(&capacity) && bytes_len(capacity) as u64 == len;
-        let mine = table.word(MAGIC_AT).load(Ordering::Relaxed) == MAGIC
-            && table.word(KEY_AT).load(Ordering::Relaxed) == mix(seed);
+        let mine = table.word(MAGIC_AT).load(Ordering::Relaxed) == MAGIC && table.word(KEY_AT).load(Ordering::Relaxed) == mix(seed);
         let count = AtomicU64::new(table.word(COUNT_AT).load(Ordering::Relaxed).min(capacity));
-        Ok((fits && mine).then_some(Self {
-            capacity,
-            count,
-            ..table
-        }))
+        Ok((fits && mine).then_some(Self { capacity, count, ..table }))
     }
 
     /// An empty table in a file beside `path`; `placed` puts it there.
@@ -117,22 +100,13 @@ impl Table {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&beside)?;
         if let Err(error) = allocate(&file, bytes_len(capacity) as u64) {
             // A disk that is full is not to stay so on this account; what matters is the first error.
             let _ = std::fs::remove_file(&beside);
             return Err(error);
         }
-        let table = Self {
-            map: map(&file, bytes_len(capacity))?,
-            capacity,
-            count: AtomicU64::new(0),
-        };
+        let table = Self { map: map(&file, bytes_len(capacity))?, capacity, count: AtomicU64::new(0) };
         table.word(MAGIC_AT).store(MAGIC, Ordering::Relaxed);
         table.word(CAPACITY_AT).store(capacity, Ordering::Relaxed);
         table.word(KEY_AT).store(mix(seed), Ordering::Relaxed);
@@ -145,13 +119,7 @@ impl Table {
     }
 
     /// The same knowledge, as far as it is sound and `keep` takes it, in a new file.
-    pub(super) fn rebuilt(
-        &self,
-        path: &Path,
-        seed: u64,
-        capacity: u64,
-        keep: &dyn Fn(RunTag, u32) -> bool,
-    ) -> io::Result<Self> {
+    pub(super) fn rebuilt(&self, path: &Path, seed: u64, capacity: u64, keep: &dyn Fn(RunTag, u32) -> bool) -> io::Result<Self> {
         let mut capacity = capacity;
         'larger: loop {
             let table = Self::create(path, seed, capacity)?;
@@ -173,9 +141,7 @@ impl Table {
         // SAFETY: the mapping is aligned to pages, at least `len` bytes long and lives as long as `self`; it is shared
         // and only ever reached through these atomic words. The file is not truncated: only this process, which holds
         // the lock of the state folder, writes to it, and it replaces files instead of cutting them.
-        unsafe {
-            std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), self.map.len() / 8)
-        }
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), self.map.len() / 8) }
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
@@ -202,9 +168,7 @@ impl Table {
                 return None;
             }
             if first == key[0] {
-                return read(slot, seed)
-                    .filter(|(found, _)| *found == key)
-                    .map(|(_, place)| place);
+                return read(slot, seed).filter(|(found, _)| *found == key).map(|(_, place)| place);
             }
         }
         None
@@ -218,12 +182,7 @@ impl Table {
                 if is_full(self.count.load(Ordering::Relaxed), self.capacity) {
                     return false;
                 }
-                first = match slot[0].compare_exchange(
-                    0,
-                    words[0],
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                ) {
+                first = match slot[0].compare_exchange(0, words[0], Ordering::Relaxed, Ordering::Relaxed) {
                     Ok(_) => {
                         self.count.fetch_add(1, Ordering::Relaxed);
                         words[0]
@@ -242,8 +201,7 @@ impl Table {
     }
 
     pub(super) fn note_count(&self) {
-        self.word(COUNT_AT)
-            .store(self.count.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.word(COUNT_AT).store(self.count.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 

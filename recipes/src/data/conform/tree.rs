@@ -28,11 +28,7 @@ pub fn write_tree(taken: &[Taken], place: &Place) {
     }
     // Children first, since they change their folder's time.
     for taken in taken.iter().rev() {
-        dress(
-            &at(&taken.path),
-            &taken.attributes,
-            matches!(taken.kind, Kind::Symlink(_)),
-        );
+        dress(&at(&taken.path), &taken.attributes, matches!(taken.kind, Kind::Symlink(_)));
     }
 }
 
@@ -49,10 +45,7 @@ fn write_entry(taken: &Taken, path: &Path, at: &dyn Fn(&[u8]) -> PathBuf) {
         rustix::fs::mknodat(CWD, path, kind, Mode::RUSR, device).expect("the node is made");
     };
     match &taken.kind {
-        Kind::Folder => fs::DirBuilder::new()
-            .mode(0o700)
-            .create(path)
-            .expect("the folder is made"),
+        Kind::Folder => fs::DirBuilder::new().mode(0o700).create(path).expect("the folder is made"),
         Kind::File(content) => {
             fs::File::create_new(path)
                 .and_then(|mut file| file.write_all(content))
@@ -67,29 +60,15 @@ fn write_entry(taken: &Taken, path: &Path, at: &dyn Fn(&[u8]) -> PathBuf) {
 }
 
 fn dress(path: &Path, attributes: &Attributes, symlink: bool) {
-    std::os::unix::fs::lchown(path, Some(attributes.uid), Some(attributes.gid))
-        .expect("the owner is set");
+    std::os::unix::fs::lchown(path, Some(attributes.uid), Some(attributes.gid)).expect("the owner is set");
     if !symlink {
-        rustix::fs::chmodat(
-            CWD,
-            path,
-            Mode::from_raw_mode(attributes.mode),
-            AtFlags::empty(),
-        )
-        .expect("the mode is set");
+        rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(attributes.mode), AtFlags::empty()).expect("the mode is set");
     }
     for (name, value) in &attributes.xattrs {
-        rustix::fs::lsetxattr(path, name.as_slice(), value, XattrFlags::empty())
-            .expect("the attribute is set");
+        rustix::fs::lsetxattr(path, name.as_slice(), value, XattrFlags::empty()).expect("the attribute is set");
     }
-    let time = Timespec {
-        tv_sec: attributes.mtime.seconds,
-        tv_nsec: attributes.mtime.nanos.into(),
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
+    let time = Timespec { tv_sec: attributes.mtime.seconds, tv_nsec: attributes.mtime.nanos.into() };
+    let times = Timestamps { last_access: time, last_modification: time };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).expect("the time is set");
 }
 
@@ -97,9 +76,7 @@ fn dress(path: &Path, attributes: &Attributes, symlink: bool) {
 pub(super) fn read_all(contents: &dyn Contents) -> Vec<u8> {
     let (mut content, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
     loop {
-        let length = contents
-            .read_at(&mut buffer, content.len() as u64)
-            .expect("the file can be read");
+        let length = contents.read_at(&mut buffer, content.len() as u64).expect("the file can be read");
         if length == 0 {
             return content;
         }
