@@ -83,7 +83,7 @@ struct Restore<'a> {
 }
 
 /// What a report takes in memory: a snapshot of nothing but lies is not told to its end.
-const NAMED_MAX: usize = 64 << 20;
+const NAMED_MAX: usize = 32 << 20;
 
 /// Restores a snapshot below `target`.
 pub fn restore(snapshot: &OpenSnapshot<'_>, target: &Path, options: &RestoreOptions<'_>) -> Result<RestoreReport> {
@@ -122,6 +122,14 @@ impl Restore<'_> {
         inside || (entry.node == Node::Folder && self.options.paths.iter().any(|path| entry::lies_in(path, &entry.path)))
     }
 
+    /// Ends it when more is to be named than there is room for.
+    fn bounded(&self) -> Result<()> {
+        if self.named > NAMED_MAX || (self.report.entries.is_multiple_of(1000) && self.window.named() > NAMED_MAX) {
+            return Err(Error::refused("the snapshot", "more of it cannot be restored than can be named"));
+        }
+        Ok(())
+    }
+
     fn problem(&mut self, path: &[u8], why: impl std::fmt::Display) {
         let why = why.to_string();
         self.named += path.len() + why.len();
@@ -133,9 +141,7 @@ impl Restore<'_> {
             return Ok(());
         }
         self.report.entries += 1;
-        if self.named > NAMED_MAX || (self.report.entries.is_multiple_of(10_000) && self.window.named() > NAMED_MAX) {
-            return Err(Error::refused("the snapshot", "more of it cannot be restored than can be named"));
-        }
+        self.bounded()?;
         if !self.enter(entry::parent(&entry.path))? {
             let why = "the folder that it belongs in could not be made";
             self.problem(&entry.path, why);
