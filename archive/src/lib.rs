@@ -5,27 +5,34 @@
 //!
 //! What is absent: no network, no clock of its own (times are arguments), no knowledge of databases or of who is active.
 
+pub mod check;
 pub mod container;
 pub mod digest;
 pub mod encode;
 pub mod entry;
 mod error;
 pub mod export;
-pub mod local;
-pub mod matcher;
 pub mod extent;
+pub mod heal;
 pub mod id;
 pub mod identity;
+pub mod local;
 pub mod locate;
+pub mod matcher;
 pub mod name;
 pub mod pack;
 pub mod read;
 pub mod record;
 pub mod repository;
+pub mod reseal;
+pub mod retain;
 pub mod root;
+pub mod roots;
 pub mod seal;
 pub mod sign;
 pub mod store;
+pub mod sweep;
+pub mod sync;
 pub mod trust;
 
 pub use error::{Error, Kind, Result};

@@ -6,7 +6,7 @@
 use crate::container::{self, FOOT, Item, ItemKey, Scan};
 use crate::encode::{Malformed, Put, Take, Taken};
 use crate::error::{Error, Result};
-use crate::id::{Address, RecordId, RunId};
+use crate::id::{Address, Hash, RecordId, RunId};
 use crate::record::RecordKind;
 use crate::store::{Listed, Store, read_part};
 use crate::{digest, name};
@@ -123,7 +123,7 @@ impl Locations {
 /// Reads the items of a container, by its trailer or, when that is damaged, by a scan. Gives what was wrong with the trailer.
 pub fn read_items(store: &dyn Store, listed: &Listed) -> Result<(Vec<Item>, Option<Malformed>)> {
     match read_trailer(store, listed)? {
-        Ok(items) => Ok((items, None)),
+        Ok((items, _)) => Ok((items, None)),
         Err(why) => {
             let mut read = |offset: u64, len: usize| read_part(store, &listed.name, offset, len);
             Ok((Scan::new(listed.len, &mut read).items()?, Some(why)))
@@ -134,7 +134,8 @@ pub fn read_items(store: &dyn Store, listed: &Listed) -> Result<(Vec<Item>, Opti
 /// What is read of a container's end in the hope that the trailer is in it.
 const TAIL: u64 = 4 << 10;
 
-fn read_trailer(store: &dyn Store, listed: &Listed) -> Result<Taken<Vec<Item>>> {
+/// The items of a container as its trailer lists them, and the trailer's hash.
+pub fn read_trailer(store: &dyn Store, listed: &Listed) -> Result<Taken<(Vec<Item>, Hash)>> {
     let tail_start = listed.len.saturating_sub(TAIL);
     let mut tail = read_part(store, &listed.name, tail_start, TAIL as usize)?;
     let Some(foot) = tail.len().checked_sub(FOOT) else { return Ok(Err(Malformed("it is too short"))) };
@@ -151,7 +152,7 @@ fn read_trailer(store: &dyn Store, listed: &Listed) -> Result<Taken<Vec<Item>>> 
         tail.truncate(foot);
         tail.drain(..foot - len);
     }
-    Ok(container::parse_trailer(&tail, start).map(|(items, _)| items))
+    Ok(container::parse_trailer(&tail, start))
 }
 
 /// The most that an index file may be long.

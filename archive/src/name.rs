@@ -16,9 +16,10 @@ pub const HEARTBEATS: &str = "heartbeats";
 pub const RECORDS: &str = "records";
 pub const QUARANTINE: &str = "quarantine";
 pub const TRASH: &str = "trash";
+pub const MARKS: &str = "marks";
 
 /// Every folder of a repository.
-pub const FOLDERS: [&str; 11] = [PACKS, INDEX, RUNS, SNAPSHOTS, KEYS, NODES, RECEIPTS, HEARTBEATS, RECORDS, QUARANTINE, TRASH];
+pub const FOLDERS: [&str; 12] = [PACKS, INDEX, RUNS, SNAPSHOTS, KEYS, NODES, RECEIPTS, HEARTBEATS, RECORDS, QUARANTINE, TRASH, MARKS];
 
 pub fn pack(id: PackId) -> String {
     format!("{PACKS}/{id}")
@@ -26,6 +27,10 @@ pub fn pack(id: PackId) -> String {
 
 pub fn index(hash: &Hash) -> String {
     format!("{INDEX}/{}", PackId::of(&hash.0))
+}
+
+pub fn marks(hash: &Hash) -> String {
+    format!("{MARKS}/{}", RecordId::of(&hash.0))
 }
 
 pub fn run(id: RunId) -> String {

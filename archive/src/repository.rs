@@ -54,6 +54,8 @@ pub struct Repository {
     store: Arc<dyn Store>,
     config: Config,
     locations: RwLock<Option<Locations>>,
+    /// The store, when it is a folder.
+    folder: Option<Arc<FolderStore>>,
     _lock: Option<FolderLock>,
 }
 
@@ -81,7 +83,7 @@ impl Repository {
     pub fn open(store: Arc<dyn Store>) -> Result<Repository> {
         let bytes = read_all(&*store, name::CONFIG, 1 << 16)?;
         let config = parse_config(&bytes)?;
-        Ok(Repository { store, config, locations: RwLock::default(), _lock: None })
+        Ok(Repository { store, config, locations: RwLock::default(), folder: None, _lock: None })
     }
 
     /// Opens a repository in a folder, under a lock.
@@ -93,8 +95,10 @@ impl Repository {
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Err(not("it is not a folder")),
             Err(error) => return Err(Error::file("open", path)(error)),
         };
-        if !path.join(name::CONFIG).exists() {
-            return Err(not("it has no repository.json"));
+        match path.join(name::CONFIG).metadata() {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(not("it has no repository.json")),
+            Err(error) => return Err(Error::file("open", path)(error)),
         }
         let exclusive = access == Access::Exclusive;
         let lock = match FolderLock::take(path, exclusive) {
@@ -105,8 +109,9 @@ impl Repository {
             Err(error) if !exclusive && matches!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied) => None,
             Err(error) => return Err(Error::file("lock", &path.join("lock"))(error)),
         };
-        let mut repository = Self::open(Arc::new(store))?;
-        repository._lock = lock;
+        let store = Arc::new(store);
+        let mut repository = Self::open(store.clone())?;
+        (repository.folder, repository._lock) = (Some(store), lock);
         Ok(repository)
     }
 
@@ -116,6 +121,12 @@ impl Repository {
 
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// Removes what writers that died left unfinished.
+    pub fn remove_old_drafts(&self, now_ms: u64) -> Result<u64> {
+        let Some(folder) = &self.folder else { return Ok(0) };
+        folder.remove_old_drafts(now_ms / 1000).map_err(Error::store("remove", "old drafts"))
     }
 
     pub fn list(&self, folder: &'static str) -> Result<Vec<Listed>> {
@@ -154,7 +165,7 @@ impl Repository {
         Ok(signed)
     }
 
-    fn check_place(&self, name: &str, cluster: &str, dataset: &str) -> Result<()> {
+    pub(crate) fn check_place(&self, name: &str, cluster: &str, dataset: &str) -> Result<()> {
         if cluster == self.config.cluster && dataset == self.config.dataset {
             return Ok(());
         }
@@ -201,7 +212,7 @@ impl Repository {
         Ok(())
     }
 
-    fn embedded_run(&self, id: RecordId) -> Result<Option<Signed<Run>>> {
+    pub(crate) fn embedded_run(&self, id: RecordId) -> Result<Option<Signed<Run>>> {
         let found = {
             let locations = self.locations()?;
             let found = locations.as_ref().and_then(|known| known.record(RecordKind::Run, id).map(|at| (at, known.container(at).to_string())));
@@ -327,19 +338,22 @@ impl Repository {
     }
 
     fn identity_copies(&self, id: IdentityId) -> Result<Vec<Signed<SealingIdentity>>> {
+        let mut found = self.records_in_containers::<SealingIdentity>()?;
+        found.retain(|signed| signed.body.id == id);
+        Ok(found)
+    }
+
+    /// The readable records of a kind that lie in packs and with snapshots.
+    pub(crate) fn records_in_containers<B: Body>(&self) -> Result<Vec<Signed<B>>> {
         let places: Vec<(String, Location)> = {
             let locations = self.locations()?;
             let known = locations.as_ref();
-            known.map_or_else(Vec::new, |known| known.records(RecordKind::Identity).map(|(_, at)| (known.container(at).to_string(), at)).collect())
+            known.map_or_else(Vec::new, |known| known.records(B::KIND).map(|(_, at)| (known.container(at).to_string(), at)).collect())
         };
         let mut found = Vec::new();
         for (container, at) in places {
             let bytes = read_part(self.store(), &container, at.offset.into(), at.len as usize)?;
-            if let Ok(signed) = Signed::<SealingIdentity>::parse(&bytes)
-                && signed.body.id == id
-            {
-                found.push(signed);
-            }
+            found.extend(Signed::<B>::parse(&bytes).ok());
         }
         Ok(found)
     }
@@ -423,7 +437,7 @@ pub fn alone<B: Body>(signed: &Signed<B>) -> Vec<u8> {
     bytes
 }
 
-fn parse_config(bytes: &[u8]) -> Result<Config> {
+pub(crate) fn parse_config(bytes: &[u8]) -> Result<Config> {
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|why| Error::damaged(name::CONFIG, why))?;
     match value.get("format").and_then(serde_json::Value::as_u64) {
         Some(1) => {}

@@ -150,13 +150,13 @@ def read_entry(d):
 def trailer_at(data, start):
     """The entries of the trailer that goes from `start` to the end, and its hash; None if there is none."""
     size, hashed = len(data) - start, data[-40:-8]
-    if start < 0 or size < 52 or data[start : start + 8] != b"REND\1\0\0\0" or data[-4:] != b"RPKE":
+    if start < 0 or size < 68 or data[start : start + 8] != b"REND\1\0\0\0" or data[-4:] != b"RPKE":
         return None
-    if size != 52 + 29 * number(data[start + 8 : start + 12]) or number(data[-8:-4]) != size - 8:
+    if size != 68 + 29 * number(data[start + 24 : start + 28]) or number(data[-8:-4]) != size - 8:
         return None
     if sha256(data[start:-40]) != hashed:
         return None
-    d, end, entries = Decoder(data[start + 12 : -40]), 0, []
+    d, end, entries = Decoder(data[start + 28 : -40]), 0, []
     while not d.ended():
         entries.append(read_entry(d))
         if entries[-1].offset != end or entries[-1].kind > max(KINDS):

@@ -92,7 +92,7 @@ def entries_of(items):
 
 def trailer(items):
     entries = entries_of(items)
-    body = b"REND\1\0\0\0" + u32(len(entries)) + b"".join(entries)
+    body = b"REND\1\0\0\0" + bytes(16) + u32(len(entries)) + b"".join(entries)
     return body + sha(body) + u32(len(body) + 32) + b"RPKE"
 
 

@@ -50,7 +50,7 @@ impl Trial {
             recipients: sealed.then(|| vec![public]),
             epoch: 0,
             above: 0,
-            level: 3,
+            level: 2,
             cache_bytes: 1 << 30,
             threads: 2,
             clock: Arc::new(move || now.fetch_add(1, Ordering::SeqCst)),

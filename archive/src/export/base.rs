@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Which segments an export may refer to.
@@ -72,8 +73,8 @@ impl Segments for CachedSegments {
 
 /// Where the bytes of a file of the base come from.
 enum Bytes {
-    /// From cached segments; through a scratch file when they lie scattered.
-    Cached { scattered: bool, scratch: Mutex<Option<Option<Arc<File>>>>, folder: PathBuf },
+    /// From cached segments; through a scratch file when more segments were decoded than reading all of it once would take.
+    Cached { decoded: AtomicUsize, segments: usize, scratch: Mutex<Option<Option<Arc<File>>>>, folder: PathBuf },
     File(File),
     Memory(Vec<u8>),
 }
@@ -90,15 +91,9 @@ pub struct BaseFile {
 
 impl BaseFile {
     pub fn cached(extents: Vec<Extent>, folder: &Path) -> Self {
-        let mut segments: Vec<Name> = extents.iter().filter_map(|extent| extent.place).map(|place| (place.ordinal, place.sequence)).collect();
-        segments.dedup();
-        let switches = segments.len() as u64;
-        let mut file = Self::new(extents, Bytes::Cached { scattered: false, scratch: Mutex::default(), folder: folder.into() });
-        let mib = (file.len >> 20) + 1;
-        if let Bytes::Cached { scattered, .. } = &mut file.bytes {
-            *scattered = switches > 64 && switches > 24 * mib;
-        }
-        file
+        let segments: HashSet<Name> = extents.iter().filter_map(|extent| extent.place).map(|place| (place.ordinal, place.sequence)).collect();
+        let segments = segments.len();
+        Self::new(extents, Bytes::Cached { decoded: AtomicUsize::new(0), segments, scratch: Mutex::default(), folder: folder.into() })
     }
 
     /// One whose bytes lie in a local file.
@@ -166,7 +161,7 @@ impl BaseFile {
                 out.extend_from_slice(part.unwrap_or_default());
                 return Ok(part.is_some());
             }
-            Bytes::Cached { scattered: false, .. } => None,
+            Bytes::Cached { decoded, segments, .. } if decoded.load(Ordering::Relaxed) < segments * 2 + 64 => None,
             Bytes::Cached { scratch, folder, .. } => {
                 let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
                 let made = scratch.get_or_insert_with(|| assemble::to_scratch(segments, &self.extents, folder, 1).ok().map(Arc::new));
@@ -179,6 +174,7 @@ impl BaseFile {
         if let Some(file) = file {
             return read_file(&file, start, len, out).map(|()| true);
         }
+        let before = recent.loads;
         let whole = self.part(start, len as u64, &mut |extent| {
             match extent.place {
                 Some(place) => out.extend_from_slice(recent.extent(place, extent.len)?),
@@ -186,7 +182,16 @@ impl BaseFile {
             }
             Ok(())
         });
+        if let Bytes::Cached { decoded, .. } = &self.bytes {
+            decoded.fetch_add(recent.loads - before, Ordering::Relaxed);
+        }
         Ok(whole.is_ok())
+    }
+
+    /// How much to read at once: little where a stretch lies in many segments.
+    fn span(&self) -> u64 {
+        let mean = self.len / (self.extents.len() as u64 + 1);
+        (mean * SPAN_EXTENTS).clamp(SPAN_MIN, SPAN_MAX)
     }
 }
 
@@ -218,8 +223,9 @@ impl Span {
 }
 
 /// What is read of the base at once.
-const SPAN: u64 = 6 << 20;
-const SPAN_BEFORE: u64 = 1 << 20;
+const SPAN_MAX: u64 = 6 << 20;
+const SPAN_MIN: u64 = 128 << 10;
+const SPAN_EXTENTS: u64 = 200;
 
 impl matcher::Base for Window<'_, '_> {
     fn len(&self) -> u64 {
@@ -231,8 +237,9 @@ impl matcher::Base for Window<'_, '_> {
         let span = &mut *self.span;
         let held = start >= span.start && end <= span.start + span.bytes.len() as u64;
         if !held || span.bytes.is_empty() {
-            span.start = start.saturating_sub(SPAN_BEFORE);
-            let span_end = (span.start + SPAN).max(end).min(self.file.len());
+            let len = self.file.span();
+            span.start = start.saturating_sub(len / 8);
+            let span_end = (span.start + len).max(end).min(self.file.len());
             if !self.file.read(span.start, (span_end - span.start) as usize, self.recent, self.segments, &mut span.bytes)? {
                 span.bytes.clear();
                 return Ok(None);

@@ -108,26 +108,35 @@ impl Live {
         chosen
     }
 
+    /// The emptiest segments, until all together are at least half used: reading back then decodes at most twice what it needs.
+    /// Rewriting each at the moment when it falls below a half would cost twice as much under scattered changes, and gain nothing more.
     fn choose_sparse(&self, chosen: &mut HashSet<Name>, budget: &mut u64) {
-        let mut sparse: Vec<(u64, Name)> = Vec::new();
+        let (mut held, mut needed) = (0u64, 0u64);
+        let mut sparse: Vec<(u64, u64, Name)> = Vec::new();
         for (ordinal, run) in &self.runs {
-            for (sequence, segment) in run.segments.iter().enumerate() {
-                if segment.used > 0 && segment.used * 2 < segment.len.into() {
-                    sparse.push((segment.used, (*ordinal, sequence as u32)));
+            for (sequence, segment) in run.segments.iter().enumerate().filter(|(_, segment)| segment.used > 0) {
+                let (len, used) = (u64::from(segment.len), segment.used.min(segment.len.into()));
+                held += len;
+                needed += used;
+                if used * 2 < len {
+                    sparse.push((used * 1000 / len, used, (*ordinal, sequence as u32)));
                 }
             }
         }
         sparse.sort_unstable();
-        for (used, name) in sparse {
-            if used > *budget {
+        for (_, used, name) in sparse {
+            if held <= needed * 2 || used > *budget {
                 return;
             }
+            let len = self.runs[&name.0].segments[name.1 as usize].len;
+            held -= u64::from(len) - used;
             *budget -= used;
             chosen.insert(name);
         }
     }
 
-    /// Merges the runs that cost least for each that disappears, when the next snapshot would have too many.
+    /// Merges runs of like size, the smallest first, when the next snapshot would have too many. Merging many of one size at once rewrites each byte seldom: once for every
+    /// so many exports, and again only when its new run is one of many.
     fn choose_small_runs(&self, chosen: &mut HashSet<Name>, budget: &mut u64) {
         let limit = RUNS_MAX + (self.used_bytes() >> 30) as usize;
         let mut sizes: Vec<(u64, u64)> = Vec::new();
@@ -146,7 +155,7 @@ impl Live {
             return;
         }
         sizes.sort_unstable();
-        let merged = cheapest_prefix(&sizes, sizes.len() + 1 - limit);
+        let merged = tier(&sizes, sizes.len() + 1 - limit);
         for &(used, ordinal) in &sizes[..merged] {
             if used > *budget {
                 return;
@@ -159,22 +168,26 @@ impl Live {
     }
 }
 
-/// How many of the smallest runs to merge: at least `least` must go, and the fewest bytes shall be written for each that goes.
-fn cheapest_prefix(sizes: &[(u64, u64)], least: usize) -> usize {
+/// A tier of so many runs is merged by itself; a smaller one takes some of the next with it.
+const TIER: usize = 24;
+const NEXT: usize = 14;
+/// Runs are of like size when each is at most this many times the mean of the smaller ones.
+const ALIKE: u64 = 4;
+
+/// How many of the smallest runs to merge, of these sizes; more than `least`, for as many must go.
+fn tier(sizes: &[(u64, u64)], least: usize) -> usize {
     let mut sum = 0;
-    let mut best = (u64::MAX, sizes.len());
-    for (index, (used, _)) in sizes.iter().enumerate() {
+    let mut alike = 0;
+    for (used, _) in sizes {
+        if alike > 0 && *used > ALIKE * sum / alike {
+            break;
+        }
         sum += used;
-        let gone = index as u64;
-        if index < least || gone == 0 {
-            continue;
-        }
-        let cost = sum / gone;
-        if cost <= best.0 {
-            best = (cost, index + 1);
-        }
+        alike += 1;
     }
-    best.1
+    let alike = alike as usize;
+    let merged = if alike >= TIER { alike } else { alike + NEXT };
+    merged.max(least + 1).min(sizes.len())
 }
 
 fn ranges(segments: &[SegmentLive]) -> Vec<LiveRange> {
@@ -206,10 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_less_than_half_used_is_written_anew() {
-        let live = live(&[&[(100, 49), (100, 50), (100, 0)], &[(100, 100)]]);
-        assert_eq!(live.rewrites(), HashSet::from([(0, 0)]));
-        assert_eq!(live.table()[0].live, vec![LiveRange { first: 0, count: 2 }]);
+    fn the_emptiest_are_written_anew_when_all_are_less_than_half_used() {
+        let full = live(&[&[(100, 10), (100, 50), (100, 0)], &[(100, 100)]]);
+        assert!(full.rewrites().is_empty());
+        assert_eq!(full.table()[0].live, vec![LiveRange { first: 0, count: 2 }]);
+        let sparse = live(&[&[(100, 10), (100, 40), (100, 60)], &[(100, 70)]]);
+        assert_eq!(sparse.rewrites(), HashSet::from([(0, 0)]));
     }
 
     #[test]

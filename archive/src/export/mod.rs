@@ -214,12 +214,12 @@ impl Export {
     /// Keeps what the base has at or below something that cannot be read now; the next export looks again.
     fn keep_unread(&mut self, mut base: BaseEntry) -> Result<()> {
         base.stamp.racy = true;
-        if !self.stays(&base)? {
-            return match self.relocate(&base)? {
-                Some(built) => self.order.relocated(base, built),
-                None => self.order.gone(&base),
-            };
+        if !self.stays(&base)?
+            && let Some(built) = self.relocate(&base)?
+        {
+            return self.order.relocated(base, built);
         }
+        // What cannot be written anew stays where it is.
         self.order.keep(base)
     }
 

@@ -16,8 +16,8 @@ const CHUNK_MEAN: usize = 64 << 10;
 const CHUNK_MAX: usize = 256 << 10;
 /// The longest region.
 pub const REGION: usize = 4 << 20;
-/// Segments of the base that a thread keeps decoded.
-const RECENT: usize = 8;
+/// MiB of the base's segments that a thread keeps decoded.
+const RECENT: usize = 20;
 
 /// What all threads of an export share.
 pub struct Shared {
@@ -51,9 +51,6 @@ pub struct Cutter {
     /// Chunks of the stretch that is not yet placed.
     pending: Vec<(chunks::ChunkHash, u32)>,
 }
-
-/// A chunk whose bytes lie in more places than this is not remembered.
-const PLACES_MAX: usize = 8;
 
 impl Cutter {
     pub fn new(shared: Arc<Shared>, segments: SegmentWriter) -> Self {
@@ -195,7 +192,7 @@ impl Cutter {
                     (index, skip) = (index + 1, 0);
                 }
             }
-            if whole && self.places.len() <= PLACES_MAX {
+            if whole && self.places.len() <= chunks::PLACES_MAX {
                 self.shared.table.insert(&hash, &self.places).map_err(Error::store("write", "the chunk table"))?;
             }
         }

@@ -14,6 +14,7 @@ struct OpenSegment {
     run: Arc<OpenRun>,
     sequence: u32,
     content: Vec<u8>,
+    cached: bool,
 }
 
 pub struct SegmentWriter {
@@ -23,6 +24,8 @@ pub struct SegmentWriter {
     open: Option<OpenSegment>,
     item: Vec<u8>,
     spare: Vec<u8>,
+    /// Whether what is written next is worth a place in the local cache: of small files it is cheaper to store them again.
+    pub cached: bool,
 }
 
 /// Content up to this length is not split when the open segment is nearly full: whole, it is restored in one go.
@@ -31,7 +34,7 @@ const KEEP_WHOLE: usize = 64 << 10;
 impl SegmentWriter {
     pub fn new(runs: Arc<Runs>, cache: Arc<SegmentCache>, level: i32) -> Result<Self> {
         let encoder = Encoder::new(level).map_err(|why| Error::refused(format!("compression level {level}"), why))?;
-        Ok(SegmentWriter { runs, cache, encoder, open: None, item: Vec::new(), spare: Vec::new() })
+        Ok(SegmentWriter { runs, cache, encoder, open: None, item: Vec::new(), spare: Vec::new(), cached: true })
     }
 
     /// Writes literal bytes; where they came to lie is added to `out`.
@@ -43,11 +46,13 @@ impl SegmentWriter {
         {
             self.flush()?;
         }
+        let cached = self.cached;
         while !bytes.is_empty() {
             let open = self.open();
             let part = bytes.len().min(BLOCK - open.content.len());
             let place = Place { ordinal: open.run.ordinal, sequence: open.sequence, offset: open.content.len() as u32 };
             open.content.extend_from_slice(&bytes[..part]);
+            open.cached |= cached;
             let full = open.content.len() == BLOCK;
             push(out, Extent { place: Some(place), len: part as u64 });
             bytes = &bytes[part..];
@@ -61,7 +66,7 @@ impl SegmentWriter {
     fn open(&mut self) -> &mut OpenSegment {
         self.open.get_or_insert_with(|| {
             let (run, sequence) = self.runs.begin_segment();
-            OpenSegment { run, sequence, content: std::mem::take(&mut self.spare) }
+            OpenSegment { run, sequence, content: std::mem::take(&mut self.spare), cached: false }
         })
     }
 
@@ -72,10 +77,13 @@ impl SegmentWriter {
 
     /// Seals and writes what is open.
     pub fn flush(&mut self) -> Result<()> {
-        let Some(OpenSegment { run, sequence, content }) = self.open.take() else { return Ok(()) };
+        let Some(OpenSegment { run, sequence, content, cached }) = self.open.take() else { return Ok(()) };
         self.encoder.encode(&content, HEADER, &mut self.item);
-        // The cache only helps later exports: what it cannot take, it does without.
-        let _ = self.cache.put(run.id.tag(), sequence, &self.item[HEADER..]);
+        let compressed = self.item[HEADER] != 0;
+        if cached && (compressed || content.len() < BLOCK / 2) {
+            // The cache only helps later exports: what it cannot take, it does without. What does not compress (films, archives) changes whole or not at all.
+            let _ = self.cache.put(run.id.tag(), sequence, &self.item[HEADER..]);
+        }
         let key = run.key().map(|key| (key, random()));
         seal_segment(&mut self.item, Address { run: run.id, sequence }, key);
         self.runs.finish_segment(&run, sequence, &self.item, sha256(&self.item), content.len() as u32)?;

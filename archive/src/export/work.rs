@@ -228,6 +228,7 @@ impl Hand {
 
     fn whole(&mut self, contents: &dyn Contents, len: u64, base: Option<&SmallBase>) -> Result<io::Result<(Content, Built, bool)>> {
         let drift = AtomicI64::new(0);
+        self.cutter.segments.cached = len >= CACHED_FROM;
         let (mut builder, mut hashes, mut at) = (ListBuilder::default(), Vec::new(), 0);
         while at < len {
             let part = (len - at).min(REGION as u64) as usize;
@@ -274,6 +275,7 @@ impl Hand {
         let offset = index * REGION as u64;
         let region = Ranged { offset, base: file.base.as_ref(), drift: &file.drift, match_min: file.match_min };
         let (mut hashes, mut extents) = (Vec::new(), Vec::new());
+        self.cutter.segments.cached = true;
         let len = match source {
             Source::Bytes(bytes) => {
                 bytes.chunks(BLOCK).for_each(|block| hashes.push(digest::sha256(block)));
@@ -346,6 +348,8 @@ fn fill_up(extents: &mut Vec<Extent>, len: u64) {
 }
 
 const HOLES_FROM: usize = 64 << 10;
+/// Smaller files are stored again when they change, and not matched.
+const CACHED_FROM: u64 = 64 << 10;
 
 /// A region whose bytes are still to be chosen.
 struct Ranged<'a> {

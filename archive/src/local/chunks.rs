@@ -40,7 +40,7 @@ pub struct Place {
 }
 
 /// A chunk in more places than this is not noted.
-pub const PLACES_MAX: usize = 8;
+pub const PLACES_MAX: usize = 40;
 
 /// A table in a file.
 pub struct ChunkTable {

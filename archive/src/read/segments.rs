@@ -1,5 +1,6 @@
 //! Content of segments, by the names that extents use.
 
+use crate::digest::BLOCK;
 use crate::error::{Error, Result};
 use crate::extent::Place;
 use crate::seal::Decoder;
@@ -36,17 +37,19 @@ pub struct Recent<'a> {
     slots: Vec<Slot>,
     limit: usize,
     clock: u64,
+    /// How many contents were decoded.
+    pub loads: usize,
 }
 
 impl<'a> Recent<'a> {
-    /// Keeps at most `limit` contents of up to 1 MiB each.
+    /// Keeps contents of at most `limit` MiB together.
     pub fn new(segments: &'a dyn Segments, limit: usize) -> Self {
-        Recent { segments: Source::Borrowed(segments), workspace: Workspace::default(), slots: Vec::new(), limit, clock: 0 }
+        Recent { segments: Source::Borrowed(segments), workspace: Workspace::default(), slots: Vec::new(), limit, clock: 0, loads: 0 }
     }
 
     /// The same for who cannot borrow.
     pub fn shared(segments: Arc<dyn Segments>, limit: usize) -> Recent<'static> {
-        Recent { segments: Source::Shared(segments), workspace: Workspace::default(), slots: Vec::new(), limit, clock: 0 }
+        Recent { segments: Source::Shared(segments), workspace: Workspace::default(), slots: Vec::new(), limit, clock: 0, loads: 0 }
     }
 
     /// The content of a whole segment.
@@ -63,12 +66,13 @@ impl<'a> Recent<'a> {
     }
 
     fn load(&mut self, key: (u64, u32)) -> Result<usize> {
-        let index = if self.slots.len() < self.limit {
+        let held: usize = self.slots.iter().map(|slot| slot.content.capacity()).sum();
+        let index = if held + BLOCK <= self.limit * BLOCK || self.slots.len() < 2 {
             self.slots.push(Slot { key, content: Vec::new(), used: 0 });
             self.slots.len() - 1
         } else {
             let oldest = self.slots.iter().enumerate().min_by_key(|(_, slot)| slot.used);
-            oldest.map(|(index, _)| index).expect("the limit is above zero")
+            oldest.map(|(index, _)| index).expect("there are two at least")
         };
         let slot = &mut self.slots[index];
         // A failed load must not leave a slot that claims to hold something.
@@ -79,6 +83,7 @@ impl<'a> Recent<'a> {
         };
         segments.content(key.0, key.1, &mut self.workspace, &mut slot.content)?;
         slot.key = key;
+        self.loads += 1;
         Ok(index)
     }
 

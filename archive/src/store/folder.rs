@@ -215,7 +215,7 @@ impl Store for FolderStore {
 
 /// An exclusive or shared lock on a folder's `lock` file, held until dropped. It also ends with the process.
 pub struct FolderLock {
-    _file: File,
+    file: File,
 }
 
 impl FolderLock {
@@ -231,10 +231,18 @@ impl FolderLock {
         };
         let operation = if exclusive { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };
         match flock(&file, operation) {
-            Ok(()) => Ok(Some(FolderLock { _file: file })),
+            Ok(()) => Ok(Some(FolderLock { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl Drop for FolderLock {
+    /// Closing is not enough: a child between fork and exec has the same open file, and would hold the lock until then.
+    fn drop(&mut self) {
+        // What cannot be unlocked ends with the last descriptor.
+        let _ = rustix::fs::flock(&self.file, rustix::fs::FlockOperation::Unlock);
     }
 }
 
@@ -271,5 +279,15 @@ mod tests {
         let alone = FolderLock::take(folder.path(), true).unwrap().unwrap();
         assert!(FolderLock::take(folder.path(), false).unwrap().is_none());
         drop(alone);
+    }
+
+    #[test]
+    fn a_lock_is_given_up_at_once_though_a_child_was_forked_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let alone = FolderLock::take(folder.path(), true).unwrap().unwrap();
+        // What a child has of it between fork and exec.
+        let _inherited = alone.file.try_clone().unwrap();
+        drop(alone);
+        assert!(FolderLock::take(folder.path(), true).unwrap().is_some());
     }
 }

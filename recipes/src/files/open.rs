@@ -38,12 +38,8 @@ impl Open for OpenFile {
         }
         let xattrs = xattr::of_fd(&fd)?;
         let (attributes, stamp) = (found.attributes(xattrs), found.stamp);
-        Ok(Opened {
-            contents: Arc::new(OpenContents { fd }),
-            attributes,
-            stamp,
-            len: stamp.size,
-        })
+        let dense = stamp.size < HOLES_FROM || rustix::fs::fstat(&fd)?.st_blocks as u64 * 512 >= stamp.size;
+        Ok(Opened { contents: Arc::new(OpenContents { fd, dense }), attributes, stamp, len: stamp.size })
     }
 }
 
@@ -51,8 +47,13 @@ fn replaced() -> io::Error {
     io::Error::other("it was replaced by something that is not a regular file")
 }
 
+/// Smaller files are not looked into for holes.
+const HOLES_FROM: u64 = 64 << 10;
+
 struct OpenContents {
     fd: OwnedFd,
+    /// All its blocks are there: it has no holes, and looking for them would cost as much as reading.
+    dense: bool,
 }
 
 impl Contents for OpenContents {
@@ -64,6 +65,9 @@ impl Contents for OpenContents {
 
     /// Seeking moves the descriptor's own position, which nothing else here uses.
     fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
+        if self.dense {
+            return Ok(Some((offset, u64::MAX)));
+        }
         match rustix::fs::seek(&self.fd, SeekFrom::Data(offset)) {
             Ok(start) => match rustix::fs::seek(&self.fd, SeekFrom::Hole(start)) {
                 Ok(end) => Ok((end > start).then_some((start, end))),

@@ -2,12 +2,13 @@
 
 use crate::{manifest, members, none, root};
 
-const FLOORS: [(&str, u8); 9] = [
+const FLOORS: [(&str, u8); 10] = [
     ("archive", 1),
+    ("console", 1),
     ("election", 1),
     ("recipes", 1),
-    ("console", 2),
     ("link", 2),
+    ("lookup", 2),
     ("exporter", 3),
     ("importer", 3),
     ("pull-backup", 3),

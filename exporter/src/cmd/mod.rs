@@ -1,0 +1,48 @@
+//! The commands of `exporter`.
+
+mod run;
+
+use clap::{Parser, Subcommand};
+use console::exit::{Failure, Status};
+use std::path::PathBuf;
+
+/// Captures a host's databases and files, for a pull-backup to fetch.
+#[derive(Debug, Parser)]
+#[command(name = "exporter", version, about)]
+pub struct Exporter {
+    /// The node file.
+    #[arg(long, global = true, value_name = "FILE", env = "RESILIENT_CONFIG", default_value = console::place::NODE)]
+    config: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Export now: one dataset, or all.
+    Run(run::Run),
+}
+
+impl Exporter {
+    pub fn run(self) -> Result<Status, Failure> {
+        match self.command {
+            Command::Run(run) => run.run(&self.config, self.json),
+        }
+    }
+}
+
+/// An error of the archive, with what can be done about it. Refusals keep their own exit status.
+pub(crate) fn failure(error: archive::Error) -> Failure {
+    let hint = error.hint();
+    let failure = match error.kind() {
+        archive::Kind::Refuse => Failure::refused(error),
+        _ => Failure::failed(error),
+    };
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}

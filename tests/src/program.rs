@@ -1,0 +1,77 @@
+//! The built programs, run as processes.
+//!
+//! Cargo builds for a test only the programs of its own package; so they are built once a test process, in the profile and folder of the test itself, which costs
+//! nothing when they are fresh.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: i32,
+    pub out: Vec<u8>,
+    pub err: String,
+}
+
+impl Ran {
+    /// Standard output as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.out).expect("the output is text")
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.out)
+            .unwrap_or_else(|error| panic!("not JSON: {error}: {}\n{}", String::from_utf8_lossy(&self.out), self.err))
+    }
+
+    /// Asserts its status, and shows what it said when it is another.
+    pub fn ended(self, status: i32) -> Ran {
+        assert_eq!(self.status, status, "out: {}\nerr: {}", String::from_utf8_lossy(&self.out), self.err);
+        self
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Ran {
+        // A signal is no status; none of ours ends by one.
+        let status = output.status.code().unwrap_or(-1);
+        Ran { status, out: output.stdout, err: String::from_utf8_lossy(&output.stderr).into_owned() }
+    }
+}
+
+/// The folder with the programs of this build.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let test = std::env::current_exe().expect("a test has a path");
+        let folder = test.ancestors().nth(2).expect("tests lie two folders below the programs").to_owned();
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--locked", "--workspace", "--bins"]);
+        build.arg("--target-dir").arg(folder.parent().expect("a profile has its folder"));
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace");
+        let built = build.current_dir(root).stdin(Stdio::null()).output().expect("cargo runs");
+        assert!(built.status.success(), "building the programs: {}", String::from_utf8_lossy(&built.stderr));
+        folder
+    })
+}
+
+/// A program, in a zone of its own and without what the caller's environment says to it.
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(folder().join(name));
+    command.stdin(Stdio::null()).env("TZ", "UTC").env("LC_ALL", "C.UTF-8").env("COLUMNS", "110");
+    for variable in ["RESILIENT_CONFIG", "RESILIENT_IDENTITY"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Runs a program to its end.
+pub fn run<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Ran {
+    program(name).args(arguments).output().expect("the program runs").into()
+}

@@ -1,0 +1,8 @@
+//! The command lines that read and keep a repository: real processes on real repositories, their output word by word, and what they say to bad input.
+
+mod bad;
+mod checking;
+mod help;
+mod keeping;
+mod reading;
+mod stand;
