@@ -81,6 +81,7 @@ impl Restore<'_> {
             while let Some((len, attributes)) = around.pop_if(|(len, _)| !entry::lies_in(&folder.path, &path[..*len])) {
                 self.finish_folder(&path[..len], &attributes);
             }
+            self.bounded()?;
             around.push((folder.path.len(), folder.attributes));
             path = folder.path;
         }
@@ -126,7 +127,7 @@ impl Restore<'_> {
             if let Err(error) = made {
                 self.problem(path, format!("hard link to {}: {error}", entry::display(to)));
             }
-            Ok(())
+            self.bounded()
         })
     }
 
@@ -153,7 +154,7 @@ impl Restore<'_> {
 
     fn stand_in(&mut self, file: Entry, recent: &mut Recent<'_>) -> Result<()> {
         match self.tree.folder(entry::parent(&file.path)) {
-            Ok(fd) => self.levels.push(super::Level { path: entry::parent(&file.path).to_vec(), fd, seen: vec![] }),
+            Ok(fd) => self.levels.push(super::Level { path: entry::parent(&file.path).to_vec(), fd: Some(fd), seen: vec![] }),
             Err(error) => {
                 self.problem(&file.path, error);
                 return Ok(());

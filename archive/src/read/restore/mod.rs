@@ -63,7 +63,8 @@ pub struct RestoreReport {
 /// Folders that were reached, and what was seen in them.
 struct Level {
     path: Vec<u8>,
-    fd: OwnedFd,
+    /// Closed while much deeper ones are written: nobody may have as many files open as a tree is deep.
+    fd: Option<OwnedFd>,
     seen: Vec<Vec<u8>>,
 }
 
@@ -82,8 +83,11 @@ struct Restore<'a> {
     matched: bool,
 }
 
+/// Folders above the one that is written which stay open.
+const OPEN_MAX: usize = 100;
+
 /// What a report takes in memory: a snapshot of nothing but lies is not told to its end.
-const NAMED_MAX: usize = 64 << 20;
+const NAMED_MAX: usize = 32 << 20;
 
 /// Restores a snapshot below `target`.
 pub fn restore(snapshot: &OpenSnapshot<'_>, target: &Path, options: &RestoreOptions<'_>) -> Result<RestoreReport> {
@@ -94,7 +98,7 @@ pub fn restore(snapshot: &OpenSnapshot<'_>, target: &Path, options: &RestoreOpti
         tree: &tree,
         options,
         owners,
-        levels: vec![Level { path: vec![], fd: top, seen: vec![] }],
+        levels: vec![Level { path: vec![], fd: Some(top), seen: vec![] }],
         folders: Folders::default(),
         links: Links::default(),
         window: Window::new(snapshot, &tree, options, owners),
@@ -122,6 +126,14 @@ impl Restore<'_> {
         inside || (entry.node == Node::Folder && self.options.paths.iter().any(|path| entry::lies_in(path, &entry.path)))
     }
 
+    /// Ends it when more is to be named than there is room for.
+    fn bounded(&self) -> Result<()> {
+        if self.named > NAMED_MAX || (self.report.entries.is_multiple_of(1000) && self.window.named() > NAMED_MAX) {
+            return Err(Error::refused("the snapshot", "more of it cannot be restored than can be named"));
+        }
+        Ok(())
+    }
+
     fn problem(&mut self, path: &[u8], why: impl std::fmt::Display) {
         let why = why.to_string();
         self.named += path.len() + why.len();
@@ -133,9 +145,7 @@ impl Restore<'_> {
             return Ok(());
         }
         self.report.entries += 1;
-        if self.named > NAMED_MAX || (self.report.entries.is_multiple_of(10_000) && self.window.named() > NAMED_MAX) {
-            return Err(Error::refused("the snapshot", "more of it cannot be restored than can be named"));
-        }
+        self.bounded()?;
         if !self.enter(entry::parent(&entry.path))? {
             let why = "the folder that it belongs in could not be made";
             self.problem(&entry.path, why);
@@ -176,14 +186,21 @@ impl Restore<'_> {
             let level = self.levels.pop().expect("the target is never left, everything lies below it");
             self.leave(level);
         }
-        let level = self.levels.last().expect("the target stays");
+        let level = self.levels.last_mut().expect("the target stays");
+        let fd = match level.fd.take().map_or_else(|| self.tree.folder(&level.path), Ok) {
+            Ok(fd) => level.fd.insert(fd),
+            Err(_) => return Ok(false),
+        };
         if level.path == path {
             return Ok(true);
         }
         let rest = if level.path.is_empty() { path } else { &path[level.path.len() + 1..] };
-        match tree::open_folder(level.fd.as_fd(), rest) {
+        match tree::open_folder(fd.as_fd(), rest) {
             Ok(fd) => {
-                self.levels.push(Level { path: path.to_vec(), fd, seen: vec![] });
+                self.levels.push(Level { path: path.to_vec(), fd: Some(fd), seen: vec![] });
+                if let Some(above) = self.levels.len().checked_sub(OPEN_MAX) {
+                    self.levels[above].fd = None;
+                }
                 Ok(true)
             }
             Err(_) => Ok(false),
@@ -197,8 +214,9 @@ impl Restore<'_> {
         if !inside {
             return;
         }
-        let names = match tree::names(level.fd.as_fd()) {
-            Ok(names) => names,
+        let fd = level.fd.map_or_else(|| self.tree.folder(&level.path), Ok);
+        let (fd, names) = match fd.and_then(|fd| tree::names(fd.as_fd()).map(|names| (fd, names))) {
+            Ok(found) => found,
             Err(error) => return self.problem(&level.path, error),
         };
         let mut seen = level.seen;
@@ -208,7 +226,7 @@ impl Restore<'_> {
             if keep(&path) {
                 continue;
             }
-            match tree::remove(level.fd.as_fd(), name) {
+            match tree::remove(fd.as_fd(), name) {
                 Ok(()) => self.report.removed += 1,
                 Err(error) => self.problem(&path, format!("it should be removed: {error}")),
             }
@@ -216,7 +234,7 @@ impl Restore<'_> {
     }
 
     fn here(&self) -> &OwnedFd {
-        &self.levels.last().expect("the target stays").fd
+        self.levels.last().and_then(|level| level.fd.as_ref()).expect("the folder that was entered is open")
     }
 
     /// Makes way for something of another kind, if that is allowed.
@@ -275,7 +293,7 @@ impl Restore<'_> {
             }
         };
         let path = entry.path.clone();
-        let folder = self.levels.last().expect("the target stays").fd.as_fd();
+        let folder = self.levels.last().and_then(|level| level.fd.as_ref()).expect("the folder that was entered is open").as_fd();
         match self.window.begin(entry, found, folder) {
             Ok(true) => {}
             Ok(false) => return Ok(()),

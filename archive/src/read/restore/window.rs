@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const PIECES_MAX: usize = 400_000;
 const FILES_MAX: usize = 60_000;
 /// What the files of a window take in memory.
-const WEIGHT_MAX: usize = 48 << 20;
+const WEIGHT_MAX: usize = 32 << 20;
 /// Files with several pieces stay open until they are complete.
 const OPEN_MAX: usize = 400;
 

@@ -1,0 +1,151 @@
+//! Long histories: many runs, many extents, lists of lists.
+
+use super::{newest, opened};
+use archive::entry::Node;
+use archive::read::view;
+use tests::chance::{Chance, budget, noise};
+use tests::plain::{Plain, PlainTree};
+use tests::trial::Trial;
+
+/// The depth and number of extents of a file's list.
+fn shape(trial: &Trial, path: &[u8]) -> (u8, usize) {
+    opened(trial, |opened| {
+        let Some(Node::File(content)) = view::entry_at(opened, path).unwrap().map(|entry| entry.node) else { panic!("it is a file") };
+        let mut count = 0;
+        view::extents(opened, &content, &mut |_| {
+            count += 1;
+            Ok(())
+        })
+        .unwrap();
+        (content.list.depth, count)
+    })
+}
+
+#[test]
+fn files_of_thousands_of_extents_come_back() {
+    let trial = Trial::new();
+    let mut tree = PlainTree::new("s");
+    let mut content = noise(1, 8 << 20);
+    tree.file("s/file", content.clone());
+    tree.file("s/still", noise(2, 100_000));
+    trial.export(&tree);
+    let (mut chance, mut deepest, mut most) = (Chance::new(3), 0, 0);
+    for round in 0..12 {
+        for _ in 0..600 {
+            let at = chance.below(content.len() - 100);
+            let new = chance.noise(40);
+            content[at..at + 40].copy_from_slice(&new);
+        }
+        let at = chance.below(content.len());
+        let moved = chance.noise(777);
+        content.splice(at..at, moved);
+        tree.file("s/file", content.clone());
+        let report = trial.export(&tree);
+        assert!(report.stored_bytes < 600_000, "round {round} stored {}", report.stored_bytes);
+        let (depth, count) = shape(&trial, b"s/file");
+        (deepest, most) = (deepest.max(depth), most.max(count));
+        trial.assert_newest_is(&tree, &format!("round {round}, depth {depth}, {count} extents"));
+    }
+    assert!(deepest >= 1 && most >= 3000, "depth {deepest}, {most} extents");
+}
+
+#[test]
+fn lists_of_lists_of_lists_come_back() {
+    let trial = Trial::new();
+    let mut tree = PlainTree::new("s");
+    let base = noise(4, 36 << 20);
+    tree.file("s/base", base.clone());
+    trial.export(&tree);
+    let mut content = base;
+    let (mut chance, mut deepest) = (Chance::new(5), 0);
+    for round in 0..7 {
+        // First so many changes that the list is long, then so few that most of it stays, in many pieces.
+        for at in (0..content.len() - 20_000).step_by(if round < 3 { 400 } else { 9_000 }) {
+            let at = at + chance.below(if round < 3 { 100 } else { 5_000 });
+            let new = chance.noise(24);
+            content[at..at + 24].copy_from_slice(&new);
+        }
+        tree.file("s/base", content.clone());
+        let report = trial.export(&tree);
+        let (depth, count) = shape(&trial, b"s/base");
+        println!("round {round}: depth {depth}, {count} extents, {} bytes stored", report.stored_bytes);
+        deepest = deepest.max(depth);
+        trial.assert_newest_is(&tree, &format!("round {round}"));
+        if depth >= 2 {
+            break;
+        }
+    }
+    assert!(deepest >= 2, "only depth {deepest}");
+    // And from there on: unchanged, then cut.
+    trial.export(&tree);
+    trial.assert_newest_is(&tree, "unchanged");
+    content.truncate(content.len() / 2);
+    content.splice(1000..1000, noise(6, 500));
+    tree.file("s/base", content);
+    trial.export(&tree);
+    trial.assert_newest_is(&tree, "cut");
+}
+
+#[test]
+fn two_hundred_small_changes_leave_few_runs() {
+    let trial = Trial::new();
+    let mut tree = PlainTree::new("s");
+    tree.put("s/sub", Plain::Folder);
+    (0..60).for_each(|n| tree.file(format!("s/sub/{n:02}"), noise(n, 20_000)));
+    tree.file("s/large", noise(99, 3 << 20));
+    trial.export(&tree);
+    let (mut chance, mut stored, mut most) = (Chance::new(8), 0, 0);
+    for round in 0..budget(200) {
+        let mut large = tree.content(b"s/large").unwrap().to_vec();
+        for _ in 0..3 {
+            let at = chance.below(large.len() - 4096);
+            let new = chance.noise(4096);
+            large[at..at + 4096].copy_from_slice(&new);
+        }
+        tree.file("s/large", large);
+        let name = format!("s/sub/{:02}", chance.below(60));
+        let len = 1000 + chance.below(30_000);
+        tree.file(name, chance.noise(len));
+        let report = trial.export(&tree);
+        stored += report.stored_bytes;
+        let runs = opened(&trial, |opened| opened.snapshot.body.runs.len());
+        most = most.max(runs);
+        assert!(runs <= 64, "round {round}: {runs} runs");
+        if round % 40 == 39 {
+            trial.assert_newest_is(&tree, &format!("round {round}"));
+        }
+    }
+    trial.assert_newest_is(&tree, "in the end");
+    let written = budget(200) as u64 * (3 * 4096 + 16_000);
+    println!("{most} runs at most, {stored} bytes stored for {written} changed");
+    assert!(stored < written * 4, "{stored} bytes stored for {written} changed");
+}
+
+#[test]
+fn segments_less_than_half_used_are_written_anew() {
+    let trial = Trial::new();
+    let mut tree = PlainTree::new("s");
+    (0..64).for_each(|n| tree.file(format!("s/{n:02}"), noise(n, 60_000)));
+    trial.export(&tree);
+    let live = |trial: &Trial| -> (u64, u64) {
+        opened(trial, |opened| {
+            let body = &opened.snapshot.body;
+            let held = body.runs.iter().map(|used| {
+                let run = trial.repository.run(used).unwrap().body;
+                used.sequences().map(|sequence| u64::from(run.segments[sequence as usize].len)).sum::<u64>()
+            });
+            (held.sum(), body.content_bytes)
+        })
+    };
+    // Three of four go; what is left lies in segments that are a quarter full.
+    (0..64).filter(|n| n % 4 != 0).for_each(|n| tree.remove(format!("s/{n:02}").as_bytes()));
+    trial.export(&tree);
+    let (before, content) = live(&trial);
+    tree.file("s/new", "new");
+    trial.export(&tree);
+    let (after, _) = live(&trial);
+    assert!(before > content * 3, "the segments are still whole: {before} for {content}");
+    assert!(after < content * 2, "what is little used was written anew: {after} for {content}");
+    trial.assert_newest_is(&tree, "written anew");
+    assert_eq!(newest(&trial).at.sequence, 3);
+}
