@@ -97,7 +97,7 @@ fn an_exporter_killed_at_any_moment_loses_nothing_and_the_next_completes() {
         let ended = child.wait().expect("it ends");
         killed += usize::from(!ended.success());
         if round % 8 == 7 {
-            Command::from(host.exporter()).output().map(tests::program::Ran::from).expect("it runs").ended(0);
+            host.exporter().output().map(tests::program::Ran::from).expect("it runs").ended(0);
             host.assert_restores("latest", &host.data());
             let repository = host.repository();
             run("pull-backup", [std::ffi::OsStr::new("check"), "--read".as_ref(), "--repository".as_ref(), repository.as_os_str()])

@@ -106,7 +106,15 @@ fn apply(tree: &mut PlainTree, edit: &Edit) {
         return tree.file(format!("s/{name}"), content.clone());
     }
     let files = tree.files();
-    let (Edit::Insert(f, ..) | Edit::Delete(f, ..) | Edit::Move(f, ..) | Edit::Overwrite(f, ..) | Edit::Append(f, ..) | Edit::Truncate(f, ..) | Edit::Rename(f, ..) | Edit::Remove(f)) = edit else {
+    let (Edit::Insert(f, ..)
+    | Edit::Delete(f, ..)
+    | Edit::Move(f, ..)
+    | Edit::Overwrite(f, ..)
+    | Edit::Append(f, ..)
+    | Edit::Truncate(f, ..)
+    | Edit::Rename(f, ..)
+    | Edit::Remove(f)) = edit
+    else {
         return;
     };
     if files.is_empty() {

@@ -3,26 +3,29 @@
 //! Entries wait in a queue until their content is done; the front of the queue goes to the index. Small exports are done without any thread: jobs are put off until they
 //! are worth one. Memory is bounded: by the jobs that wait and by the entries that wait behind them.
 
+mod index_file;
+mod large;
+
 use super::base::BaseFile;
 use super::item::{Contents, Stamp};
 use super::lists::{Built, ListBuilder};
 use super::live::{Live, Uses};
-use super::region::REGION;
 use super::runs::Runs;
 use super::walk::{BaseEntry, BaseList};
-use super::work::{Done, Hand, Job, LargeFile, Queue, RegionDone, SmallDone, SmallFile, Source};
-use crate::digest::{self};
+use super::work::{Done, Hand, Job, LargeFile, Queue, RegionDone, SmallDone, SmallFile};
 use crate::entry::{self, Content, Entry, Node};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::id::Hash;
-use crate::local::state::{EntryStamp, LocalFiles, private};
+use crate::local::state::{EntryStamp, LocalFiles};
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+
+use index_file::IndexWriter;
 
 /// Below this much to read, no thread is begun.
 const INLINE_BYTES: u64 = 24 << 20;
@@ -255,124 +258,6 @@ impl Order {
         self.dispatch(runs, Job::Small(files), bytes)
     }
 
-    /// A file whose regions several threads read.
-    pub fn large(
-        &mut self,
-        runs: &Runs,
-        coming: Coming,
-        opened: (Arc<dyn Contents>, Option<Stamp>, u64),
-        base: Option<BaseList>,
-        read_ms: u64,
-    ) -> Result<()> {
-        let (contents, stamp, len) = opened;
-        let number = self.begin_large(coming, Some(contents), stamp, len, base, read_ms, 0);
-        self.send_regions(runs, number)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what a large file begins with; a struct for one call would say no more")]
-    fn begin_large(
-        &mut self,
-        coming: Coming,
-        contents: Option<Arc<dyn Contents>>,
-        stamp: Option<Stamp>,
-        len: u64,
-        base: Option<BaseList>,
-        read_ms: u64,
-        match_min: u32,
-    ) -> u64 {
-        let number = self.next_number();
-        let base_stays = base.as_ref().is_some_and(|base| !touches(base, &|extent| self.hand.cutter.may_stay(extent)));
-        let (file, levels) = match base {
-            Some(base) => {
-                let (extents, levels) = base.into_files();
-                (Some(BaseFile::cached(extents, self.local.folder())), levels)
-            }
-            None => (None, vec![]),
-        };
-        let file = Arc::new(LargeFile { number, base: file, drift: AtomicI64::new(0), match_min });
-        let large = Large {
-            file,
-            contents,
-            stamp,
-            len,
-            attempt: 1,
-            read_ms,
-            builder: ListBuilder::default(),
-            levels,
-            base_stays,
-            hashes: vec![],
-            next: 0,
-            regions: None,
-            stash: BTreeMap::new(),
-            short: false,
-        };
-        self.pending.push_back(Pending {
-            entry: coming.entry,
-            stamp: EntryStamp::default(),
-            base: coming.base,
-            progress: Progress::Large(Box::new(large)),
-        });
-        number
-    }
-
-    fn large_mut(&mut self, number: u64) -> Option<&mut Large> {
-        match &mut self.pending.get_mut(number.checked_sub(self.first)? as usize)?.progress {
-            Progress::Large(large) => Some(large),
-            _ => None,
-        }
-    }
-
-    fn send_regions(&mut self, runs: &Runs, number: u64) -> Result<()> {
-        self.flush_batch(runs)?;
-        let large = self.large_mut(number).expect("it was just begun");
-        let regions = large.len.div_ceil(REGION as u64);
-        large.regions = Some(regions);
-        let (file, attempt, len) = (large.file.clone(), large.attempt, large.len);
-        let contents = large.contents.clone().expect("regions are read from contents");
-        for index in 0..regions {
-            let part = (len - index * REGION as u64).min(REGION as u64) as usize;
-            let source = Source::Contents(contents.clone());
-            self.dispatch(runs, Job::Region { file: file.clone(), attempt, index, len: part, source }, part as u64)?;
-            if self.large_mut(number).is_none_or(|large| large.attempt != attempt) {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Content that is read once, in order.
-    pub fn stream(
-        &mut self,
-        runs: &Runs,
-        coming: Coming,
-        mut stream: Box<dyn io::Read + Send>,
-        base: Option<BaseList>,
-        read_ms: u64,
-    ) -> Result<()> {
-        self.flush_batch(runs)?;
-        let path = coming.entry.path.clone();
-        let number = self.begin_large(coming, None, None, 0, base, read_ms, 0);
-        let mut index = 0;
-        loop {
-            let mut bytes = Vec::with_capacity(REGION);
-            if let Err(error) = io::Read::take(&mut stream, REGION as u64).read_to_end(&mut bytes) {
-                return Err(Error::Store { operation: "read the stream", name: entry::display(&path), source: error });
-            }
-            let len = bytes.len();
-            if len > 0 {
-                let file = self.large_mut(number).expect("streams are not dropped").file.clone();
-                self.dispatch(runs, Job::Region { file, attempt: 1, index, len, source: Source::Bytes(bytes) }, len as u64)?;
-                index += 1;
-            }
-            if len < REGION {
-                break;
-            }
-        }
-        let large = self.large_mut(number).expect("streams are not dropped");
-        large.regions = Some(index);
-        self.complete_large(number)
-    }
-
     fn dispatch(&mut self, runs: &Runs, job: Job, bytes: u64) -> Result<()> {
         if self.threads.is_empty() {
             self.deferred.push(job);
@@ -526,90 +411,6 @@ impl Order {
         }
     }
 
-    fn region_done(&mut self, runs: &Runs, number: u64, attempt: u32, index: u64, result: io::Result<RegionDone>) -> Result<()> {
-        let Some(large) = self.large_mut(number).filter(|large| large.attempt == attempt) else { return Ok(()) };
-        match result {
-            Ok(done) => {
-                large.stash.insert(index, done);
-            }
-            Err(error) => return self.unreadable((number - self.first) as usize, &error),
-        }
-        let at = (number - self.first) as usize;
-        let Progress::Large(mut large) = std::mem::replace(&mut self.pending[at].progress, Progress::Ready) else {
-            unreachable!("it was looked at")
-        };
-        while let Some(done) = large.stash.remove(&large.next) {
-            let full = (large.len - large.next * REGION as u64).min(REGION as u64);
-            large.next += 1;
-            self.read_bytes += done.len;
-            if large.short {
-                continue;
-            }
-            large.short = large.contents.is_some() && done.len < full;
-            large.hashes.extend(done.hashes);
-            for extent in done.extents {
-                large.builder.push(extent, &mut self.hand.cutter, &large.levels)?;
-            }
-        }
-        self.pending[at].progress = Progress::Large(large);
-        self.complete_large(number)?;
-        self.again(runs, number)
-    }
-
-    /// Ends a large file when all its regions are there and it did not change.
-    fn complete_large(&mut self, number: u64) -> Result<()> {
-        let at = (number - self.first) as usize;
-        let Progress::Large(large) = &mut self.pending[at].progress else { return Ok(()) };
-        if large.regions != Some(large.next) {
-            return Ok(());
-        }
-        let after = match large.contents.as_ref().map(|contents| contents.stamp()) {
-            None => None,
-            Some(Ok(stamp)) => stamp,
-            Some(Err(error)) => return self.unreadable(at, &error),
-        };
-        let torn = large.contents.is_some() && (after != large.stamp || large.short);
-        if torn && large.attempt < ATTEMPTS && large.len <= AGAIN_MAX {
-            large.stamp = after;
-            large.regions = None;
-            return Ok(());
-        }
-        let Progress::Large(large) = std::mem::replace(&mut self.pending[at].progress, Progress::Ready) else {
-            unreachable!("it was looked at")
-        };
-        let Large { builder, levels, hashes, read_ms, base_stays, .. } = *large;
-        let len = builder.len;
-        let built = builder.finish(&mut self.hand.cutter, &levels)?;
-        let content = Content { len, digest: digest::of_blocks(&hashes), list: Default::default(), torn };
-        let same = self.pending[at].base.as_ref().filter(|base| base_stays && same_content(&base.entry, &content));
-        let (list, lists) = match same {
-            Some(base) => (content_list(&base.entry), base.stamp.lists),
-            None => self.take_built(built)?,
-        };
-        if let Some(stamp) = after {
-            self.pending[at].entry.attributes.mtime = stamp.mtime;
-        }
-        self.content_done(at, Content { list, ..content }, lists, after, read_ms)
-    }
-
-    /// Reads a large file again that changed meanwhile.
-    fn again(&mut self, runs: &Runs, number: u64) -> Result<()> {
-        let Some(large) = self.large_mut(number) else { return Ok(()) };
-        let Some(stamp) = large.stamp.filter(|_| large.regions.is_none() && large.contents.is_some()) else { return Ok(()) };
-        large.attempt += 1;
-        large.len = stamp.size;
-        large.next = 0;
-        large.short = false;
-        large.stash.clear();
-        large.hashes.clear();
-        large.builder = ListBuilder::default();
-        if large.len == 0 {
-            large.regions = Some(0);
-            return self.complete_large(number);
-        }
-        self.send_regions(runs, number)
-    }
-
     /// Writes what is ready at the front to the index.
     fn emit(&mut self) -> Result<()> {
         while let Some(pending) = self.pending.front() {
@@ -650,54 +451,6 @@ impl Order {
             files,
             keep_lists: std::mem::take(&mut self.keep_lists),
         })
-    }
-
-    /// Puts the index itself into the repository, as a stream that is matched against the base's.
-    pub fn index_stream(&mut self, contents: Arc<dyn Contents>, len: u64, base: Option<(BaseList, std::fs::File)>) -> Result<IndexStream> {
-        let mut extents = ListBuilder::default();
-        let (file, levels) = match base {
-            Some((list, file)) => {
-                let (extents, levels) = list.into_files();
-                (Some(BaseFile::local(extents, file)), levels)
-            }
-            None => (None, vec![]),
-        };
-        let file = Arc::new(LargeFile { number: u64::MAX, base: file, drift: AtomicI64::new(0), match_min: INDEX_MATCH_MIN });
-        let regions = len.div_ceil(REGION as u64);
-        let (mut stash, mut next, mut sent, mut hashes) = (BTreeMap::new(), 0, 0, vec![]);
-        let alone = self.threads.is_empty();
-        while next < regions {
-            let mut found = None;
-            if sent < regions && (alone || sent - next < 8) {
-                let part = (len - sent * REGION as u64).min(REGION as u64) as usize;
-                let job =
-                    Job::Region { file: file.clone(), attempt: 1, index: sent, len: part, source: Source::Contents(contents.clone()) };
-                sent += 1;
-                match alone {
-                    true => self.hand.job(job, &mut |done| found = Some(done))?,
-                    // Not `offer`: that hears of what is done as of a file's, and the index's would be lost. At most 8 wait, so there is room.
-                    false => drop(self.queue.offer(job)),
-                }
-            } else {
-                found = Some(self.done.recv().expect("this side holds a sender"));
-            }
-            if let Some(Done::Failed(error)) = found {
-                return Err(error);
-            }
-            if let Some(Done::Region { index, result, .. }) = found {
-                stash.insert(index, result.map_err(Error::store("read", "the local index"))?);
-            }
-            while let Some(done) = stash.remove(&next) {
-                next += 1;
-                hashes.extend(done.hashes);
-                for extent in done.extents {
-                    extents.push(extent, &mut self.hand.cutter, &levels)?;
-                }
-            }
-        }
-        let built = extents.finish(&mut self.hand.cutter, &levels)?;
-        let (list, lists) = self.take_built(built)?;
-        Ok(IndexStream { list, lists, digest: digest::of_blocks(&hashes), len })
     }
 
     /// Ends the threads; everything that is open is written.
@@ -750,59 +503,6 @@ fn same_list(before: &Entry, after: &Entry) -> bool {
     match (&before.node, &after.node) {
         (Node::File(before), Node::File(after)) => before.len == after.len && before.digest == after.digest && before.list == after.list,
         _ => false,
-    }
-}
-
-/// Writes the index and its stamps to local files.
-struct IndexWriter {
-    index: Hashed,
-    stamps: Hashed,
-    previous: Vec<u8>,
-    buffer: Vec<u8>,
-}
-
-struct Hashed {
-    path: std::path::PathBuf,
-    file: io::BufWriter<std::fs::File>,
-    hasher: blake3::Hasher,
-}
-
-impl Hashed {
-    fn create(path: std::path::PathBuf) -> Result<Self> {
-        let file = private(&path).map_err(Error::file("create", &path))?;
-        Ok(Hashed { path, file: io::BufWriter::with_capacity(256 << 10, file), hasher: blake3::Hasher::new() })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hasher.update(bytes);
-        self.file.write_all(bytes).map_err(Error::file("write", &self.path))
-    }
-
-    fn finish(&mut self) -> Result<Hash> {
-        self.file
-            .flush()
-            .and_then(|()| self.file.get_ref().sync_all())
-            .map_err(Error::file("write", &self.path))?;
-        Ok(Hash(*self.hasher.finalize().as_bytes()))
-    }
-}
-
-impl IndexWriter {
-    fn create(local: &LocalFiles, generation: u64) -> Result<Self> {
-        let (index, stamps) = (Hashed::create(local.index(generation))?, Hashed::create(local.stamps(generation))?);
-        Ok(IndexWriter { index, stamps, previous: vec![], buffer: vec![] })
-    }
-
-    fn write(&mut self, entry: &Entry, stamp: &EntryStamp) -> Result<()> {
-        self.buffer.clear();
-        entry::put(entry, &self.previous, &mut self.buffer);
-        self.previous.clone_from(&entry.path);
-        self.index.write(&self.buffer)?;
-        self.stamps.write(&stamp.bytes())
-    }
-
-    fn finish(&mut self) -> Result<[Hash; 2]> {
-        Ok([self.index.finish()?, self.stamps.finish()?])
     }
 }
 

@@ -127,7 +127,9 @@ impl Export {
         let signed = self.sign(base.as_ref(), &written, &index, &finished, &live, at)?;
         let id = SnapshotId::of(&signed.hash.0);
         self.local.reserve_sequence(at.sequence)?;
-        let stored_bytes = finished.stored_bytes + self.publish(&signed, id, at, finished.held)?;
+        // One object holds the run and its segments, too: they are counted there.
+        let before = if finished.held.is_some() { 0 } else { finished.stored_bytes };
+        let stored_bytes = before + self.publish(&signed, id, at, finished.held)?;
         // The run that seals the root may hold nothing that is used.
         live.drop_unused(u64::MAX);
         let state = State {

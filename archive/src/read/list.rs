@@ -34,14 +34,25 @@ impl Level {
 const STEP: u64 = 64 << 10;
 
 /// Calls `each` for every extent of the content, in order. `above` hears of the extents that hold the list itself.
-pub fn walk(list: &List, recent: &mut Recent<'_>, above: &mut dyn FnMut(&Extent), each: &mut dyn FnMut(Extent) -> Result<()>) -> Result<()> {
+pub fn walk(
+    list: &List,
+    recent: &mut Recent<'_>,
+    above: &mut dyn FnMut(&Extent),
+    each: &mut dyn FnMut(Extent) -> Result<()>,
+) -> Result<()> {
     let mut levels: Vec<Level> = (0..=list.depth).map(|_| Level::default()).collect();
     levels[usize::from(list.depth)].pending.extend_from_slice(&list.bytes);
     descend(&mut levels, true, recent, above, each)
 }
 
 /// Works off what the topmost of these levels has pending; `last` when nothing follows.
-fn descend(levels: &mut [Level], last: bool, recent: &mut Recent<'_>, above: &mut dyn FnMut(&Extent), each: &mut dyn FnMut(Extent) -> Result<()>) -> Result<()> {
+fn descend(
+    levels: &mut [Level],
+    last: bool,
+    recent: &mut Recent<'_>,
+    above: &mut dyn FnMut(&Extent),
+    each: &mut dyn FnMut(Extent) -> Result<()>,
+) -> Result<()> {
     let (top, below) = levels.split_last_mut().expect("a list has at least one level");
     let extents = top.decode(last)?;
     if below.is_empty() {

@@ -71,7 +71,8 @@ impl<'r> OpenSnapshot<'r> {
         if len > INDEX_MAX {
             return Err(Error::refused("the index", "it is longer than any index is"));
         }
-        let extents = collect(&self.root.index, &mut recent, len)?.ok_or_else(|| Error::refused("the index", "it lies in too many pieces"))?;
+        let extents =
+            collect(&self.root.index, &mut recent, len)?.ok_or_else(|| Error::refused("the index", "it lies in too many pieces"))?;
         drop(recent);
         if extents.iter().any(|extent| extent.place.is_none()) {
             return Err(Error::damaged("the index", "it has a hole in it"));
@@ -130,7 +131,10 @@ fn open_run(repository: &Repository, run: &Signed<Run>, trust: &Trust, keyring: 
 fn open_root(snapshot: &Signed<Snapshot>, runs: &[OpenRun], known: &Known) -> Result<Root> {
     let body = &snapshot.body;
     let damaged = |why| Error::damaged(&known.name, why);
-    let run = runs.iter().find(|run| run.used.ordinal == body.key_ordinal).expect("a parsed snapshot lists its key run");
+    let run = runs
+        .iter()
+        .find(|run| run.used.ordinal == body.key_ordinal)
+        .expect("a parsed snapshot lists its key run");
     let plain = match &run.key {
         Some(key) => seal::open_root(&body.root, key, &body.salt, body.export, &body.bound()).map_err(damaged)?,
         None => body.root.clone(),
@@ -144,7 +148,9 @@ impl Segments for OpenSnapshot<'_> {
     fn content(&self, ordinal: u64, sequence: u32, workspace: &mut Workspace, out: &mut Vec<u8>) -> Result<()> {
         let name = || format!("segment {sequence} of run number {ordinal}");
         let index = self.runs.binary_search_by_key(&ordinal, |run| run.used.ordinal);
-        let run = index.map(|index| &self.runs[index]).map_err(|_| Error::refused(name(), "the snapshot does not list that run"))?;
+        let run = index
+            .map(|index| &self.runs[index])
+            .map_err(|_| Error::refused(name(), "the snapshot does not list that run"))?;
         if !run.used.holds(sequence) {
             return Err(Error::refused(name(), "it is not in the snapshot's live ranges"));
         }

@@ -44,12 +44,26 @@ pub struct Recent<'a> {
 impl<'a> Recent<'a> {
     /// Keeps contents of at most `limit` MiB together.
     pub fn new(segments: &'a dyn Segments, limit: usize) -> Self {
-        Recent { segments: Source::Borrowed(segments), workspace: Workspace::default(), slots: Vec::new(), limit, clock: 0, loads: 0 }
+        Recent {
+            segments: Source::Borrowed(segments),
+            workspace: Workspace::default(),
+            slots: Vec::new(),
+            limit,
+            clock: 0,
+            loads: 0,
+        }
     }
 
     /// The same for who cannot borrow.
     pub fn shared(segments: Arc<dyn Segments>, limit: usize) -> Recent<'static> {
-        Recent { segments: Source::Shared(segments), workspace: Workspace::default(), slots: Vec::new(), limit, clock: 0, loads: 0 }
+        Recent {
+            segments: Source::Shared(segments),
+            workspace: Workspace::default(),
+            slots: Vec::new(),
+            limit,
+            clock: 0,
+            loads: 0,
+        }
     }
 
     /// The content of a whole segment.
@@ -97,5 +111,8 @@ impl<'a> Recent<'a> {
 
 /// The error for an extent that does not lie in its segment.
 pub fn outside(place: Place) -> Error {
-    Error::damaged(format!("an extent of segment {} of run number {}", place.sequence, place.ordinal), "it lies outside of the segment's content")
+    Error::damaged(
+        format!("an extent of segment {} of run number {}", place.sequence, place.ordinal),
+        "it lies outside of the segment's content",
+    )
 }

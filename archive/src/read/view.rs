@@ -169,7 +169,8 @@ pub fn cat(snapshot: &OpenSnapshot<'_>, content: &Content, scratch: &Path, out: 
         let mut at = 0;
         while at < content.len {
             let part = (content.len - at).min(buffer.len() as u64) as usize;
-            std::os::unix::fs::FileExt::read_exact_at(&file, &mut buffer[..part], at).map_err(Error::file("read scratch file in", scratch))?;
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut buffer[..part], at)
+                .map_err(Error::file("read scratch file in", scratch))?;
             each(&buffer[..part])?;
             at += part as u64;
         }
@@ -225,7 +226,15 @@ mod tests {
 
     #[test]
     fn patterns() {
-        for (pattern, name, expected) in [("*.txt", "a.txt", true), ("*.txt", "a.txtx", false), ("a?c", "abc", true), ("*", "", true), ("a*b*c", "aXbYbc", true), ("a*b", "ac", false), ("", "", true)] {
+        for (pattern, name, expected) in [
+            ("*.txt", "a.txt", true),
+            ("*.txt", "a.txtx", false),
+            ("a?c", "abc", true),
+            ("*", "", true),
+            ("a*b*c", "aXbYbc", true),
+            ("a*b", "ac", false),
+            ("", "", true),
+        ] {
             assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         }
     }

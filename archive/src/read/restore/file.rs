@@ -95,7 +95,8 @@ impl FileJob {
         if self.content.len > 0 && digest_of_file(&file, self.content.len, &|_| None)? != self.content.digest {
             return Ok(false);
         }
-        let same = found.mode == self.attributes.mode && (!owners.0 || (found.uid == self.attributes.uid && found.gid == self.attributes.gid));
+        let same =
+            found.mode == self.attributes.mode && (!owners.0 || (found.uid == self.attributes.uid && found.gid == self.attributes.gid));
         tree::drop_xattrs(file.as_fd(), &self.attributes.xattrs)?;
         if !same || !self.attributes.xattrs.is_empty() {
             tree::set_attributes(file.as_fd(), &self.attributes, owners)?;

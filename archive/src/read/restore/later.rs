@@ -154,7 +154,9 @@ impl Restore<'_> {
 
     fn stand_in(&mut self, file: Entry, recent: &mut Recent<'_>) -> Result<()> {
         match self.tree.folder(entry::parent(&file.path)) {
-            Ok(fd) => self.levels.push(super::Level { path: entry::parent(&file.path).to_vec(), fd: Some(fd), seen: vec![] }),
+            Ok(fd) => self
+                .levels
+                .push(super::Level { path: entry::parent(&file.path).to_vec(), fd: Some(fd), seen: vec![] }),
             Err(error) => {
                 self.problem(&file.path, error);
                 return Ok(());

@@ -293,7 +293,12 @@ impl Restore<'_> {
             }
         };
         let path = entry.path.clone();
-        let folder = self.levels.last().and_then(|level| level.fd.as_ref()).expect("the folder that was entered is open").as_fd();
+        let folder = self
+            .levels
+            .last()
+            .and_then(|level| level.fd.as_ref())
+            .expect("the folder that was entered is open")
+            .as_fd();
         match self.window.begin(entry, found, folder) {
             Ok(true) => {}
             Ok(false) => return Ok(()),

@@ -208,9 +208,11 @@ impl<'a> Window<'a> {
         let start = piece.place.offset as usize;
         let bytes = &content[start..start + piece.len as usize];
         let written = if bytes.len() as u64 == job.content.len {
-            self.folder(&job.path).and_then(|folder| job.write_whole(folder.as_fd(), bytes, self.owners)).map(|()| {
-                self.written.fetch_add(1, Ordering::Relaxed);
-            })
+            self.folder(&job.path)
+                .and_then(|folder| job.write_whole(folder.as_fd(), bytes, self.owners))
+                .map(|()| {
+                    self.written.fetch_add(1, Ordering::Relaxed);
+                })
         } else {
             job.write_piece(&|| self.folder(&job.path), piece.at, bytes).map(|complete| {
                 if complete {
@@ -247,4 +249,3 @@ impl<'a> Window<'a> {
         report.problems.dedup_by(|a, b| a.path == b.path);
     }
 }
-

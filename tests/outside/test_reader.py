@@ -502,7 +502,7 @@ class Restores(Case):
 
     def test_damage_before_items(self):
         """An item whose header is damaged hides nothing behind it; its own copy comes from another pack."""
-        for at, change in ((0, b"XXXX"), (28, u32(40)), (28, u32(1 << 30)), (28, u32(3200)), (5, b"\7")):
+        for at, change in ((0, b"xyzX"), (28, u32(40)), (28, u32(1 << 30)), (28, u32(3200)), (5, b"\7")):
             repo = small(self.place())
             items = list(repo.run.items)
             hurt = items[1][:at] + change + items[1][at + len(change) :]
