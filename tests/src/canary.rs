@@ -46,7 +46,9 @@ impl Canary {
     fn look(&self) -> BTreeMap<PathBuf, String> {
         let mut seen = BTreeMap::new();
         let inside = |path: &Path| path == self.folder.path() || path == self.target();
-        let all = walkdir::WalkDir::new(self.folder.path()).into_iter().filter_entry(|entry| entry.path() != self.target());
+        let all = walkdir::WalkDir::new(self.folder.path())
+            .into_iter()
+            .filter_entry(|entry| entry.path() != self.target());
         for entry in all.map(|entry| entry.expect("it is readable")).filter(|entry| !inside(entry.path())) {
             let found = entry.path().symlink_metadata().expect("it was listed");
             let content = if found.is_file() { std::fs::read(entry.path()).expect("it is readable") } else { vec![] };

@@ -92,14 +92,26 @@ impl Forge {
         let nonce = random();
         let id: RunId = run_id(&self.signer.public(), &nonce);
         let address = |sequence: usize| Address { run: id, sequence: sequence as u32 };
-        let items: Vec<_> = plains.iter().enumerate().map(|(n, plain)| (ItemKey::Segment(address(n)), Self::item(address(n), plain))).collect();
-        let segments = items.iter().map(|(_, item)| SegmentRecord { len: item.len() as u32, hash: digest::sha256(item) }).collect();
+        let items: Vec<_> = plains
+            .iter()
+            .enumerate()
+            .map(|(n, plain)| (ItemKey::Segment(address(n)), Self::item(address(n), plain)))
+            .collect();
+        let segments = items
+            .iter()
+            .map(|(_, item)| SegmentRecord { len: item.len() as u32, hash: digest::sha256(item) })
+            .collect();
         let (pack, bytes) = Self::pack(&items);
         self.store.set(&pack, bytes);
         let signed = Signed::sign(self.run_body(nonce, segments), &self.signer);
         self.store.set(&name::run(id), alone(&signed));
         let ordinal = self.runs.len() as u64;
-        self.runs.push(RunUse { ordinal, run: id, record: signed.hash, live: vec![LiveRange { first: 0, count: plains.len() as u32 }] });
+        self.runs.push(RunUse {
+            ordinal,
+            run: id,
+            record: signed.hash,
+            live: vec![LiveRange { first: 0, count: plains.len() as u32 }],
+        });
         ordinal
     }
 
@@ -116,13 +128,27 @@ impl Forge {
         }
         let chunks: Vec<&[u8]> = bytes.chunks(1 << 20).collect();
         let ordinal = self.run(&chunks);
-        let extents: Vec<_> = chunks.iter().enumerate().map(|(n, chunk)| extent(ordinal, n as u32, 0, chunk.len() as u64)).collect();
-        Index { list: List { depth: 0, bytes: encode(&extents) }, len: bytes.len() as u64, digest: digest::of_content(bytes) }
+        let extents: Vec<_> = chunks
+            .iter()
+            .enumerate()
+            .map(|(n, chunk)| extent(ordinal, n as u32, 0, chunk.len() as u64))
+            .collect();
+        Index {
+            list: List { depth: 0, bytes: encode(&extents) },
+            len: bytes.len() as u64,
+            digest: digest::of_content(bytes),
+        }
     }
 
     pub fn snapshot_body(&self, index: &Index) -> Snapshot {
         let source = Source { name: "s".into(), recipe: "files".into(), manifest: vec![] };
-        let root = Root { next_ordinal: 1000, index_len: index.len, index_digest: index.digest, index: index.list.clone(), sources: vec![source] };
+        let root = Root {
+            next_ordinal: 1000,
+            index_len: index.len,
+            index_digest: index.digest,
+            index: index.list.clone(),
+            sources: vec![source],
+        };
         Snapshot {
             cluster: "shop".into(),
             dataset: "data".into(),

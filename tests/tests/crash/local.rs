@@ -58,7 +58,10 @@ fn history() -> (Trial, PlainTree, Published, Chance) {
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let found = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().map(|entry| entry.unwrap());
-    found.filter(|entry| entry.file_type().is_file() && entry.file_name() != "lock").map(|entry| entry.into_path()).collect()
+    found
+        .filter(|entry| entry.file_type().is_file() && entry.file_name() != "lock")
+        .map(|entry| entry.into_path())
+        .collect()
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,13 +114,27 @@ fn fork(trial: &Trial) -> Trial {
 #[test]
 fn every_file_of_local_state_may_be_torn() {
     let (trial, tree, published, mut chance) = history();
-    let names: Vec<PathBuf> = files(&trial.local()).iter().map(|path| path.strip_prefix(trial.local()).unwrap().to_path_buf()).collect();
+    let names: Vec<PathBuf> = files(&trial.local())
+        .iter()
+        .map(|path| path.strip_prefix(trial.local()).unwrap().to_path_buf())
+        .collect();
     for expected in ["state", "sequence", "sealing", "chunks"] {
         assert!(names.iter().any(|name| name == Path::new(expected)), "{expected} is not there: {names:?}");
     }
     assert!(names.iter().any(|name| name.starts_with("lists")), "a list is a stream: {names:?}");
     assert!(names.iter().any(|name| name.starts_with("cache")));
-    let harms = [Harm::Delete, Harm::Empty, Harm::Cut(3), Harm::Cut(9), Harm::Flip(0), Harm::Flip(3), Harm::Flip(7), Harm::Flip(10), Harm::Noise(3), Harm::Noise(1000)];
+    let harms = [
+        Harm::Delete,
+        Harm::Empty,
+        Harm::Cut(3),
+        Harm::Cut(9),
+        Harm::Flip(0),
+        Harm::Flip(3),
+        Harm::Flip(7),
+        Harm::Flip(10),
+        Harm::Noise(3),
+        Harm::Noise(1000),
+    ];
     for name in &names {
         for kind in harms {
             let torn = fork(&trial);
@@ -221,7 +238,15 @@ fn heartbeats_go_on_above_those_that_are_there() {
     for _ in 0..3 {
         assert!(matches!(trial.export(&tree).outcome, Outcome::Unchanged { .. }));
     }
-    let counter = |trial: &Trial| trial.repository.list("heartbeats").unwrap().iter().map(|listed| listed.name.clone()).collect::<Vec<_>>();
+    let counter = |trial: &Trial| {
+        trial
+            .repository
+            .list("heartbeats")
+            .unwrap()
+            .iter()
+            .map(|listed| listed.name.clone())
+            .collect::<Vec<_>>()
+    };
     let before = counter(&trial);
     std::fs::remove_dir_all(trial.local()).unwrap();
     copy_folder(old.path(), &trial.local());

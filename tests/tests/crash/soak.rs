@@ -48,7 +48,9 @@ fn edit(tree: &mut PlainTree, chance: &mut Chance) {
             let len = chance.below(300_000);
             return tree.file(name, chance.noise(len));
         }
-        _ => return tree.put(format!("s/z{}", chance.below(4)), if chance.one_in(2) { Plain::Fifo } else { Plain::Symlink(b"x".to_vec()) }),
+        _ => {
+            return tree.put(format!("s/z{}", chance.below(4)), if chance.one_in(2) { Plain::Fifo } else { Plain::Symlink(b"x".to_vec()) });
+        }
     }
     tree.file(path, content);
 }

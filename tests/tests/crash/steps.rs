@@ -55,11 +55,11 @@ fn stopped_once(scene: &Scene, stop_at: u64, crash: Crash, what: &str) -> bool {
     let what = format!("{what}, {crash:?} operation {stop_at}");
     let shared = Arc::new(faulty.clone());
     // Opening reads the configuration: it may stop there already.
-    let result = Repository::open(shared.clone()).and_then(|repository| {
+    let result = Repository::open(shared.clone()).map(|repository| {
         let mut during = scene.trial.fork(Arc::new(faulty.reopen())).expect("what is durable opens");
         during.repository = Arc::new(repository);
         let result = during.try_export(&scene.next);
-        Ok((result, during))
+        (result, during)
     });
     let (result, during) = match result {
         Ok((result, during)) => (result, during),

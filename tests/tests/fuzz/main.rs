@@ -60,7 +60,9 @@ fn nearly_right_bytes_break_no_parser_and_cost_no_memory() {
         return;
     }
     let limit = Duration::from_secs(900 + number("RESILIENT_FUZZ_SECONDS").unwrap_or(0));
-    let peak: u64 = ask("nearly_right_bytes_break_no_parser_and_cost_no_memory", "search", limit).parse().expect("a number");
+    let peak: u64 = ask("nearly_right_bytes_break_no_parser_and_cost_no_memory", "search", limit)
+        .parse()
+        .expect("a number");
     println!("{} MiB at most", peak >> 10);
     assert!(peak < 300 << 10, "{peak} KiB were needed");
 }

@@ -58,7 +58,10 @@ fn made(sealed: bool) -> (Trial, MemoryStore, PlainTree) {
     let signer = &trial.options.signer;
     let known = trial.repository.snapshots().unwrap().pop().unwrap();
     let certificate = Certificate { cluster: "shop".into(), node: "web1".into(), key: signer.public(), issued_ms: 1 };
-    trial.repository.publish_record(&archive::name::node(&signer.public()), &Signed::sign(certificate, signer)).unwrap();
+    trial
+        .repository
+        .publish_record(&archive::name::node(&signer.public()), &Signed::sign(certificate, signer))
+        .unwrap();
     let evidence = Evidence {
         cluster: "shop".into(),
         dataset: "data".into(),
@@ -71,13 +74,26 @@ fn made(sealed: bool) -> (Trial, MemoryStore, PlainTree) {
         text: "it came up".into(),
     };
     let evidence = Signed::sign(evidence, signer);
-    trial.repository.publish_record(&archive::name::evidence(known.id, EvidenceKind::Import, evidence.id()), &evidence).unwrap();
+    trial
+        .repository
+        .publish_record(&archive::name::evidence(known.id, EvidenceKind::Import, evidence.id()), &evidence)
+        .unwrap();
     (trial, store, tree)
 }
 
 pub fn gather() -> Seeds {
     let trials = vec![made(true), made(false)];
-    let mut seeds = Seeds { trials: vec![], containers: vec![], indexes: vec![], records: vec![], segments: vec![], lists: vec![], entries: vec![], roots: vec![], names: vec![] };
+    let mut seeds = Seeds {
+        trials: vec![],
+        containers: vec![],
+        indexes: vec![],
+        records: vec![],
+        segments: vec![],
+        lists: vec![],
+        entries: vec![],
+        roots: vec![],
+        names: vec![],
+    };
     for (trial, store, _) in &trials {
         for folder in archive::name::FOLDERS {
             for listed in store.list(folder).unwrap() {

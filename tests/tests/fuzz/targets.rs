@@ -77,7 +77,11 @@ impl<const KIND_NUMBER: u8> Body for Raw<KIND_NUMBER> {
 /// A record whose signature is right and whose body is anything: what is accepted has one encoding.
 fn body<B: Body + 'static, const KIND: u8>(name: &'static str, seeds: &Seeds) -> Target {
     assert_eq!(B::KIND as u8, KIND);
-    let bodies = seeds.records.iter().filter(|(kind, _)| *kind == B::KIND).map(|(_, item)| item[FRAME..item.len() - SIGNATURE].to_vec());
+    let bodies = seeds
+        .records
+        .iter()
+        .filter(|(kind, _)| *kind == B::KIND)
+        .map(|(_, item)| item[FRAME..item.len() - SIGNATURE].to_vec());
     let signer = Signer::from_seed(&[3; 32]);
     target(name, bodies.collect(), 2500, move |bytes, _| {
         let item = Signed::sign(Raw::<KIND>(bytes.to_vec()), &signer).item;
@@ -144,7 +148,10 @@ fn containers(seeds: &Seeds) -> Vec<Target> {
     let trailer = target("trailer", trailers, 15_000, |bytes, _| {
         let whole = [bytes, &digest::sha256(bytes).0[..]].concat();
         // Wherever it says that its items end.
-        let told = bytes.len().checked_sub(8).map(|at| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as u64 + u32::from_le_bytes(bytes[at + 4..].try_into().unwrap()) as u64);
+        let told = bytes.len().checked_sub(8).map(|at| {
+            u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as u64
+                + u32::from_le_bytes(bytes[at + 4..].try_into().unwrap()) as u64
+        });
         for start in [0, told.unwrap_or(0), u64::MAX] {
             if let Ok((items, _)) = container::parse_trailer(&whole, start) {
                 let mut again = bytes[..24].to_vec();
@@ -179,7 +186,9 @@ fn segments(seeds: &Seeds) -> Vec<Target> {
             assert!(header.payload as usize <= archive::seal::PAYLOAD_MAX);
         }
     });
-    let small: Vec<Vec<u8>> = [&b""[..], b"x", &[7; 5000], &[9; 1 << 20], b"some text, again and again. ".repeat(100).as_slice()].map(tests::forge::Forge::plain).to_vec();
+    let small: Vec<Vec<u8>> = [&b""[..], b"x", &[7; 5000], &[9; 1 << 20], b"some text, again and again. ".repeat(100).as_slice()]
+        .map(tests::forge::Forge::plain)
+        .to_vec();
     let (decoder, content) = (RefCell::new(Decoder::default()), RefCell::new(Vec::new()));
     let plain = target("plain form", small, 15_000, move |bytes, _| {
         let mut content = content.borrow_mut();
@@ -242,7 +251,12 @@ fn lists(seeds: &Seeds) -> Vec<Target> {
             assert_eq!(archive::entry::compare(&pair[0].path, &pair[1].path), std::cmp::Ordering::Less);
         }
         for entry in &entries {
-            assert!(entry.path.split(|byte| *byte == b'/').all(|part| !part.is_empty() && part != b"." && part != b".." && !part.contains(&0)));
+            assert!(
+                entry
+                    .path
+                    .split(|byte| *byte == b'/')
+                    .all(|part| !part.is_empty() && part != b"." && part != b".." && !part.contains(&0))
+            );
             assert!(!archive::entry::display(&entry.path).chars().any(char::is_control));
         }
         if whole {
@@ -274,7 +288,12 @@ fn configuration(seeds: &Seeds) -> Vec<Target> {
         if let Some((at, id)) = archive::name::parse_snapshot(&name) {
             assert!(name.ends_with(archive::name::snapshot(at, id).strip_prefix("snapshots/").unwrap()));
         }
-        let _ = (archive::name::parse_key(&name), archive::name::parse_trash(&name), archive::name::subject(&name), archive::name::parse_heartbeat(&name));
+        let _ = (
+            archive::name::parse_key(&name),
+            archive::name::parse_trash(&name),
+            archive::name::subject(&name),
+            archive::name::parse_heartbeat(&name),
+        );
     });
     vec![file, names]
 }
@@ -291,7 +310,12 @@ fn local(seeds: &Seeds) -> Vec<Target> {
     tests::trial::copy_folder(&trial.local(), folder.path());
     let local = Local::open(folder.path()).unwrap();
     let state = unchecked(trial.local().join("state")).into_iter().collect();
-    let runs = vec![archive::export::runs::ClosedRun { ordinal: 3, id: archive::id::RunId([5; 16]), record: digest::sha256(b"x"), content_lens: vec![10, 20, 1 << 20] }];
+    let runs = vec![archive::export::runs::ClosedRun {
+        ordinal: 3,
+        id: archive::id::RunId([5; 16]),
+        record: digest::sha256(b"x"),
+        content_lens: vec![10, 20, 1 << 20],
+    }];
     let sealing = digest::sha256(b"sealing");
     local.save_journal(sealing, &runs).unwrap();
     local.save_lists(7, &[vec![1; 300], vec![2; 40]]).unwrap();
@@ -337,7 +361,11 @@ fn identities(seeds: &Seeds) -> Vec<Target> {
             assert!(!error.to_string().chars().any(char::is_control), "{error}");
         }
     });
-    let (kind, item) = seeds.records.iter().find(|(kind, _)| *kind == RecordKind::Identity).expect("a sealed repository has one");
+    let (kind, item) = seeds
+        .records
+        .iter()
+        .find(|(kind, _)| *kind == RecordKind::Identity)
+        .expect("a sealed repository has one");
     assert_eq!(*kind, RecordKind::Identity);
     let record = Signed::<record::SealingIdentity>::parse(item).unwrap().body;
     let identity = trial.identity.clone();

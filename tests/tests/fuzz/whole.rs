@@ -12,7 +12,11 @@ use tests::trial::copy_store;
 pub fn target(seeds: Seeds) -> Target {
     let objects = |which: usize| -> Vec<String> {
         let (_, store, _) = &seeds.trials[which];
-        archive::name::FOLDERS.iter().flat_map(|folder| store.list(folder).unwrap()).map(|listed| listed.name).collect()
+        archive::name::FOLDERS
+            .iter()
+            .flat_map(|folder| store.list(folder).unwrap())
+            .map(|listed| listed.name)
+            .collect()
     };
     let names = [objects(0), objects(1)];
     let parse = move |_: &[u8], chance: &mut Chance| {

@@ -70,7 +70,12 @@ fn restored(forge: &Forge, known: &Known) -> String {
     let limit = rustix::process::Rlimit { current: Some(1 << 62), maximum: Some(1 << 62) };
     rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).expect("limits can be lowered");
     let end = match forge.restore(known, &canary.target()) {
-        Ok(report) => format!("{} entries, {} problems: {}", report.entries, report.problems.len(), report.problems.first().map_or("", |problem| &problem.why)),
+        Ok(report) => format!(
+            "{} entries, {} problems: {}",
+            report.entries,
+            report.problems.len(),
+            report.problems.first().map_or("", |problem| &problem.why)
+        ),
         Err(error) => error.to_string(),
     };
     canary.assert_untouched("a bomb");
@@ -85,14 +90,18 @@ fn decompression() -> String {
     plain.varint(1 << 20);
     (0..20_000).for_each(|_| plain.extend_from_slice(frame));
     let ordinal = forge.run_of_plains(&[plain]);
-    let known = forge.tree(&[folder("s"), file("s/a", 1 << 20, Hash([1; 32]), List { depth: 0, bytes: encode(&[extent(ordinal, 0, 0, 1 << 20)]) })]);
+    let known = forge
+        .tree(&[folder("s"), file("s/a", 1 << 20, Hash([1; 32]), List { depth: 0, bytes: encode(&[extent(ordinal, 0, 0, 1 << 20)]) })]);
     restored(&forge, &known)
 }
 
 fn lying_items() -> Vec<archive::container::Item> {
     let address = |run: u32, sequence| Address { run: RunId::of(&digest::sha256(&run.to_le_bytes()).0), sequence };
     let far = [u32::MAX, (1 << 24) - 1, (1 << 31) + 7];
-    (0..2000u32).flat_map(|run| far.map(|sequence| ItemKey::Segment(address(run, sequence)))).map(|key| archive::container::Item { key, offset: 0, len: 0 }).collect()
+    (0..2000u32)
+        .flat_map(|run| far.map(|sequence| ItemKey::Segment(address(run, sequence))))
+        .map(|key| archive::container::Item { key, offset: 0, len: 0 })
+        .collect()
 }
 
 fn located(forge: &Forge) -> String {
@@ -240,7 +249,9 @@ fn repeated_file() -> String {
     }
     let Node::File(content) = &lie.node else { unreachable!("it is a file") };
     let folder = tempfile::tempdir().unwrap();
-    archive::read::view::cat(&opened, content, folder.path(), &mut Full(0)).expect_err("there is no end").to_string()
+    archive::read::view::cat(&opened, content, folder.path(), &mut Full(0))
+        .expect_err("there is no end")
+        .to_string()
 }
 
 fn sparse(len: u64, count: usize) -> String {
@@ -264,7 +275,11 @@ fn siblings(count: usize, node: impl Fn(usize) -> Node) -> Vec<u8> {
     let mut bytes = index_of(&entries);
     let mut previous = path.clone();
     for n in 0..count {
-        let next = Entry { path: [&path[..], format!("/{n:06}").as_bytes()].concat(), attributes: Attributes::default(), node: node(n) };
+        let next = Entry {
+            path: [&path[..], format!("/{n:06}").as_bytes()].concat(),
+            attributes: Attributes::default(),
+            node: node(n),
+        };
         archive::entry::put(&next, &previous, &mut bytes);
         previous = next.path;
     }
@@ -302,7 +317,10 @@ fn all_lies() -> String {
 fn attributes_without_end() -> String {
     let mut forge = Forge::new();
     let mut large = entry("s/a", Node::Fifo);
-    large.attributes = Attributes { xattrs: (0..1000).map(|n| (format!("user.{n}").into_bytes(), vec![7; 20_000])).collect(), ..attributes() };
+    large.attributes = Attributes {
+        xattrs: (0..1000).map(|n| (format!("user.{n}").into_bytes(), vec![7; 20_000])).collect(),
+        ..attributes()
+    };
     let known = forge.tree(&[folder("s"), large]);
     restored(&forge, &known)
 }

@@ -67,7 +67,9 @@ fn lengths_and_digests_that_lie_are_named() {
     assert_named("a hole without end", |_| bad(1000, &[hole((1 << 60) - 1)]));
     assert_named("lengths that add up to more than there are numbers", |_| bad(1000, &[hole((1 << 60) - 1); 20]));
     let sum = ((1u64 << 60) - 1).wrapping_mul(20).wrapping_add(1000);
-    assert_named("lengths that add up to the right one by running over", |_| bad(sum, &[&[hole((1 << 60) - 1); 20][..], &[extent(0, 0, 0, 1000)]].concat()));
+    assert_named("lengths that add up to the right one by running over", |_| {
+        bad(sum, &[&[hole((1 << 60) - 1); 20][..], &[extent(0, 0, 0, 1000)]].concat())
+    });
 }
 
 #[test]
@@ -75,9 +77,15 @@ fn lists_that_lie_are_named() {
     assert_named("no list", |_| file("s/bad", 1000, Hash([9; 32]), List { depth: 0, bytes: vec![0xff; 100] }));
     assert_named("a cursor that is not there", |_| file("s/bad", 1000, Hash([9; 32]), List { depth: 0, bytes: vec![0x13, 0] }));
     assert_named("a list with a hole in it", |_| file("s/bad", 1000, Hash([9; 32]), List { depth: 1, bytes: encode(&[hole(1000)]) }));
-    assert_named("a list in a segment that is not live", |_| file("s/bad", 1000, Hash([9; 32]), List { depth: 1, bytes: encode(&[extent(0, 2, 0, 4)]) }));
-    assert_named("a list that is content", |_| file("s/bad", 1000, Hash([9; 32]), List { depth: 1, bytes: encode(&[extent(0, 0, 0, 50_000)]) }));
-    assert_named("content that is taken for three lists", |_| file("s/bad", 1000, Hash([9; 32]), List { depth: 3, bytes: encode(&[extent(0, 0, 0, 50_000)]) }));
+    assert_named("a list in a segment that is not live", |_| {
+        file("s/bad", 1000, Hash([9; 32]), List { depth: 1, bytes: encode(&[extent(0, 2, 0, 4)]) })
+    });
+    assert_named("a list that is content", |_| {
+        file("s/bad", 1000, Hash([9; 32]), List { depth: 1, bytes: encode(&[extent(0, 0, 0, 50_000)]) })
+    });
+    assert_named("content that is taken for three lists", |_| {
+        file("s/bad", 1000, Hash([9; 32]), List { depth: 3, bytes: encode(&[extent(0, 0, 0, 50_000)]) })
+    });
     assert_named("a list that is cut", |forge| {
         let bytes = encode(&[extent(0, 0, 0, 1000), extent(0, 1, 0, 5)]);
         let ordinal = forge.run(&[&bytes]);

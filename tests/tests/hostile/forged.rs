@@ -111,14 +111,25 @@ fn every_changed_byte_of_a_record_is_noticed() {
 fn a_record_of_one_kind_is_not_one_of_another() {
     let (forge, known) = small();
     let snapshot = forge.repository().snapshot(&known).unwrap();
-    let receipt = Receipt { cluster: "shop".into(), dataset: "data".into(), snapshot: known.id, epoch: 0, sequence: 0, received_ms: 1 };
+    let receipt = Receipt {
+        cluster: "shop".into(),
+        dataset: "data".into(),
+        snapshot: known.id,
+        epoch: 0,
+        sequence: 0,
+        received_ms: 1,
+    };
     let receipt = Signed::sign(receipt, &forge.signer);
     assert!(Signed::<Run>::parse(&snapshot.item).is_err());
     assert!(Signed::<Snapshot>::parse(&receipt.item).is_err());
     for kind in 0..=255u8 {
         let mut item = receipt.item.clone();
         item[5] = kind;
-        let whole = [Signed::<Snapshot>::parse(&item).is_ok(), Signed::<Run>::parse(&item).is_ok(), Signed::<archive::record::Evidence>::parse(&item).is_ok()];
+        let whole = [
+            Signed::<Snapshot>::parse(&item).is_ok(),
+            Signed::<Run>::parse(&item).is_ok(),
+            Signed::<archive::record::Evidence>::parse(&item).is_ok(),
+        ];
         assert!(!whole.contains(&true), "kind {kind}");
     }
     // As a file in the wrong folder.
@@ -217,7 +228,14 @@ fn a_signer_counts_only_when_the_cluster_key_or_a_pin_says_so() {
 fn receipts_are_only_about_their_own_snapshot() {
     let (mut forge, known) = small();
     let other = forge.tree(&[folder("t")]);
-    let receipt = Receipt { cluster: "shop".into(), dataset: "data".into(), snapshot: other.id, epoch: 0, sequence: 1, received_ms: 1 };
+    let receipt = Receipt {
+        cluster: "shop".into(),
+        dataset: "data".into(),
+        snapshot: other.id,
+        epoch: 0,
+        sequence: 1,
+        received_ms: 1,
+    };
     let receipt = Signed::sign(receipt, &forge.signer);
     forge.store.set(&name::receipt(known.id, &forge.signer.public()), alone(&receipt));
     assert_eq!(forge.repository().receipts(&known).unwrap().len(), 0, "one for another snapshot under this one's name");
@@ -259,7 +277,10 @@ fn a_sealing_identity_whose_private_half_was_swapped_is_refused() {
     assert!(matches!(open_sealed(&trial, &Trust::default()), Err(Error::Sealed { .. })));
     // Beside the good one it locks nobody out: swapped, or by somebody whose word does not count.
     store.set(&listed.name, original);
-    store.set(&name::key(real.id, 2), alone(&Signed::sign(archive::record::SealingIdentity { generation: 2, ..swapped }, &trial.options.signer)));
+    store.set(
+        &name::key(real.id, 2),
+        alone(&Signed::sign(archive::record::SealingIdentity { generation: 2, ..swapped }, &trial.options.signer)),
+    );
     assert!(open_sealed(&trial, &Trust::default()).is_ok());
     let stranger = Signer::from_seed(&[99; 32]);
     store.set(&name::key(real.id, 3), alone(&Signed::sign(archive::record::SealingIdentity { generation: 3, ..real }, &stranger)));
@@ -305,7 +326,10 @@ fn a_repository_that_is_not_one_or_from_the_future_is_refused() {
         ("{\"format\": 2, \"new\": true}", "the future"),
         ("{\"format\": -1}", "no number"),
         ("{\"format\": 1e300}", "too large a number"),
-        ("{\"format\": 1, \"id\": \"00112233445566778899aabbccddeeff\", \"cluster\": \"a\", \"dataset\": \"\\u001b[2J\"}", "a name that steers"),
+        (
+            "{\"format\": 1, \"id\": \"00112233445566778899aabbccddeeff\", \"cluster\": \"a\", \"dataset\": \"\\u001b[2J\"}",
+            "a name that steers",
+        ),
         ("{\"format\": 1, \"id\": \"00112233445566778899aabbccddeeff\", \"cluster\": \"a\", \"dataset\": \"../b\"}", "a name that climbs"),
         ("{\"format\": 1, \"id\": \"xyz\", \"cluster\": \"a\", \"dataset\": \"b\"}", "no id"),
         ("{\"format\": 1, \"id\": \"00112233445566778899aabbccddeeff\", \"cluster\": \"a\", \"dataset\": \"b\", \"more\": 1}", "more"),

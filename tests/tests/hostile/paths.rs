@@ -31,7 +31,8 @@ fn evil(path: impl AsRef<[u8]>) -> Entry {
 
 #[test]
 fn paths_that_climb_or_start_at_the_root_are_refused() {
-    let bad: [&[u8]; 12] = [b"/etc", b"../outside/file", b"..", b"s/../../outside/file", b"s/..", b"s//file", b"s/", b"s/./file", b".", b"", b"s/a\0b", b"/"];
+    let bad: [&[u8]; 12] =
+        [b"/etc", b"../outside/file", b"..", b"s/../../outside/file", b"s/..", b"s//file", b"s/", b"s/./file", b".", b"", b"s/a\0b", b"/"];
     for path in bad {
         let what = format!("{:?}", String::from_utf8_lossy(path));
         let (result, canary) = restored(&what, &|_| (), &|_| vec![folder("s"), evil("s/good"), evil(path)]);
@@ -97,7 +98,9 @@ fn hard_links_lead_to_files_that_stand_before_and_nowhere_else() {
         ("to a folder", &|_| vec![folder("s"), folder("s/f"), hard("s/x", b"s/f")]),
         ("to the parent", &|_| vec![folder("s"), hard("s/x", b"s/..")]),
         ("to a symbolic link", &|canary| vec![folder("s"), entry("s/l", Node::Symlink(absolute(canary))), hard("s/x", b"s/l")]),
-        ("through a symbolic link", &|_| vec![folder("s"), entry("s/l", Node::Symlink(b"../../outside".to_vec())), hard("s/x", b"s/l/file")]),
+        ("through a symbolic link", &|_| {
+            vec![folder("s"), entry("s/l", Node::Symlink(b"../../outside".to_vec())), hard("s/x", b"s/l/file")]
+        }),
     ];
     for (what, entries) in trees {
         let (result, canary) = restored(what, &|_| (), entries);

@@ -26,9 +26,17 @@ fn snapshot() -> (Forge, archive::repository::Known) {
         entries.push(entry(format!("s/{name}/link"), Node::Symlink(b"nowhere".to_vec())));
         entries.push(folder(format!("s/{name}/sub")));
         for n in 0..20 {
-            entries.push(honest(format!("s/{name}/sub/{n:02}"), &large[n * 100..n * 100 + 5000], &[extent(ordinal, 0, n as u32 * 100, 5000)]));
+            entries.push(honest(
+                format!("s/{name}/sub/{n:02}"),
+                &large[n * 100..n * 100 + 5000],
+                &[extent(ordinal, 0, n as u32 * 100, 5000)],
+            ));
         }
-        entries.push(honest(format!("s/{name}/sub/file"), &large, &[extent(ordinal, 0, 0, 700_000), extent(ordinal, 0, 700_000, (1 << 20) - 700_000)]));
+        entries.push(honest(
+            format!("s/{name}/sub/file"),
+            &large,
+            &[extent(ordinal, 0, 0, 700_000), extent(ordinal, 0, 700_000, (1 << 20) - 700_000)],
+        ));
         entries.push(entry(format!("s/{name}/sub/other"), Node::HardLink(format!("s/{name}/sub/file").into_bytes())));
     }
     entries.sort_by(|a, b| archive::entry::compare(&a.path, &b.path));

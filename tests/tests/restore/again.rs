@@ -27,8 +27,14 @@ fn tree() -> PlainTree {
 
 /// Inode and times of each file.
 fn look(folder: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
-    let files = walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.unwrap()).filter(|entry| entry.file_type().is_file());
-    files.map(|entry| (entry.path().into(), entry.metadata().unwrap())).map(|(path, found)| (path, (found.ino(), found.mtime(), found.ctime_nsec()))).collect()
+    let files = walkdir::WalkDir::new(folder)
+        .into_iter()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().is_file());
+    files
+        .map(|entry| (entry.path().into(), entry.metadata().unwrap()))
+        .map(|(path, found)| (path, (found.ino(), found.mtime(), found.ctime_nsec())))
+        .collect()
 }
 
 #[test]
@@ -69,7 +75,11 @@ fn only_what_differs_is_written() {
     assert_eq!(report.problems, vec![]);
     assert_eq!((report.files_written, report.files_kept), (3, 199));
     let after = look(target.path());
-    let touched: Vec<_> = before.iter().filter(|(path, seen)| after.get(*path) != Some(seen)).map(|(path, _)| path.file_name().unwrap().to_owned()).collect();
+    let touched: Vec<_> = before
+        .iter()
+        .filter(|(path, seen)| after.get(*path) != Some(seen))
+        .map(|(path, _)| path.file_name().unwrap().to_owned())
+        .collect();
     // Large and its twin share an inode, whose link count changed.
     assert!(touched.iter().all(|name| ["007", "100", "150", "twin", "large"].iter().any(|known| name == known)), "{touched:?}");
     assert_eq!(std::fs::read(path("more")).unwrap(), b"not of the snapshot");
@@ -149,7 +159,11 @@ fn a_restore_that_is_killed_is_finished_by_the_next() {
         let report = trial.restore(&newest(&trial), &target).unwrap();
         assert_eq!(report.problems, vec![], "round {round}");
         let left = PlainTree::read(&target);
-        let drafts: Vec<_> = left.entries.keys().filter(|name| name.0.windows(10).any(|window| window == b".resilient")).collect();
+        let drafts: Vec<_> = left
+            .entries
+            .keys()
+            .filter(|name| name.0.windows(10).any(|window| window == b".resilient"))
+            .collect();
         assert!(drafts.is_empty(), "round {round}: {drafts:?}");
         tree.assert_same(&left, &format!("round {round}"));
         let again = trial.restore(&newest(&trial), &target).unwrap();

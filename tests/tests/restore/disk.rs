@@ -29,7 +29,13 @@ fn time(time: data::Time) -> archive::entry::Time {
 }
 
 fn stamp(stamp: &data::Stamp) -> Stamp {
-    Stamp { device: stamp.device, inode: stamp.inode, size: stamp.size, mtime: time(stamp.mtime), ctime: time(stamp.ctime) }
+    Stamp {
+        device: stamp.device,
+        inode: stamp.inode,
+        size: stamp.size,
+        mtime: time(stamp.mtime),
+        ctime: time(stamp.ctime),
+    }
 }
 
 fn attributes(attributes: data::Attributes) -> Attributes {
@@ -91,7 +97,9 @@ impl Sink for Into {
                 Body::File { len, open: Box::new(open) }
             }
         };
-        let added = self.export.add(Item { path: named(&path), attributes: attributes(found), stamp: at.as_ref().map(stamp), body });
+        let added = self
+            .export
+            .add(Item { path: named(&path), attributes: attributes(found), stamp: at.as_ref().map(stamp), body });
         self.stop(added)
     }
 
@@ -129,12 +137,26 @@ fn look(folder: &Path) -> BTreeMap<Vec<u8>, String> {
         let path = entry.path();
         let name = path.strip_prefix(folder).unwrap().as_os_str().as_encoded_bytes().to_vec();
         let found = path.symlink_metadata().unwrap();
-        let content = if found.is_file() { blake3::hash(&std::fs::read(path).unwrap()).to_string() } else { format!("{:?}", std::fs::read_link(path).ok()) };
-        let twin = if found.nlink() > 1 && !found.is_dir() { first.entry(found.ino()).or_insert_with(|| name.clone()).clone() } else { vec![] };
+        let content = if found.is_file() {
+            blake3::hash(&std::fs::read(path).unwrap()).to_string()
+        } else {
+            format!("{:?}", std::fs::read_link(path).ok())
+        };
+        let twin =
+            if found.nlink() > 1 && !found.is_dir() { first.entry(found.ino()).or_insert_with(|| name.clone()).clone() } else { vec![] };
         let len = if found.is_dir() { 0 } else { found.len() };
         seen.insert(
             name,
-            format!("{:o} {}:{} {len} {}.{} {} {content} {twin:?} {:?}", found.mode(), found.uid(), found.gid(), found.mtime(), found.mtime_nsec(), found.rdev(), xattrs(path)),
+            format!(
+                "{:o} {}:{} {len} {}.{} {} {content} {twin:?} {:?}",
+                found.mode(),
+                found.uid(),
+                found.gid(),
+                found.mtime(),
+                found.mtime_nsec(),
+                found.rdev(),
+                xattrs(path)
+            ),
         );
     }
     seen
@@ -147,7 +169,8 @@ fn takes(path: &Path, name: &str, value: &[u8]) -> bool {
 
 /// An ACL: owner rw, user 1234 r, group r, mask r, others nothing.
 const ACL: [u8; 44] = [
-    2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 210, 4, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255, 16, 0, 4, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
+    2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 210, 4, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255, 16, 0, 4, 0, 255, 255, 255, 255,
+    32, 0, 0, 0, 255, 255, 255, 255,
 ];
 
 fn fill(folder: &Path) {
@@ -163,7 +186,15 @@ fn fill(folder: &Path) {
     symlink("sub/file", path("link")).unwrap();
     symlink("/no/such/place", path("dangling")).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), rustix::fs::FileType::Fifo, 0o620.into(), 0).unwrap();
-    let modes = [("program", 0o4755), ("empty", 0o000), ("sub/file", 0o640), ("sticky", 0o1777), ("sub/closed", 0o500), ("sub/closed/file", 0o400), ("fifo", 0o621)];
+    let modes = [
+        ("program", 0o4755),
+        ("empty", 0o000),
+        ("sub/file", 0o640),
+        ("sticky", 0o1777),
+        ("sub/closed", 0o500),
+        ("sub/closed/file", 0o400),
+        ("fifo", 0o621),
+    ];
     for (name, mode) in modes {
         std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -177,7 +208,10 @@ fn fill(folder: &Path) {
         let _ = takes(&path(name), "system.posix_acl_access", &ACL);
     }
     let _ = takes(&path("sub"), "system.posix_acl_default", &ACL);
-    let old = rustix::fs::Timestamps { last_access: rustix::fs::Timespec { tv_sec: -5, tv_nsec: 7 }, last_modification: rustix::fs::Timespec { tv_sec: -1000, tv_nsec: 999_999_999 } };
+    let old = rustix::fs::Timestamps {
+        last_access: rustix::fs::Timespec { tv_sec: -5, tv_nsec: 7 },
+        last_modification: rustix::fs::Timespec { tv_sec: -1000, tv_nsec: 999_999_999 },
+    };
     rustix::fs::utimensat(rustix::fs::CWD, path("dangling"), &old, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
     rustix::fs::utimensat(rustix::fs::CWD, path("sub/closed"), &old, rustix::fs::AtFlags::empty()).unwrap();
 }
@@ -260,7 +294,9 @@ fn very_deep_folders_come_back() {
     let folder = source.path().join("data");
     std::fs::create_dir(&folder).unwrap();
     let depth = 1500;
-    let open = |at: &dyn AsFd, name: &str| -> OwnedFd { rustix::fs::openat(at.as_fd(), name, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap() };
+    let open = |at: &dyn AsFd, name: &str| -> OwnedFd {
+        rustix::fs::openat(at.as_fd(), name, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap()
+    };
     let mut at = open(&rustix::fs::CWD, folder.to_str().unwrap());
     for _ in 0..depth {
         rustix::fs::mkdirat(&at, "deep", 0o755.into()).unwrap();

@@ -37,7 +37,8 @@ fn a_part_is_that_part_and_no_more() {
     assert_eq!((report.problems.len(), report.files_written), (0, 21));
     let got = PlainTree::read(target.path());
     let mut expected = tree.clone();
-    let wanted = |path: &[u8]| path.starts_with(b"s/a/sub") || path == b"s/ab/sub/07" || [&b"s"[..], b"s/a", b"s/ab", b"s/ab/sub"].contains(&path);
+    let wanted =
+        |path: &[u8]| path.starts_with(b"s/a/sub") || path == b"s/ab/sub/07" || [&b"s"[..], b"s/a", b"s/ab", b"s/ab/sub"].contains(&path);
     expected.entries.retain(|name, _| wanted(&name.0));
     expected.assert_same(&got, "a part");
     let nothing = opened(&trial, |opened| restore(opened, target.path(), &paths(&["s/no such", "\x1b[2J"])).unwrap_err());
@@ -70,7 +71,9 @@ fn single_files_are_written_out() {
     opened(&trial, |opened| {
         let scratch = tempfile::tempdir().unwrap();
         for path in ["s/a/large", "s/b/sub/03"] {
-            let Some(Node::File(content)) = view::entry_at(opened, path.as_bytes()).unwrap().map(|entry| entry.node) else { panic!("{path} is a file") };
+            let Some(Node::File(content)) = view::entry_at(opened, path.as_bytes()).unwrap().map(|entry| entry.node) else {
+                panic!("{path} is a file")
+            };
             let mut out = Vec::new();
             view::cat(opened, &content, scratch.path(), &mut out).unwrap();
             assert_eq!(&out, &**tree.content(path.as_bytes()).unwrap(), "{path}");
