@@ -46,6 +46,7 @@ impl Item {
         let (kind, id, sequence) = (take.u8()?, take.array()?, take.u32()?);
         let key = match kind {
             0 => ItemKey::Segment(Address { run: RunId(id), sequence }),
+            _ if sequence != 0 => return Err(Malformed("a record has a number that only segments have")),
             kind => ItemKey::Record(RecordKind::from_number(kind).ok_or(Malformed("a record is of an unknown kind"))?, RecordId(id)),
         };
         let (offset, len) = (take.u32()?, take.u32()?);

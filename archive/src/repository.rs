@@ -461,13 +461,15 @@ pub fn alone<B: Body>(signed: &Signed<B>) -> Vec<u8> {
 }
 
 pub(crate) fn parse_config(bytes: &[u8]) -> Result<Config> {
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|why| Error::damaged(name::CONFIG, why))?;
+    // What stands in the file is repeated in the reason.
+    let unreadable = |why: serde_json::Error| Error::damaged(name::CONFIG, crate::entry::display(why.to_string().as_bytes()));
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(unreadable)?;
     match value.get("format").and_then(serde_json::Value::as_u64) {
         Some(1) => {}
         Some(version) => return Err(Error::Future { name: name::CONFIG.into(), version }),
         None => return Err(Error::damaged(name::CONFIG, "it has no format version")),
     }
-    let file: ConfigFile = serde_json::from_value(value).map_err(|why| Error::damaged(name::CONFIG, why))?;
+    let file: ConfigFile = serde_json::from_value(value).map_err(unreadable)?;
     let id = RepositoryId::parse(&file.id).ok_or_else(|| Error::damaged(name::CONFIG, "its id is not 32 hexadecimal digits"))?;
     if !record::valid_name(&file.cluster) || !record::valid_name(&file.dataset) {
         return Err(Error::damaged(name::CONFIG, "cluster or dataset has an impossible name"));

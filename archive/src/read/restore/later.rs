@@ -22,6 +22,9 @@ pub(super) struct Folders {
     previous: Vec<u8>,
 }
 
+/// Hears of a hard link's path and of what it leads to.
+type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
+
 /// Hard links, in order.
 #[derive(Default)]
 pub(super) struct Links {
@@ -47,7 +50,7 @@ impl Links {
     }
 
     /// Calls `each` with the path of each link and what it leads to.
-    fn each(&self, each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    fn each(&self, each: Each<'_>) -> Result<()> {
         let (mut take, mut path) = (Take::new(&self.bytes), Vec::new());
         let bad = |_| Error::damaged("the list of hard links", "it was written otherwise");
         while !take.is_empty() {
