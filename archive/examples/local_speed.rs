@@ -1,5 +1,7 @@
 //! Measures the chunk table and the segment cache, in the folder given.
 
+#![expect(clippy::disallowed_methods, reason = "it measures time")]
+
 use archive::local::RunTag;
 use archive::local::cache::SegmentCache;
 use archive::local::chunks::{ChunkTable, Place};

@@ -137,7 +137,8 @@ impl Keyring {
         let is_age = bytes.starts_with(b"age-encryption.org/") || bytes.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----");
         let text = if is_age {
             let armored = age::armor::ArmoredReader::new(&bytes[..]);
-            let decryptor = age::Decryptor::new_buffered(std::io::BufReader::new(armored)).map_err(|error| bad(error.to_string().lines().next().unwrap_or("it is not an age file")))?;
+            let decryptor = age::Decryptor::new_buffered(std::io::BufReader::new(armored))
+                .map_err(|error| bad(error.to_string().lines().next().unwrap_or("it is not an age file")))?;
             if !decryptor.is_scrypt() {
                 return Err(bad("it is encrypted, but not by a passphrase"));
             }
