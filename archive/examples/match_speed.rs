@@ -1,7 +1,5 @@
 //! Measures the matcher: two files, or made-up data when none are given.
 
-#![expect(clippy::disallowed_methods, reason = "it measures time")]
-
 use archive::matcher::{Base, Matcher, Piece};
 use std::io;
 
