@@ -82,7 +82,7 @@ fn the_example_means_what_it_says() {
     assert_eq!(file.seal.cluster_key.unwrap()[..3], [0x01, 0x23, 0x45]);
     let dataset = file.dataset("shop").unwrap();
     assert_eq!(dataset.schedule, Schedule::Every(Duration::from_secs(3_600)));
-    assert_eq!((dataset.seal, dataset.level, dataset.cache), (true, 3, 1 << 30));
+    assert_eq!((dataset.seal, dataset.level, dataset.cache), (true, 2, 1 << 30));
     assert_eq!(dataset.sources[0].name, "postgres", "the recipe's name, because it is the only one");
     let Settings::Other(postgres) = &dataset.sources[0].settings else { panic!("postgres keeps its table") };
     assert_eq!(postgres.len(), 1);

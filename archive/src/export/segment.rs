@@ -79,9 +79,8 @@ impl SegmentWriter {
     pub fn flush(&mut self) -> Result<()> {
         let Some(OpenSegment { run, sequence, content, cached }) = self.open.take() else { return Ok(()) };
         self.encoder.encode(&content, HEADER, &mut self.item);
-        let compressed = self.item[HEADER] != 0;
-        if cached && (compressed || content.len() < BLOCK / 2) {
-            // The cache only helps later exports: what it cannot take, it does without. What does not compress (films, archives) changes whole or not at all.
+        if cached {
+            // The cache only helps later exports: what it cannot take, it does without.
             let _ = self.cache.put(run.id.tag(), sequence, &self.item[HEADER..]);
         }
         let key = run.key().map(|key| (key, random()));

@@ -30,8 +30,10 @@ impl Level {
     }
 }
 
-/// A piece of a list's stream that is read in a time.
-const STEP: u64 = 64 << 10;
+/// A piece of a list's stream that is decoded in a time.
+const STEP: usize = 64 << 10;
+/// How much of a list's stream is gathered in a time.
+const BATCH: u64 = 8 << 20;
 
 /// Calls `each` for every extent of the content, in order. `above` hears of the extents that hold the list itself.
 pub fn walk(
@@ -58,20 +60,41 @@ fn descend(
     if below.is_empty() {
         return extents.into_iter().try_for_each(each);
     }
+    // A list that was changed often lies scattered: its pieces are gathered with each segment decoded once, some MiB at a time.
+    let mut batch: Vec<Extent> = Vec::new();
+    let mut bytes = 0;
     for extent in extents {
         above(&extent);
-        let place = extent.place.ok_or_else(|| Error::damaged("a list of extents", "it has a hole in it"))?;
-        let mut done = 0;
-        while done < extent.len {
-            let len = STEP.min(extent.len - done);
-            let part = crate::extent::Place { offset: place.offset + done as u32, ..place };
-            let bytes = recent.extent(part, len)?;
-            below.last_mut().expect("below is not empty").pending.extend_from_slice(bytes);
-            descend(below, false, recent, above, each)?;
-            done += len;
+        if extent.place.is_none() {
+            return Err(Error::damaged("a list of extents", "it has a hole in it"));
+        }
+        bytes += extent.len;
+        batch.push(extent);
+        if bytes >= BATCH {
+            gather(&std::mem::take(&mut batch), below, recent, above, each)?;
+            bytes = 0;
         }
     }
+    if !batch.is_empty() {
+        gather(&batch, below, recent, above, each)?;
+    }
     if last { descend(below, true, recent, above, each) } else { Ok(()) }
+}
+
+/// Hands the bytes of these extents to the level below.
+fn gather(
+    batch: &[Extent],
+    below: &mut [Level],
+    recent: &mut Recent<'_>,
+    above: &mut dyn FnMut(&Extent),
+    each: &mut dyn FnMut(Extent) -> Result<()>,
+) -> Result<()> {
+    let bytes = recent.assemble(batch)?;
+    for part in bytes.chunks(STEP) {
+        below.last_mut().expect("there is a level below").pending.extend_from_slice(part);
+        descend(below, false, recent, above, each)?;
+    }
+    Ok(())
 }
 
 /// The most extents that are held in memory at once.

@@ -1,8 +1,9 @@
 //! Content of segments, by the names that extents use.
 
+use super::assemble;
 use crate::digest::BLOCK;
 use crate::error::{Error, Result};
-use crate::extent::Place;
+use crate::extent::{Extent, Place};
 use crate::seal::Decoder;
 use std::sync::Arc;
 
@@ -101,6 +102,23 @@ impl<'a> Recent<'a> {
         Ok(index)
     }
 
+    /// The bytes of many extents, one after the other. A few are read from what is kept; of many, each segment is decoded once.
+    pub fn assemble(&mut self, extents: &[Extent]) -> Result<Vec<u8>> {
+        if extents.len() <= FEW {
+            let mut out = Vec::new();
+            for extent in extents {
+                let place = extent.place.ok_or_else(|| Error::damaged("a list of extents", "it has a hole in it"))?;
+                out.extend_from_slice(self.extent(place, extent.len)?);
+            }
+            return Ok(out);
+        }
+        let segments = match &self.segments {
+            Source::Borrowed(segments) => *segments,
+            Source::Shared(segments) => &**segments,
+        };
+        assemble::to_memory(segments, extents, 1)
+    }
+
     /// The bytes of an extent.
     pub fn extent(&mut self, place: Place, len: u64) -> Result<&[u8]> {
         let content = self.content(place.ordinal, place.sequence)?;
@@ -108,6 +126,9 @@ impl<'a> Recent<'a> {
         content.get(start..start + len as usize).ok_or_else(|| outside(place))
     }
 }
+
+/// So few extents are read one by one.
+const FEW: usize = 4;
 
 /// The error for an extent that does not lie in its segment.
 pub fn outside(place: Place) -> Error {
