@@ -151,7 +151,8 @@ impl Encoder {
     pub fn new(level: i32) -> std::io::Result<Self> {
         Ok(Encoder {
             zstd: zstd::bulk::Compressor::new(level)?,
-            probe: zstd::bulk::Compressor::new(-3)?,
+            // Not below 1: the levels there leave out what alone shrinks hexadecimal digits and base64.
+            probe: zstd::bulk::Compressor::new(1)?,
             buffer: Vec::new(),
         })
     }
@@ -331,6 +332,14 @@ mod tests {
             assert!(Decoder::default().decode(&plain, &mut out).is_err());
             assert!(out.capacity() <= 2 * BLOCK);
         }
+    }
+
+    #[test]
+    fn what_only_uses_few_bytes_is_compressed() {
+        let digits = crate::id::hex(&crate::sign::random::<200_000>());
+        let mut plain = Vec::new();
+        Encoder::new(3).unwrap().encode(digits.as_bytes(), 0, &mut plain);
+        assert!(plain[0] == 1 && plain.len() < digits.len() * 6 / 10, "{} of {}", plain.len(), digits.len());
     }
 
     #[test]
