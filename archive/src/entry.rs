@@ -282,7 +282,12 @@ mod tests {
         let mut entries: Vec<Entry> = ["s", "s/a", "s/a/b", "s/a!", "s/\u{e9}", "t"].map(folder).to_vec();
         entries[4].node = Node::Symlink(b"../x".to_vec());
         entries[2].attributes.xattrs = vec![(b"user.a".to_vec(), b"1".to_vec())];
-        entries[2].node = Node::File(Content { len: 5, digest: Hash([3; 32]), list: List { depth: 1, bytes: vec![1, 2] }, torn: true });
+        entries[2].node = Node::File(Content {
+            len: 5,
+            digest: Hash([3; 32]),
+            list: List { layers: vec![crate::extent::Layer { stored: true, bytes: vec![1, 2] }] },
+            torn: true,
+        });
         assert_eq!(read(&entries).unwrap(), entries);
     }
 

@@ -133,11 +133,7 @@ impl Forge {
             .enumerate()
             .map(|(n, chunk)| extent(ordinal, n as u32, 0, chunk.len() as u64))
             .collect();
-        Index {
-            list: List { depth: 0, bytes: encode(&extents) },
-            len: bytes.len() as u64,
-            digest: digest::of_content(bytes),
-        }
+        Index { list: List::inline(encode(&extents)), len: bytes.len() as u64, digest: digest::of_content(bytes) }
     }
 
     pub fn snapshot_body(&self, index: &Index) -> Snapshot {
@@ -232,7 +228,7 @@ pub fn file(path: impl AsRef<[u8]>, len: u64, digest: Hash, list: List) -> Entry
 
 /// A file with these extents and this content.
 pub fn honest(path: impl AsRef<[u8]>, content: &[u8], extents: &[Extent]) -> Entry {
-    file(path, content.len() as u64, digest::of_content(content), List { depth: 0, bytes: encode(extents) })
+    file(path, content.len() as u64, digest::of_content(content), List::inline(encode(extents)))
 }
 
 /// Entries one after the other, whatever they say.

@@ -81,7 +81,8 @@ enum Bytes {
         folder: PathBuf,
     },
     File(File),
-    Memory(Vec<u8>),
+    /// Only its extents are asked for.
+    None,
 }
 
 /// A file, list or index of the base.
@@ -110,9 +111,9 @@ impl BaseFile {
         Self::new(extents, Bytes::File(file))
     }
 
-    /// One whose bytes are at hand.
-    pub fn memory(extents: Vec<Extent>, bytes: Vec<u8>) -> Self {
-        Self::new(extents, Bytes::Memory(bytes))
+    /// One whose bytes nobody will ask for.
+    pub fn listed(extents: Vec<Extent>) -> Self {
+        Self::new(extents, Bytes::None)
     }
 
     fn new(extents: Vec<Extent>, bytes: Bytes) -> Self {
@@ -130,6 +131,25 @@ impl BaseFile {
 
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    pub fn count(&self) -> usize {
+        self.extents.len()
+    }
+
+    /// An extent, and where it begins.
+    pub fn extent(&self, index: usize) -> (u64, Extent) {
+        (self.starts[index], self.extents[index])
+    }
+
+    /// The extent that holds a position; looked for first at and behind `hint`.
+    pub fn index_of(&self, position: u64, hint: usize) -> Option<usize> {
+        let holds = |index: usize| {
+            let start = self.starts.get(index)?;
+            (position >= *start && position < start + self.extents[index].len).then_some(index)
+        };
+        let search = || (position < self.len).then(|| self.starts.partition_point(|&at| at <= position) - 1);
+        holds(hint).or_else(|| holds(hint + 1)).or_else(search)
     }
 
     /// The extents of a part of it.
@@ -169,11 +189,7 @@ impl BaseFile {
         out.clear();
         let file = match &self.bytes {
             Bytes::File(file) => return read_file(file, start, len, out).map(|()| true),
-            Bytes::Memory(bytes) => {
-                let part = bytes.get(start as usize..).and_then(|rest| rest.get(..len));
-                out.extend_from_slice(part.unwrap_or_default());
-                return Ok(part.is_some());
-            }
+            Bytes::None => return Ok(false),
             Bytes::Cached { decoded, segments, .. } if decoded.load(Ordering::Relaxed) < segments * 2 + 64 => None,
             Bytes::Cached { scratch, folder, .. } => {
                 let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);

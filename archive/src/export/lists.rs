@@ -1,36 +1,24 @@
-//! Lists of extents in the making. A list that grows long is a stream itself: it is matched against the base's list and written like any content.
+//! Lists of extents in the making.
 
 use super::base::BaseFile;
+use super::layers::{Difference, Held, PieceWriter, Plan, plan};
 use super::live::{Uses, count};
-use super::region::{Cutter, Region};
+use super::region::Cutter;
 use crate::error::{Error, Result};
-use crate::extent::{DEPTH_MAX, Extent, ExtentEncoder, INLINE_MAX, List, push};
-use std::sync::atomic::AtomicI64;
+use crate::extent::{self, Extent, LIST_MAX, Layer, List};
 
-/// How much of a list is gathered before it is written.
-const SPILL: usize = 1 << 20;
-/// A match in a list must be this long: shorter ones would scatter it.
-const MATCH_MIN: u32 = 256;
-/// A list of so few bytes is written anew rather than matched into more pieces than this many bytes of list can name.
-const ABOVE_MAX: usize = 1024;
-
-#[derive(Default)]
-struct Level {
-    encoder: ExtentEncoder,
-    bytes: Vec<u8>,
-    /// The last extent: it may go on with the next.
-    last: Option<Extent>,
-    /// How much of this level was written.
-    spilled: u64,
-    drift: AtomicI64,
-    /// All bytes of this level, for the local state; only of levels that are streams.
-    kept: Vec<u8>,
-}
+/// The longest layer that stands in the entry itself, and the most that all of them take there.
+const INLINE_MAX: usize = 1024;
+const INLINE_ALL_MAX: usize = 4096;
+/// Lists of fewer extents are not compared with the base's.
+const COMPARED_FROM: usize = 32;
 
 /// Builds one list.
 #[derive(Default)]
 pub struct ListBuilder {
-    levels: Vec<Level>,
+    whole: PieceWriter,
+    difference: Difference,
+    last: Option<Extent>,
     pub uses: Uses,
     pub len: u64,
 }
@@ -39,95 +27,112 @@ pub struct ListBuilder {
 pub struct Built {
     pub list: List,
     pub uses: Uses,
-    /// The bytes of each level that is a stream, lowest first.
-    pub levels: Vec<Vec<u8>>,
+    /// The bytes of each layer that is stored, lowest first.
+    pub bodies: Vec<Vec<u8>>,
+}
+
+/// The list that a new one is compared with.
+#[derive(Clone, Copy)]
+pub struct BaseLayers<'a> {
+    pub file: &'a BaseFile,
+    pub layers: &'a [Held],
+}
+
+impl BaseLayers<'_> {
+    fn is_compared(&self) -> bool {
+        self.file.count() >= COMPARED_FROM
+    }
 }
 
 impl ListBuilder {
-    pub fn push(&mut self, extent: Extent, cutter: &mut Cutter, base: &[BaseFile]) -> Result<()> {
+    /// Adds an extent. The base must be the same each time.
+    pub fn push(&mut self, extent: Extent, base: Option<BaseLayers<'_>>) {
         self.len += extent.len;
-        self.push_at(0, extent, cutter, base)
-    }
-
-    fn push_at(&mut self, depth: usize, extent: Extent, cutter: &mut Cutter, base: &[BaseFile]) -> Result<()> {
-        if self.levels.len() == depth {
-            if depth > usize::from(DEPTH_MAX) {
-                return Err(Error::refused("a file", "it lies in too many pieces for the format"));
-            }
-            self.levels.push(Level::default());
-        }
-        let level = &mut self.levels[depth];
-        match &mut level.last {
+        match &mut self.last {
             Some(last) if last.joins(&extent) => last.len += extent.len,
             last => {
                 if let Some(ended) = last.replace(extent) {
-                    count(&mut self.uses, &ended);
-                    level.encoder.put(&ended, &mut level.bytes);
+                    self.ended(ended, base);
                 }
             }
         }
-        if self.levels[depth].bytes.len() >= SPILL { self.spill(depth, cutter, base) } else { Ok(()) }
     }
 
-    /// Writes what a level has gathered, as a stretch of a stream whose extents go one level up.
-    fn spill(&mut self, depth: usize, cutter: &mut Cutter, base: &[BaseFile]) -> Result<()> {
-        let level = &mut self.levels[depth];
-        let bytes = std::mem::take(&mut level.bytes);
-        let mut extents = Vec::new();
-        cutter.begin_file();
-        let region = Region {
-            data: &bytes,
-            offset: level.spilled,
-            base: base.get(depth),
-            drift: &level.drift,
-            match_min: MATCH_MIN,
+    fn ended(&mut self, extent: Extent, base: Option<BaseLayers<'_>>) {
+        count(&mut self.uses, &extent);
+        self.whole.here(extent);
+        if let Some(base) = base.filter(BaseLayers::is_compared) {
+            self.difference.push(extent, base.file);
+        }
+    }
+
+    /// Ends the list, and writes those of its layers that are too long for an entry.
+    pub fn finish(mut self, cutter: &mut Cutter, base: Option<BaseLayers<'_>>) -> Result<Built> {
+        if let Some(ended) = self.last.take() {
+            self.ended(ended, base);
+        }
+        let whole = self.whole.finish();
+        let mut built = Built { list: List::default(), uses: self.uses, bodies: vec![] };
+        if whole.is_empty() {
+            return Ok(built);
+        }
+        let Some(base) = base.filter(BaseLayers::is_compared) else {
+            built.add(whole, cutter)?;
+            return built.checked();
         };
-        cutter.region(&region, &mut extents)?;
-        let level = &mut self.levels[depth];
-        if level.spilled == 0 && region_is_whole(&bytes) && scattered(&extents) {
-            // A short list in many pieces costs more above than it saves here.
-            extents.clear();
-            cutter.segments.write(&bytes, &mut extents)?;
+        let (kept, new) = match self.difference.finish(base.file) {
+            None => (base.layers.len(), None),
+            Some(body) => match plan(base.layers, body, whole.len())? {
+                Plan::Whole => (0, Some(whole)),
+                Plan::Above { kept, body } => (kept, Some(body)),
+            },
+        };
+        for held in &base.layers[..kept] {
+            built.keep(held, cutter)?;
         }
-        level.spilled += bytes.len() as u64;
-        level.kept.extend_from_slice(&bytes);
-        level.bytes = bytes;
-        level.bytes.clear();
-        extents.into_iter().try_for_each(|extent| self.push_at(depth + 1, extent, cutter, base))
-    }
-
-    /// Ends the list.
-    pub fn finish(mut self, cutter: &mut Cutter, base: &[BaseFile]) -> Result<Built> {
-        let mut depth = 0;
-        loop {
-            if self.levels.len() <= depth {
-                // Nothing was ever pushed: the content is empty.
-                return Ok(Built { list: List::default(), uses: self.uses, levels: vec![] });
-            }
-            let level = &mut self.levels[depth];
-            if let Some(ended) = level.last.take() {
-                count(&mut self.uses, &ended);
-                level.encoder.put(&ended, &mut level.bytes);
-            }
-            if level.spilled == 0 && level.bytes.len() <= INLINE_MAX {
-                let bytes = std::mem::take(&mut level.bytes);
-                let levels = self.levels.into_iter().take(depth).map(|level| level.kept).collect();
-                return Ok(Built { list: List { depth: depth as u8, bytes }, uses: self.uses, levels });
-            }
-            if !level.bytes.is_empty() {
-                self.spill(depth, cutter, base)?;
-            }
-            depth += 1;
-        }
+        new.map_or(Ok(()), |body| built.add(body, cutter))?;
+        built.checked()
     }
 }
 
-fn region_is_whole(bytes: &[u8]) -> bool {
-    bytes.len() < SPILL
-}
+impl Built {
+    /// Takes a layer of the base over; one that lies in a segment that is to go is written anew.
+    fn keep(&mut self, held: &Held, cutter: &mut Cutter) -> Result<()> {
+        if !held.stored.iter().all(|extent| cutter.may_stay(extent)) {
+            return self.store(held.body.clone(), cutter);
+        }
+        held.stored.iter().for_each(|extent| count(&mut self.uses, extent));
+        if held.layer.stored {
+            self.bodies.push(held.body.clone());
+        }
+        self.list.layers.push(held.layer.clone());
+        Ok(())
+    }
 
-fn scattered(extents: &[Extent]) -> bool {
-    let mut joined = Vec::new();
-    extents.iter().for_each(|extent| push(&mut joined, *extent));
-    crate::extent::encode(&joined).len() > ABOVE_MAX
+    fn add(&mut self, body: Vec<u8>, cutter: &mut Cutter) -> Result<()> {
+        let short = body.len() <= INLINE_MAX || self.list.layers.is_empty() && body.len() <= INLINE_ALL_MAX;
+        if short && self.list.bytes() + body.len() <= INLINE_ALL_MAX {
+            self.list.layers.push(Layer { stored: false, bytes: body });
+            return Ok(());
+        }
+        self.store(body, cutter)
+    }
+
+    fn store(&mut self, body: Vec<u8>, cutter: &mut Cutter) -> Result<()> {
+        let mut extents = Vec::new();
+        // Local state keeps it whole: nobody looks for it in the cache.
+        cutter.segments.cached = false;
+        cutter.segments.write(&body, &mut extents)?;
+        extents.iter().for_each(|extent| count(&mut self.uses, extent));
+        self.list.layers.push(Layer { stored: true, bytes: extent::encode(&extents) });
+        self.bodies.push(body);
+        Ok(())
+    }
+
+    fn checked(self) -> Result<Built> {
+        match self.list.bytes() <= LIST_MAX {
+            true => Ok(self),
+            false => Err(Error::refused("a file", "it lies in too many pieces for the format")),
+        }
+    }
 }

@@ -7,6 +7,7 @@
 
 mod base;
 pub mod item;
+mod layers;
 mod lists;
 pub mod live;
 mod order;
@@ -30,7 +31,7 @@ use crate::root::Source;
 use crate::sign::{Signer, random};
 use base::{Allowed, CachedSegments};
 use item::{Body, Item, Stamp};
-use lists::{Built, ListBuilder};
+use lists::{BaseLayers, Built, ListBuilder};
 use live::Live;
 use order::{Coming, Order};
 use region::{Cutter, Shared};
@@ -258,23 +259,23 @@ impl Export {
     /// Writes anew what lies in segments that are to go. `None` when their bytes are not to be had.
     fn relocate(&mut self, base: &BaseEntry) -> Result<Option<Built>> {
         let Node::File(content) = &base.entry.node else { unreachable!("only files have extents") };
-        let (extents, levels) = BaseList::of_content(&self.local, content, base.stamp.lists)?.into_files();
+        let BaseList { extents, layers } = BaseList::of_content(&self.local, content, base.stamp.lists)?;
+        let file = base::BaseFile::listed(extents.clone());
+        let list = Some(BaseLayers { file: &file, layers: &layers });
         let cutter = &mut self.order.hand.cutter;
         let mut builder = ListBuilder::default();
         for extent in extents {
             if self.shared.allowed.may_stay(&extent) {
-                builder.push(extent, cutter, &levels)?;
+                builder.push(extent, list);
                 continue;
             }
             let mut moved = Vec::new();
             if !cutter.relocate(&extent, &mut moved)? {
                 return Ok(None);
             }
-            for extent in moved {
-                builder.push(extent, cutter, &levels)?;
-            }
+            moved.into_iter().for_each(|extent| builder.push(extent, list));
         }
-        builder.finish(cutter, &levels).map(Some)
+        builder.finish(cutter, list).map(Some)
     }
 
     /// Adds an entry. Paths must come in the order of the index, parents first.
@@ -312,7 +313,12 @@ impl Export {
             });
             let base = content.zip(base).map(|(content, list)| {
                 let may_stay = !order::touches(&list, &|extent| self.shared.allowed.may_stay(extent));
-                SmallBase { content, file: base::BaseFile::cached(list.into_files().0, self.local.folder()), may_stay }
+                SmallBase {
+                    content,
+                    file: base::BaseFile::cached(list.extents, self.local.folder()),
+                    layers: list.layers,
+                    may_stay,
+                }
             });
             self.order.small(&self.runs, coming, len, |number| SmallFile { number, open, base })?;
             return self.tick();

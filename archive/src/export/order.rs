@@ -6,8 +6,8 @@
 mod index_file;
 mod large;
 
-use super::base::BaseFile;
 use super::item::{Contents, Stamp};
+use super::layers::Held;
 use super::lists::{Built, ListBuilder};
 use super::live::{Live, Uses};
 use super::runs::Runs;
@@ -49,7 +49,7 @@ struct Large {
     attempt: u32,
     read_ms: u64,
     builder: ListBuilder,
-    levels: Vec<BaseFile>,
+    layers: Vec<Held>,
     /// Whether the base's extents may stay as they are.
     base_stays: bool,
     hashes: Vec<Hash>,
@@ -218,12 +218,12 @@ impl Order {
         for (name, bytes) in built.uses {
             *self.added.entry(name).or_default() += bytes;
         }
-        if built.levels.is_empty() {
+        if built.bodies.is_empty() {
             return Ok((built.list, 0));
         }
         let number = self.next_lists;
         self.next_lists += 1;
-        self.local.save_lists(number, &built.levels)?;
+        self.local.save_lists(number, &built.bodies)?;
         Ok((built.list, number))
     }
 
@@ -508,5 +508,5 @@ fn same_list(before: &Entry, after: &Entry) -> bool {
 
 /// The extents of a list that were there before: whether any must be written anew.
 pub fn touches(list: &BaseList, stays: &dyn Fn(&Extent) -> bool) -> bool {
-    !list.extents.iter().all(stays) || !list.levels.iter().flat_map(|(extents, _)| extents).all(stays)
+    !list.all().all(stays)
 }

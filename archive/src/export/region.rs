@@ -211,6 +211,7 @@ impl Cutter {
     /// Writes what an extent of the base holds into a segment of this export. `false` when its bytes are not to be had.
     pub fn relocate(&mut self, extent: &Extent, out: &mut Vec<Extent>) -> Result<bool> {
         let place = extent.place.expect("holes stay");
+        self.segments.cached = true;
         match self.recent.extent(place, extent.len) {
             Ok(bytes) => {
                 self.segments.write(bytes, out)?;

@@ -1,13 +1,14 @@
 //! The base's entries, in order, beside the walk of the caller.
 
-use super::base::BaseFile;
 use super::item::Stamp;
+use super::layers::Held;
 use super::live::{Uses, count};
 use crate::encode::Take;
 use crate::entry::{self, Content, Entry, EntryDecoder, Node};
 use crate::error::{Error, Result};
 use crate::extent::{self, Extent, List};
 use crate::local::state::{EntryStamp, LocalFiles, STAMP, State};
+use crate::read::list::{Layers, located};
 use memmap2::Mmap;
 use std::cmp::Ordering;
 use std::fs::File;
@@ -122,42 +123,49 @@ impl BaseWalk {
     }
 }
 
-/// A list of the base, unrolled from local state: the extents of the content, and of each level that is a stream, with its bytes.
+/// A list of the base, unrolled from local state: the extents of the content, and the layers they come from.
 pub struct BaseList {
     pub extents: Vec<Extent>,
-    pub levels: Vec<(Vec<Extent>, Vec<u8>)>,
+    pub layers: Vec<Held>,
 }
 
 impl BaseList {
     pub fn load(local: &LocalFiles, list: &List, number: u64) -> Result<BaseList> {
         let bad = |why: &str| Error::damaged("a list in local state", why);
-        let bytes = if list.depth == 0 { vec![] } else { local.load_lists(number).ok_or_else(|| bad("it is gone"))? };
-        if bytes.len() != usize::from(list.depth) {
-            return Err(bad("it has another depth"));
+        let stored = list.layers.iter().filter(|layer| layer.stored).count();
+        let bodies = if stored == 0 { vec![] } else { local.load_lists(number).ok_or_else(|| bad("it is gone"))? };
+        if bodies.len() != stored {
+            return Err(bad("it has another number of layers"));
         }
-        let decode = |bytes: &[u8]| extent::decode(bytes).map_err(|why| bad(why.0));
-        let above = |level: usize| bytes.get(level).map_or(&list.bytes[..], Vec::as_slice);
-        let extents = decode(above(0))?;
-        let levels = (0..bytes.len())
-            .map(|level| Ok((decode(above(level + 1))?, bytes[level].clone())))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(BaseList { extents, levels })
+        let mut bodies = bodies.into_iter();
+        let mut layers = Vec::with_capacity(list.layers.len());
+        for layer in &list.layers {
+            let (body, stored) = match layer.stored {
+                true => (bodies.next().expect("they were counted"), located(&layer.bytes)?),
+                false => (layer.bytes.clone(), vec![]),
+            };
+            layers.push(Held { layer: layer.clone(), body, stored });
+        }
+        let mut extents = Vec::new();
+        let mut reader = Layers::of_bodies(layers.iter().map(|held| &held.body[..]));
+        while let Some(extent) = reader.next(&mut |_| Err(bad("it is not whole")))? {
+            extent::push(&mut extents, extent);
+        }
+        Ok(BaseList { extents, layers })
     }
 
     pub fn of_content(local: &LocalFiles, content: &Content, number: u64) -> Result<BaseList> {
         Self::load(local, &content.list, number)
     }
 
-    pub fn uses(&self) -> Uses {
-        let mut uses = Uses::default();
-        self.extents.iter().for_each(|extent| count(&mut uses, extent));
-        self.levels.iter().flat_map(|(extents, _)| extents).for_each(|extent| count(&mut uses, extent));
-        uses
+    /// All extents: those of the content, and those that hold layers.
+    pub fn all(&self) -> impl Iterator<Item = &Extent> {
+        self.extents.iter().chain(self.layers.iter().flat_map(|held| &held.stored))
     }
 
-    /// The levels as streams to match new ones against.
-    pub fn into_files(self) -> (Vec<Extent>, Vec<BaseFile>) {
-        let files = self.levels.into_iter().map(|(extents, bytes)| BaseFile::memory(extents, bytes)).collect();
-        (self.extents, files)
+    pub fn uses(&self) -> Uses {
+        let mut uses = Uses::default();
+        self.all().for_each(|extent| count(&mut uses, extent));
+        uses
     }
 }

@@ -2,7 +2,8 @@
 
 use super::base::BaseFile;
 use super::item::{Contents, Open, Opened, Stamp};
-use super::lists::{Built, ListBuilder};
+use super::layers::Held;
+use super::lists::{BaseLayers, Built, ListBuilder};
 use super::region::{Cutter, REGION, Region};
 use crate::digest::{self, BLOCK};
 use crate::entry::{Attributes, Content};
@@ -27,8 +28,15 @@ pub struct SmallFile {
 pub struct SmallBase {
     pub content: Content,
     pub file: BaseFile,
+    pub layers: Vec<Held>,
     /// Whether all its extents may stay.
     pub may_stay: bool,
+}
+
+impl SmallBase {
+    fn layers(&self) -> BaseLayers<'_> {
+        BaseLayers { file: &self.file, layers: &self.layers }
+    }
 }
 
 /// A file that is worked on by several threads, region by region.
@@ -251,7 +259,7 @@ impl Hand {
                 && digest::of_content(&buffer) == base.content.digest
             {
                 self.buffer = buffer;
-                let built = Built { list: base.content.list.clone(), uses: Default::default(), levels: vec![] };
+                let built = Built { list: base.content.list.clone(), uses: Default::default(), bodies: vec![] };
                 return Ok(Ok((Content { torn: false, ..base.content.clone() }, built, true)));
             }
             let found = match read {
@@ -267,7 +275,7 @@ impl Hand {
             let read = buffer.len();
             self.buffer = buffer;
             for extent in found? {
-                builder.push(extent, &mut self.cutter, &[])?;
+                builder.push(extent, base.map(SmallBase::layers));
             }
             at += read as u64;
             if read < part {
@@ -275,7 +283,7 @@ impl Hand {
             }
         }
         let content = Content { len: at, digest: digest::of_blocks(&hashes), list: List::default(), torn: false };
-        let built = builder.finish(&mut self.cutter, &[])?;
+        let built = builder.finish(&mut self.cutter, base.map(SmallBase::layers))?;
         Ok(Ok((Content { list: built.list.clone(), ..content }, built, false)))
     }
 

@@ -415,7 +415,7 @@ mod tests {
             heartbeats: 6,
             next_ordinal: 7,
             entries: 8,
-            index: List { depth: 0, bytes: vec![1, 2, 3] },
+            index: List { layers: vec![crate::extent::Layer { stored: false, bytes: vec![1, 2, 3] }] },
             index_lists: 0,
             next_lists: 1,
             live,

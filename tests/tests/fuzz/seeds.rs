@@ -125,7 +125,7 @@ pub fn gather() -> Seeds {
                 .unwrap();
             for entry in &entries {
                 if let Node::File(content) = &entry.node {
-                    seeds.lists.push(content.list.bytes.clone());
+                    seeds.lists.extend(content.list.layers.iter().map(|layer| layer.bytes.clone()));
                 }
             }
             entries[1].attributes.xattrs = vec![(b"user.note".to_vec(), b"value".to_vec())];

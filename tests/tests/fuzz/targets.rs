@@ -6,7 +6,7 @@ use archive::container::{self, FOOT, Scan};
 use archive::digest;
 use archive::encode::{Put, Take, Taken};
 use archive::entry::{Entry, EntryDecoder};
-use archive::extent::{self, Extent, ExtentDecoder};
+use archive::extent::{self, Piece, PieceDecoder};
 use archive::identity::Keyring;
 use archive::local::state::{EntryStamp, Local};
 use archive::locate::{decode_index, encode_index};
@@ -219,26 +219,20 @@ fn read_entries(bytes: &[u8]) -> (Vec<Entry>, bool) {
 }
 
 fn lists(seeds: &Seeds) -> Vec<Target> {
-    let list = target("list of extents", seeds.lists.clone(), 30_000, |bytes, chance| {
-        let whole = extent::decode(bytes);
-        // In pieces it is the same.
-        let (mut decoder, mut pending, mut out): (_, Vec<u8>, Vec<Extent>) = (ExtentDecoder::default(), vec![], vec![]);
-        let step = 1 + chance.below(50);
-        let mut pieces = || -> Taken<()> {
-            let mut each = |extent| {
-                out.push(extent);
-                Ok(())
-            };
-            for piece in bytes.chunks(step) {
-                pending.extend_from_slice(piece);
-                let used = decoder.feed(&pending, &mut each)?;
-                pending.drain(..used);
+    let list = target("list of extents", seeds.lists.clone(), 30_000, |bytes, _| {
+        let (mut take, mut decoder, mut pieces) = (Take::new(bytes), PieceDecoder::default(), vec![]);
+        let mut read = || -> Taken<()> {
+            while !take.is_empty() {
+                pieces.push(decoder.next(&mut take)?);
             }
-            decoder.all(&pending, &mut each)
+            Ok(())
         };
-        assert_eq!(pieces().is_ok(), whole.is_ok());
-        let Ok(extents) = whole else { return };
-        assert_eq!(out, extents);
+        let whole = read().is_ok();
+        let extents: Vec<_> = pieces
+            .iter()
+            .filter_map(|piece| if let Piece::Here(extent) = piece { Some(*extent) } else { None })
+            .collect();
+        assert_eq!(extent::decode(bytes).is_ok(), whole && extents.len() == pieces.len());
         for extent in &extents {
             assert!(extent.len > 0 && extent.place.is_none_or(|place| u64::from(place.offset) + extent.len <= 1 << 20));
         }

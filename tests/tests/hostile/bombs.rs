@@ -4,7 +4,7 @@ use archive::container::{ItemKey, Layout};
 use archive::digest;
 use archive::encode::Put;
 use archive::entry::{Attributes, Entry, Node};
-use archive::extent::{Extent, List, encode};
+use archive::extent::{Extent, Layer, List, Piece, PieceEncoder, encode};
 use archive::id::{Address, Hash, RunId};
 use archive::identity::Keyring;
 use archive::locate::encode_index;
@@ -90,8 +90,7 @@ fn decompression() -> String {
     plain.varint(1 << 20);
     (0..20_000).for_each(|_| plain.extend_from_slice(frame));
     let ordinal = forge.run_of_plains(&[plain]);
-    let known = forge
-        .tree(&[folder("s"), file("s/a", 1 << 20, Hash([1; 32]), List { depth: 0, bytes: encode(&[extent(ordinal, 0, 0, 1 << 20)]) })]);
+    let known = forge.tree(&[folder("s"), file("s/a", 1 << 20, Hash([1; 32]), List::inline(encode(&[extent(ordinal, 0, 0, 1 << 20)])))]);
     restored(&forge, &known)
 }
 
@@ -168,25 +167,27 @@ fn full(ordinal: u64) -> Extent {
     extent(ordinal, 0, 0, 1 << 20)
 }
 
-/// A list of all of one segment, again and again, until the list itself fills a segment, and lists of that. Gives the topmost, and the length of its content.
-fn pyramid(forge: &mut Forge, bottom: Extent, depth: u8) -> (List, u64) {
-    let (mut extents, mut len) = (vec![bottom], bottom.len);
-    let mut list = Vec::new();
-    for level in 0..=depth {
-        let room = if level == depth { 4000 } else { 1 << 20 };
-        let one = encode(&extents).len();
+/// A list of one extent, again and again, until it fills a segment; of that segment, again and again; and above so many layers that keep what is below.
+/// Gives it, and the length of its content.
+fn pyramid(forge: &mut Forge, bottom: Extent, above: usize) -> (List, u64) {
+    let repeated = |one: Extent, room: usize| {
         // Those that follow the first are shorter or as long.
-        let each = (encode(&[extents[0], extents[0]]).len() - one).max(1);
-        let count = (room - one) / each;
-        list = encode(&vec![extents[0]; count]);
-        assert!(list.len() <= room);
-        len = len.saturating_mul(count as u64);
-        if level < depth {
-            let ordinal = forge.run(&[&list]);
-            extents = vec![extent(ordinal, 0, 0, list.len() as u64)];
-        }
+        let each = (encode(&[one, one]).len() - encode(&[one]).len()).max(1);
+        vec![one; (room - encode(&[one]).len()) / each]
+    };
+    let extents = repeated(bottom, 1 << 20);
+    let body = encode(&extents);
+    assert!(body.len() <= 1 << 20);
+    let ordinal = forge.run(&[&body]);
+    let stored = repeated(extent(ordinal, 0, 0, body.len() as u64), 15_000);
+    let len = bottom.len.saturating_mul(extents.len() as u64).saturating_mul(stored.len() as u64);
+    let mut list = List::stored(&stored);
+    for _ in 0..above {
+        let (mut encoder, mut bytes) = (PieceEncoder::default(), vec![]);
+        encoder.put(&Piece::Below { skip: 0, len: len.min((1 << 60) - 1) }, &mut bytes);
+        list.layers.push(Layer { stored: false, bytes });
     }
-    (List { depth, bytes: list }, len)
+    (list, len)
 }
 
 fn long_index() -> String {
@@ -195,14 +196,14 @@ fn long_index() -> String {
     let mut segment = entries.clone();
     segment.resize(1 << 20, 0);
     let ordinal = forge.run(&[&segment]);
-    let (list, len) = pyramid(&mut forge, full(ordinal), 1);
+    let (list, len) = pyramid(&mut forge, full(ordinal), 0);
     let known = forge.publish(forge.snapshot_body(&Index { list, len, digest: Hash([1; 32]) }));
     restored(&forge, &known)
 }
 
 fn deep_index() -> String {
     let mut ends = vec![];
-    for depth in [2, 3] {
+    for depth in [0, 31] {
         let mut forge = Forge::new();
         let ordinal = forge.run(&[b"x"]);
         let (list, len) = pyramid(&mut forge, extent(ordinal, 0, 0, 1), depth);
@@ -217,7 +218,7 @@ fn deep_index() -> String {
 
 fn deep_file() -> String {
     let mut ends = vec![];
-    for (depth, bottom) in [(1, None), (2, Some(1)), (3, Some(1))] {
+    for (depth, bottom) in [(0, None), (0, Some(1)), (31, Some(1))] {
         let mut forge = Forge::new();
         let ordinal = forge.run(&[b"x"]);
         let (list, _) = pyramid(&mut forge, bottom.map_or(hole(1), |len| extent(ordinal, 0, 0, len)), depth);
@@ -231,7 +232,7 @@ fn deep_file() -> String {
 fn repeated_file() -> String {
     let mut forge = Forge::new();
     let ordinal = forge.run(&[&vec![7; 1 << 20]]);
-    let (list, len) = pyramid(&mut forge, full(ordinal), 1);
+    let (list, len) = pyramid(&mut forge, full(ordinal), 0);
     let lie = file("s/a", len, Hash([1; 32]), list);
     let known = forge.tree(&[folder("s"), lie.clone()]);
     // Not restored, for it would fill the disk, as any large file may; shown, with nowhere to go.
@@ -256,7 +257,7 @@ fn repeated_file() -> String {
 
 fn sparse(len: u64, count: usize) -> String {
     let mut forge = Forge::new();
-    let list = List { depth: 0, bytes: encode(&[hole(len - 1), hole(1)]) };
+    let list = List::inline(encode(&[hole(len - 1), hole(1)]));
     let mut entries = vec![folder("s")];
     entries.extend((0..count).map(|n| file(format!("s/{n:04}"), len, Hash([1; 32]), list.clone())));
     let known = forge.tree(&entries);
@@ -291,7 +292,7 @@ fn long_paths() -> String {
     let known = forge.snapshot(&siblings(4000, |_| Node::Folder));
     let first = restored(&forge, &known);
     let ordinal = forge.run(&[b"x"]);
-    let list = List { depth: 0, bytes: encode(&[extent(ordinal, 0, 0, 1)]) };
+    let list = List::inline(encode(&[extent(ordinal, 0, 0, 1)]));
     let content = archive::entry::Content { len: 1, digest: digest::sha256(b"x"), list, torn: true };
     let known = forge.snapshot(&siblings(4000, |_| Node::File(content.clone())));
     format!("{first}; {}", restored(&forge, &known))
@@ -305,7 +306,7 @@ fn long_links() -> String {
 
 fn all_lies() -> String {
     let mut forge = Forge::new();
-    let list = List { depth: 0, bytes: encode(&vec![extent(1 << 40, 0, 0, 1); 60]) };
+    let list = List::inline(encode(&vec![extent(1 << 40, 0, 0, 1); 60]));
     let mut entries = vec![folder("s")];
     entries.extend((0..100_000).map(|n| file(format!("s/{n:06}"), 60, Hash([1; 32]), list.clone())));
     let bytes = index_of(&entries);

@@ -3,7 +3,7 @@
 use super::assert_harmless;
 use archive::digest;
 use archive::entry::Entry;
-use archive::extent::{Extent, List, encode};
+use archive::extent::{Extent, Layer, List, Piece, PieceEncoder, encode};
 use archive::id::Hash;
 use archive::identity::Keyring;
 use archive::read::open::OpenSnapshot;
@@ -41,7 +41,7 @@ fn assert_named(what: &str, lies: impl FnOnce(&mut Forge) -> Entry) {
 }
 
 fn bad(len: u64, extents: &[Extent]) -> Entry {
-    file("s/bad", len, Hash([9; 32]), List { depth: 0, bytes: encode(extents) })
+    file("s/bad", len, Hash([9; 32]), List::inline(encode(extents)))
 }
 
 #[test]
@@ -74,40 +74,52 @@ fn lengths_and_digests_that_lie_are_named() {
 
 #[test]
 fn lists_that_lie_are_named() {
-    assert_named("no list", |_| file("s/bad", 1000, Hash([9; 32]), List { depth: 0, bytes: vec![0xff; 100] }));
-    assert_named("a cursor that is not there", |_| file("s/bad", 1000, Hash([9; 32]), List { depth: 0, bytes: vec![0x13, 0] }));
-    assert_named("a list with a hole in it", |_| file("s/bad", 1000, Hash([9; 32]), List { depth: 1, bytes: encode(&[hole(1000)]) }));
-    assert_named("a list in a segment that is not live", |_| {
-        file("s/bad", 1000, Hash([9; 32]), List { depth: 1, bytes: encode(&[extent(0, 2, 0, 4)]) })
+    assert_named("no list", |_| file("s/bad", 1000, Hash([9; 32]), List::inline(vec![0xff; 100])));
+    assert_named("a cursor that is not there", |_| file("s/bad", 1000, Hash([9; 32]), List::inline(vec![0x13, 0])));
+    assert_named("a list with a hole in it", |_| file("s/bad", 1000, Hash([9; 32]), List::stored(&[hole(1000)])));
+    assert_named("a list in a segment that is not live", |_| file("s/bad", 1000, Hash([9; 32]), List::stored(&[extent(0, 2, 0, 4)])));
+    assert_named("a list that is content", |_| file("s/bad", 1000, Hash([9; 32]), List::stored(&[extent(0, 0, 0, 50_000)])));
+    assert_named("a lowest layer that keeps something", |_| file("s/bad", 1000, Hash([9; 32]), List::inline(keeping(0, 1000))));
+    assert_named("a layer that keeps more than there is", |_| layered(1000, &[encode(&[extent(0, 0, 0, 500)]), keeping(0, 1000)]));
+    assert_named("a layer that leaves out more than there is", |_| {
+        layered(100, &[encode(&[extent(0, 0, 0, 1000)]), keeping(u64::MAX, 100)])
     });
-    assert_named("a list that is content", |_| {
-        file("s/bad", 1000, Hash([9; 32]), List { depth: 1, bytes: encode(&[extent(0, 0, 0, 50_000)]) })
-    });
-    assert_named("content that is taken for three lists", |_| {
-        file("s/bad", 1000, Hash([9; 32]), List { depth: 3, bytes: encode(&[extent(0, 0, 0, 50_000)]) })
-    });
+    assert_named("layers that keep all there is of nothing", |_| layered(1000, &[vec![], keeping(0, 1000), keeping(0, 1000)]));
     assert_named("a list that is cut", |forge| {
         let bytes = encode(&[extent(0, 0, 0, 1000), extent(0, 1, 0, 5)]);
         let ordinal = forge.run(&[&bytes]);
-        file("s/bad", 1005, Hash([9; 32]), List { depth: 1, bytes: encode(&[extent(ordinal, 0, 0, bytes.len() as u64 - 1)]) })
+        file("s/bad", 1005, Hash([9; 32]), List::stored(&[extent(ordinal, 0, 0, bytes.len() as u64 - 1)]))
     });
     assert_named("a list that holds itself", |forge| {
-        // The list says: all of the segment that I stand in. One level down that is what it says again.
+        // The list says: all of the segment that I stand in.
         let ordinal = forge.runs.len() as u64;
         let mut bytes = encode(&[extent(ordinal, 0, 0, 1)]);
         (0..3).for_each(|_| bytes = encode(&[extent(ordinal, 0, 0, bytes.len() as u64)]));
         let len = bytes.len() as u64;
         assert_eq!(forge.run(&[&bytes]), ordinal);
-        file("s/bad", 1 << 30, Hash([9; 32]), List { depth: 3, bytes: encode(&[extent(ordinal, 0, 0, len)]) })
+        file("s/bad", 1 << 30, Hash([9; 32]), List::stored(&[extent(ordinal, 0, 0, len)]))
     });
 }
 
+/// A layer that keeps something of what lies below.
+fn keeping(skip: u64, len: u64) -> Vec<u8> {
+    let mut bytes = vec![];
+    PieceEncoder::default().put(&Piece::Below { skip, len }, &mut bytes);
+    bytes
+}
+
+fn layered(len: u64, layers: &[Vec<u8>]) -> Entry {
+    let layers = layers.iter().map(|bytes| Layer { stored: false, bytes: bytes.clone() }).collect();
+    file("s/bad", len, Hash([9; 32]), List { layers })
+}
+
 #[test]
-fn deeper_lists_than_there_are_end_it() {
-    for (depth, bytes) in [(4, vec![]), (255, vec![1, 2, 3]), (0, vec![0x1f; 4097])] {
+fn longer_lists_and_more_layers_than_there_are_end_it() {
+    let layer = |len: usize| Layer { stored: false, bytes: vec![0x1f; len] };
+    for layers in [vec![layer(16_385)], vec![layer(8000), layer(8400)], vec![layer(1); 33]] {
         let mut forge = Forge::new();
-        let known = forge.tree(&[folder("s"), file("s/bad", 1, Hash([9; 32]), List { depth, bytes })]);
-        assert!(forge.restore(&known, &Canary::new().target()).is_err(), "depth {depth}");
+        let known = forge.tree(&[folder("s"), file("s/bad", 1, Hash([9; 32]), List { layers })]);
+        assert!(forge.restore(&known, &Canary::new().target()).is_err());
     }
 }
 
@@ -182,8 +194,8 @@ fn an_index_that_is_not_what_the_root_says_writes_nothing() {
         &|index| index.len += 1,
         &|index| index.len = u64::MAX,
         &|index| index.digest = digest::sha256(b"other"),
-        &|index| index.list.bytes = encode(&[hole(index.len)]),
-        &|index| index.list.bytes = encode(&[&[hole((1 << 60) - 1); 16][..], &[hole(index.len + 16)]].concat()),
+        &|index| index.list = List::inline(encode(&[hole(index.len)])),
+        &|index| index.list = List::inline(encode(&[&[hole((1 << 60) - 1); 16][..], &[hole(index.len + 16)]].concat())),
     ];
     for (number, lie) in lies.iter().enumerate() {
         let (mut forge, canary) = (Forge::new(), Canary::new());

@@ -8,7 +8,8 @@ use crate::entry::{self, Content};
 use crate::error::{Error, Result};
 use crate::export::base::BaseFile;
 use crate::export::item::{Contents, Stamp};
-use crate::export::lists::ListBuilder;
+use crate::export::layers::Held;
+use crate::export::lists::{BaseLayers, ListBuilder};
 use crate::export::region::REGION;
 use crate::export::runs::Runs;
 use crate::export::walk::BaseList;
@@ -47,11 +48,8 @@ impl Order {
     ) -> u64 {
         let number = self.next_number();
         let base_stays = base.as_ref().is_some_and(|base| !touches(base, &|extent| self.hand.cutter.may_stay(extent)));
-        let (file, levels) = match base {
-            Some(base) => {
-                let (extents, levels) = base.into_files();
-                (Some(BaseFile::cached(extents, self.local.folder())), levels)
-            }
+        let (file, layers) = match base {
+            Some(base) => (Some(BaseFile::cached(base.extents, self.local.folder())), base.layers),
             None => (None, vec![]),
         };
         let file = Arc::new(LargeFile { number, base: file, drift: AtomicI64::new(0), match_min });
@@ -63,7 +61,7 @@ impl Order {
             attempt: 1,
             read_ms,
             builder: ListBuilder::default(),
-            levels,
+            layers,
             base_stays,
             hashes: vec![],
             next: 0,
@@ -160,7 +158,7 @@ impl Order {
             large.short = large.contents.is_some() && done.len < full;
             large.hashes.extend(done.hashes);
             for extent in done.extents {
-                large.builder.push(extent, &mut self.hand.cutter, &large.levels)?;
+                large.builder.push(extent, base_layers(&large.file, &large.layers));
             }
         }
         self.pending[at].progress = Progress::Large(large);
@@ -189,9 +187,9 @@ impl Order {
         let Progress::Large(large) = std::mem::replace(&mut self.pending[at].progress, Progress::Ready) else {
             unreachable!("it was looked at")
         };
-        let Large { builder, levels, hashes, read_ms, base_stays, .. } = *large;
+        let Large { file, builder, layers, hashes, read_ms, base_stays, .. } = *large;
         let len = builder.len;
-        let built = builder.finish(&mut self.hand.cutter, &levels)?;
+        let built = builder.finish(&mut self.hand.cutter, base_layers(&file, &layers))?;
         let content = Content { len, digest: digest::of_blocks(&hashes), list: Default::default(), torn };
         let same = self.pending[at].base.as_ref().filter(|base| base_stays && same_content(&base.entry, &content));
         let (list, lists) = match same {
@@ -225,11 +223,8 @@ impl Order {
     /// Puts the index itself into the repository, as a stream that is matched against the base's.
     pub fn index_stream(&mut self, contents: Arc<dyn Contents>, len: u64, base: Option<(BaseList, std::fs::File)>) -> Result<IndexStream> {
         let mut extents = ListBuilder::default();
-        let (file, levels) = match base {
-            Some((list, file)) => {
-                let (extents, levels) = list.into_files();
-                (Some(BaseFile::local(extents, file)), levels)
-            }
+        let (file, layers) = match base {
+            Some((list, file)) => (Some(BaseFile::local(list.extents, file)), list.layers),
             None => (None, vec![]),
         };
         let file = Arc::new(LargeFile { number: u64::MAX, base: file, drift: AtomicI64::new(0), match_min: INDEX_MATCH_MIN });
@@ -261,12 +256,16 @@ impl Order {
                 next += 1;
                 hashes.extend(done.hashes);
                 for extent in done.extents {
-                    extents.push(extent, &mut self.hand.cutter, &levels)?;
+                    extents.push(extent, base_layers(&file, &layers));
                 }
             }
         }
-        let built = extents.finish(&mut self.hand.cutter, &levels)?;
+        let built = extents.finish(&mut self.hand.cutter, base_layers(&file, &layers))?;
         let (list, lists) = self.take_built(built)?;
         Ok(IndexStream { list, lists, digest: digest::of_blocks(&hashes), len })
     }
+}
+
+fn base_layers<'a>(file: &'a LargeFile, layers: &'a [Held]) -> Option<BaseLayers<'a>> {
+    file.base.as_ref().map(|file| BaseLayers { file, layers })
 }

@@ -59,7 +59,7 @@ impl FileJob {
     /// What it takes in memory, about.
     pub fn weight(&self) -> usize {
         let xattrs: usize = self.attributes.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.path.len() + self.content.list.bytes.len() + xattrs + self.missing.len() * (4 + size_of::<Option<Hash>>())
+        self.path.len() + self.content.list.bytes() + xattrs + self.missing.len() * (4 + size_of::<Option<Hash>>())
     }
 
     /// Why it is not restored at all, if so.
