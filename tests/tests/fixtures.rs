@@ -57,5 +57,27 @@ fn version_1_is_whole() {
     let options = archive::check::CheckOptions { read: Some(archive::check::Part { number: 0, of: 1 }), ..Default::default() };
     let report = archive::check::check(&repository, &options).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
-    assert_eq!(report.snapshots, 2);
+    assert_eq!(report.snapshots, 6);
+}
+
+#[test]
+fn version_1_shows_lists_of_several_layers() {
+    let repository = open("v1");
+    let mut keyring = Keyring::from_file(&fixture("v1").join("identity"), &mut |_| panic!("it has no passphrase")).unwrap();
+    let newest = repository.snapshots().unwrap().pop().unwrap();
+    let opened = archive::read::open::OpenSnapshot::open(&repository, &newest, &Default::default(), &mut keyring).unwrap();
+    let mut layers = vec![];
+    opened
+        .entries(1, &mut |entry| {
+            if let archive::entry::Node::File(content) = entry.node {
+                layers.push(content.list.layers);
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert!(
+        layers
+            .iter()
+            .any(|layers| layers.len() > 2 && layers[1..].iter().any(|layer| layer.stored) && layers.iter().any(|layer| !layer.stored))
+    );
 }
