@@ -98,6 +98,21 @@ fn read_back(folder: &Path, trial: &Trial, newest: &[u8]) {
     println!("restore: first {:.3} s, last {:.3} s, ratio {:.2}; peak memory {} kB", times[0], times[1], times[1] / times[0], peak_kb());
 }
 
+/// What this process has used of both cores.
+fn processor_ms() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks: u64 = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|n| n.parse::<u64>().ok())
+        .sum();
+    ticks as f64 * 10.0
+}
+
 fn peak_kb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
@@ -122,7 +137,7 @@ fn sqlite(folder: &Path, exports: usize) {
     tree.file("s/data", content.clone());
     trial.export(&tree);
     let (first, mut alone, mut runs_most) = (stored(folder), 0u64, 0);
-    let mut quarter = now();
+    let (mut quarter, mut used) = (now(), processor_ms());
     for export in 1..=exports {
         let mut changed = vec![];
         for _ in 0..3 {
@@ -138,13 +153,14 @@ fn sqlite(folder: &Path, exports: usize) {
         if export % (exports / 8).max(1) == 0 {
             let grown = stored(folder) - first;
             println!(
-                "export {export}: {} B grown, {alone} B changed alone, ratio {:.2}, runs {} (most {runs_most}), {:.1} ms an export",
+                "export {export}: {} B grown, {alone} B changed alone, ratio {:.2}, runs {} (most {runs_most}), {:.1} ms an export, {:.1} ms of processor time",
                 grown,
                 grown as f64 / alone as f64,
                 report.runs_used,
-                seconds(quarter) * 1000.0 / (exports / 8).max(1) as f64
+                seconds(quarter) * 1000.0 / (exports / 8).max(1) as f64,
+                (processor_ms() - used) / (exports / 8).max(1) as f64
             );
-            quarter = now();
+            (quarter, used) = (now(), processor_ms());
         }
     }
     read_back(folder, &trial, &content);
