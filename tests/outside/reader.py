@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import itertools
 import json
 import mmap
 import os
@@ -476,13 +477,41 @@ def zeros(count):
         yield bytes(min(MIB, count - at))
 
 
-def decode_extents(d):
-    """Yields (length, None) for holes, else (length, (ordinal, sequence, offset))."""
+class Below:
+    """What the layer below gives, from front to back."""
+
+    def __init__(self, given):
+        self.given, self.length, self.place = given, 0, None
+
+    def take(self, count):
+        """Yields the next `count` bytes as extents, holes and parts of them."""
+        while count > 0:
+            if self.length == 0:
+                self.length, self.place = next(self.given, (0, None))
+                need(self.length > 0, "a layer leaves out or takes more than there is below it")
+            size, place = min(count, self.length), self.place
+            count, self.length = count - size, self.length - size
+            self.place = place and (*place[:2], place[2] + size)
+            yield size, place
+
+
+def decode_pieces(d, below=None, locating=False):
+    """Yields (length, None) for holes, else (length, (ordinal, sequence, offset)).
+
+    `below` is what the layer below gives, if there is one; `locating`: the pieces say where a stored layer's body is.
+    """
     cursors = []
     while not d.ended():
         head = d.varint()
         length, code = head >> 4, head & 15
         need(length > 0, "an extent is empty")
+        need(code < 14 or not locating, "what locates a stored layer is more than extents")
+        if code == 14:
+            need(below is not None, "the lowest layer takes from one below it")
+            for _ in below.take(d.varint()):
+                pass
+            yield from below.take(length)
+            continue
         if code == 15:
             yield length, None
             continue
@@ -502,10 +531,15 @@ def decode_extents(d):
 
 
 def extent_list(d):
-    depth, encoded = d.u8(), d.blob()
-    need(depth <= 3, "an extent list is deeper than 3")
-    need(len(encoded) <= 4096, "an extent list is longer than 4,096 bytes")
-    return depth, encoded
+    """The layers, lowest first: whether each is stored, and its bytes."""
+    count, room, layers = d.varint(), 16_384, []
+    need(count <= 32, "an extent list has more than 32 layers")
+    for _ in range(count):
+        size, stored = divmod(d.varint(), 2)
+        room -= size
+        need(room >= 0, "an extent list has more than 16,384 bytes")
+        layers.append((bool(stored), d.take(size)))
+    return layers
 
 
 class Snapshot:
@@ -564,23 +598,25 @@ class Snapshot:
         need(offset + length <= len(content), "an extent goes beyond the content of its segment")
         return content[offset : offset + length]
 
-    def pieces(self, extents):
-        for length, place in extents:
-            yield from zeros(length) if place is None else (self.piece(length, place),)
+    def extents(self, layers):
+        """What the highest layer gives. Every layer is decoded no further than those above it take from it."""
+        given = iter(())
+        for number, (stored, raw) in enumerate(layers):
+            d = Decoder(raw)
+            if stored:
+                d = Decoder(more=itertools.starmap(self.piece, decode_pieces(d, locating=True)))
+            given = decode_pieces(d, Below(given) if number > 0 else None)
+        return given
 
-    def content(self, length, digest, extents, what):
-        """Yields bytes, and a number for each hole; at the end it has proven length and digest."""
-        depth, encoded = extents
-        d, check, total = Decoder(encoded), Digest(), 0
-        for _ in range(depth):
-            d = Decoder(more=self.pieces(decode_extents(d)))
-        for size, place in decode_extents(d):
+    def content(self, length, digest, layers, what):
+        """Yields bytes, and numbers for holes; at the end it has proven length and digest."""
+        check, total = Digest(), 0
+        for size, place in self.extents(layers):
             total += size
             need(total <= length, f"the extents of {what} are longer than it is")
-            piece = size if place is None else self.piece(size, place)
-            for part in zeros(size) if place is None else (piece,):
+            for part in zeros(size) if place is None else (self.piece(size, place),):
                 check.update(part)
-            yield piece
+                yield len(part) if place is None else part
         need(total == length, f"the extents of {what} are shorter than it is")
         need(check.result() == digest, f"the digest of {what} is wrong")
 

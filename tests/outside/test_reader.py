@@ -115,12 +115,26 @@ RECIPIENT, STRANGER, SEALING = new_identity(), new_identity(), new_identity()
 CLUSTER_KEY, NODE_KEY, OTHER_KEY = (Ed25519PrivateKey.generate() for _ in range(3))
 
 
-def encode_extents(extents, rng, used=None):
-    """(length, None) is a hole, (length, (ordinal, sequence, offset)) is stored; codes are chosen at random."""
+def hole(length):
+    return varint(length * 16 + 15)
+
+
+def new(length, ordinal, sequence, offset):
+    return varint(length * 16 + 8) + varint(ordinal) + varint(sequence) + varint(offset)
+
+
+def take(skip, length):
+    return varint(length * 16 + 14) + varint(skip)
+
+
+def encode_pieces(pieces, rng, used=None):
+    """(length, None) is a hole, (length, (ordinal, sequence, offset)) is stored, (length, skip) is taken from below; codes are chosen at random."""
     out, cursors = [], []
-    for length, place in extents:
-        if place is None:
-            out.append(varint(length * 16 + 15))
+    for length, place in pieces:
+        if place is None or isinstance(place, int):
+            out.append(hole(length) if place is None else take(place, length))
+            if used is not None:
+                used.add(15 if place is None else 14)
             continue
         ordinal, sequence, offset = place
         ways = [(8, None)]
@@ -140,6 +154,36 @@ def encode_extents(extents, rng, used=None):
             del cursors[k]
         cursors = ([(ordinal, sequence, offset + length)] + cursors)[:8]
     return b"".join(out)
+
+
+def between(rng):
+    """Something that the layer above leaves out: a hole, or an extent that is not there."""
+    return (rng.randint(1, 1 << rng.randint(1, 40)), rng.choice([None, (rng.choice([0, 3, 4, 999]), 1 << 30, rng.randrange(1 << 40))]))
+
+
+def layered(extents, rng):
+    """Splits what a layer gives at random: its pieces, and what the layer below it has to give."""
+    pieces, below, skip = [], [], 0
+    for length, place in extents:
+        while length > 0:
+            size = rng.randint(1, length) if rng.random() < 0.1 else length
+            if rng.random() < 0.3:
+                pieces.append((size, place))
+            else:
+                while rng.random() < 0.1:
+                    below.append(between(rng))
+                    skip += below[-1][0]
+                before, behind = (rng.choice([0, 0, 0, rng.randint(1, 99)]) for _ in "ab")
+                before = before if place is None else min(before, place[2])
+                below.append((before + size + behind, place and (*place[:2], place[2] - before)))
+                skip += before
+                if skip == 0 and pieces and isinstance(pieces[-1][1], int) and rng.random() < 0.8:
+                    pieces[-1] = (pieces[-1][0] + size, pieces[-1][1])
+                else:
+                    pieces.append((size, skip))
+                skip = behind
+            length, place = length - size, place and (*place[:2], place[2] + size)
+    return pieces, below + [between(rng) for _ in range(rng.randint(0, 2))]
 
 
 def digest(content):
@@ -232,18 +276,26 @@ class Repo:
         raw = b"RIDX\1\0\0\0" + u32(len(body)) + body
         self.raw("index/" + sha(raw)[:16].hex(), raw + sha(raw))
 
-    def extent_list(self, extents, depth, run, used=None):
-        """Deeper lists lie in segments of `run`, cut anywhere."""
-        encoded = self.twist("extents", encode_extents(extents, self.rng, used))
-        for _ in range(depth):
-            extents = []
-            while encoded:
-                size = min(len(encoded), self.rng.randint(1, max(2, len(encoded) // 3)))
-                ordinal, sequence, _ = run.add(b"junk" + encoded[:size] + b"junk")
-                extents.append((size, (ordinal, sequence, 4)))
-                encoded = encoded[size:]
-            encoded = encode_extents(extents, self.rng, used)
-        return bytes([self.twist("depth", depth)]) + blob(self.twist("list", encoded))
+    def extent_list(self, extents, count, run, used=None):
+        """An extent list of `count` layers. Those of many bytes lie in segments of `run`, cut anywhere, and some others, too."""
+        layers = []
+        for number in reversed(range(count)):
+            pieces, extents = layered(extents, self.rng) if number > 0 else (extents, [])
+            body = self.twist("extents", encode_pieces(pieces, self.rng, used))
+            stored = len(body) > 400 or count > 1 and self.rng.random() < 0.3
+            layers.insert(0, (stored, self.locate(body, run, used) if stored else body))
+        layers = self.twist("layers", layers)
+        encoded = b"".join(varint(2 * len(raw) + stored) + raw for stored, raw in layers)
+        return self.twist("list", varint(self.twist("count", len(layers))) + encoded)
+
+    def locate(self, body, run, used=None):
+        extents = []
+        while body:
+            size = min(len(body), self.rng.randint(1, max(2, len(body) // 3)))
+            ordinal, sequence, _ = run.add(b"junk" + body[:size] + b"junk")
+            extents.append((size, (ordinal, sequence, 4)))
+            body = body[size:]
+        return encode_pieces(extents, self.rng, used)
 
     def snapshot(self, runs, entries, sources=(b"src",), skip=0, embed=False, sequence=7):
         """Writes the index into the last run, the run records, and the snapshot; `entries` are (path, bytes behind it)."""
@@ -254,12 +306,12 @@ class Repo:
             before = path
         out, last = t("index", out), runs[-1]
         extents = [(len(out[at : at + 700]), last.add(out[at : at + 700])) for at in range(0, len(out), 700)]
-        saved, self.twists = self.twists, {k: v for k, v in self.twists.items() if k not in ("extents", "depth", "list")}
-        tree = self.extent_list(extents, 1, last)
+        saved, self.twists = self.twists, {k: v for k, v in self.twists.items() if k not in ("extents", "layers", "count", "list")}
+        tree = self.extent_list(extents, 3 if extents else 0, last)
         self.twists = saved
         root = varint(t("root.version", 1)) + varint(t("root.next", last.ordinal + 1)) + varint(t("root.length", len(out)))
         root += t("root.digest", digest(out)) + tree + listed([blob(name) + blob(b"recipe") + blob(b"manifest") for name in sources])
-        root += t("root.more", b"")
+        self.root = root = root + t("root.more", b"")
 
         records, named, ordinal = [run.record() for run in runs], [], 0
         for run, item in zip(runs, records):
@@ -343,16 +395,17 @@ TRUST = ("--cluster-key", public(CLUSTER_KEY).hex())
 
 
 def small(path, sealed=False, embed=False, **twists):
-    """A repository with one folder and one file, of run 3."""
+    """A repository with one folder and one file, of run 3: its segments 1 and 2 are the file, 3 may be the body of a layer."""
     repo = Repo(path, sealed, **twists)
     run = Run(repo, 3)
     repo.run = run
-    content = os.urandom(3000)
+    content = repo.twist("content", os.urandom(3000))
     run.add(b"not live")
     place = run.add(content[:2000], repo.twist("payload", None))
     other = run.add(content[2000:])
+    run.add(repo.twist("body", b"a stored layer"))
     extents = [(2000, place), (1000, other)]
-    body = file(content, repo.extent_list(extents, 0, run), check=repo.twist("digest", None), marks=repo.twist("marks", 0))
+    body = file(content, repo.extent_list(extents, 1, run), check=repo.twist("digest", None), marks=repo.twist("marks", 0))
     entries = [(b"src", folder()), (b"src/file", repo.twist("entry", body))]
     repo.content = content
     repo.name = repo.snapshot([run], entries, skip=1, embed=embed)
@@ -363,7 +416,7 @@ def small(path, sealed=False, embed=False, **twists):
 
 
 class Restores(Case):
-    def full(self, sealed, depth):
+    def full(self, sealed, count):
         repo, used = Repo(self.place(), sealed), set()
         rng = repo.rng
         runs = [Run(repo, ordinal) for ordinal in (0, 4, 300)]
@@ -372,9 +425,9 @@ class Restores(Case):
             run = rng.choice(runs)
             content = rng.randbytes(rng.randint(5000, 90000)) if number % 2 else b"compressible " * rng.randint(500, 80000)
             places.append((run.add(content[:MIB]), content[:MIB]))
-        def random_file(count):
+        def random_file(length):
             content, extents = [], []
-            for _ in range(count):
+            for _ in range(length):
                 if rng.random() < 0.1:
                     extents.append((rng.choice([1, 4096, 300_000]), None))
                     content.append(bytes(extents[-1][0]))
@@ -392,18 +445,18 @@ class Restores(Case):
         xattrs = [(b"user.a", b"\0\xff"), (b"user.b", b"")]
         exact, sparse = bytes(MIB), 5 * MIB + 17
         tree = [
-            (b"other", file(b"source that is a file", repo.extent_list([(21, runs[0].add(b"source that is a file"))], 0, runs[2]), **owner)),
+            (b"other", file(b"source that is a file", repo.extent_list([(21, runs[0].add(b"source that is a file"))], 1, runs[2]), **owner)),
             (b"src", folder(mode=0o750, seconds=-5, nanoseconds=7, xattrs=xattrs, **owner)),
             (b"src/a", folder(mode=0o500, **owner)),
-            (b"src/a/big", file(big, repo.extent_list(extents, depth, runs[1], used), mode=0o400, xattrs=xattrs, **owner)),
-            (b"src/a/tiny", file(tiny, repo.extent_list(few, 0, runs[1], used), mode=0o6711, marks=1, **owner)),
+            (b"src/a/big", file(big, repo.extent_list(extents, count, runs[1], used), mode=0o400, xattrs=xattrs, **owner)),
+            (b"src/a/tiny", file(tiny, repo.extent_list(few, 1, runs[1], used), mode=0o6711, marks=1, **owner)),
             (b"src/a-after", file(b"", b"", seconds=1 << 33, nanoseconds=999_999_999, **owner)),
-            (b"src/exact", file(exact, repo.extent_list([(MIB, None)], 0, runs[1]), **owner)),
+            (b"src/exact", file(exact, repo.extent_list([(MIB, None)], 1, runs[1]), **owner)),
             (b"src/fifo", head(5, mode=0o620, **owner)),
             (b"src/hard", head(4, **owner) + blob(b"src/a/big")),
             (b"src/link", head(3, mode=0o777, **owner) + blob(b"../../\xff nowhere")),
-            (b"src/more", file(bytes(MIB + 1), repo.extent_list([(MIB, None), (1, None)], 0, runs[1]), **owner)),
-            (b"src/sparse", file(bytes(sparse) + b"end", repo.extent_list([(sparse, None), (3, runs[2].add(b"end"))], 0, runs[1]), **owner)),
+            (b"src/more", file(bytes(MIB + 1), repo.extent_list([(MIB, None), (1, None)], 1, runs[1]), **owner)),
+            (b"src/sparse", file(bytes(sparse) + b"end", repo.extent_list([(sparse, None), (3, runs[2].add(b"end"))], 4, runs[1]), **owner)),
         ]
         if ROOT:
             tree += [(b"src/tty", head(6, mode=0o600, **owner) + varint(4) + varint(64)),
@@ -415,7 +468,7 @@ class Restores(Case):
         packs = [items[:10], items[10:]]
         repo.index([(repo.pack(packs[0]), entries_of(packs[0]))])
         repo.pack(packs[1])
-        self.assertGreaterEqual(used, set(range(8)) | {(9, k) for k in range(8)} | {(8, None)})
+        self.assertGreaterEqual(used, set(range(8)) | {(9, k) for k in range(8)} | {(8, None), 15} | ({14} if count > 1 else set()))
 
         to, done = self.restore(repo)
         self.assertEqual(done.stderr, "")
@@ -459,9 +512,25 @@ class Restores(Case):
     def test_sealed(self):
         self.full(True, 2)
 
-    def test_depths(self):
-        for depth in (2, 3):
-            self.full(False, depth)
+    def test_layers(self):
+        for count in (3, 9, 32):
+            with self.subTest(count):
+                self.full(False, count)
+
+    def test_layers_by_hand(self):
+        for name, twists in LAYERED:
+            with self.subTest(name):
+                self.same(small(self.place(), **twists))
+                self.same(small(self.place(), True, **twists))
+
+    def test_nothing(self):
+        """An index of nothing has a list without layers."""
+        repo = Repo(self.place())
+        run = Run(repo, 3)
+        repo.snapshot([run], [], sources=())
+        self.assertIn(b"\0" + digest(b"") + b"\0", repo.root)
+        to, _ = self.restore(repo)
+        self.assertEqual(os.listdir(to), [])
 
     def same(self, repo, *more, **named):
         to, done = self.restore(repo, *more, **named)
@@ -568,11 +637,11 @@ class Restores(Case):
     def test_mixed_runs(self):
         """Sealed and unsealed runs in one snapshot."""
         repo = Repo(self.place(), sealed=True)
-        old, new = Run(repo, 1, sealed=False), Run(repo, 2)
+        old, young = Run(repo, 1, sealed=False), Run(repo, 2)
         repo.content = b"first" + b"second"
-        extents = repo.extent_list([(5, old.add(b"first")), (6, new.add(b"second"))], 0, new)
-        repo.snapshot([old, new], [(b"src", folder()), (b"src/file", file(repo.content, extents))])
-        repo.pack(old.items + new.items)
+        extents = repo.extent_list([(5, old.add(b"first")), (6, young.add(b"second"))], 1, young)
+        repo.snapshot([old, young], [(b"src", folder()), (b"src/file", file(repo.content, extents))])
+        repo.pack(old.items + young.items)
         self.same(repo)
 
     def test_snapshots(self):
@@ -616,7 +685,45 @@ def extents(*raw):
     return {"extents": b"".join(raw)}
 
 
-START = varint(2000 * 16 + 8) + varint(3) + varint(1) + varint(0)  # the first extent as it should be
+def inline(*layers):
+    return {"layers": [(False, layer) for layer in layers]}
+
+
+def stored(body, *above, below=(), at=3):
+    """Segment 3 is the body of the lowest layer, or of the one on top of `below`."""
+    return {"body": body, "layers": [*((False, layer) for layer in below), (True, new(len(body), 3, at, 0)), *((False, layer) for layer in above)]}
+
+
+START, END = new(2000, 3, 1, 0), new(1000, 3, 2, 0)  # the extents as they should be
+ALL, FULL = take(0, 3000), START + END
+LOCATION = new(len(FULL), 3, 3, 0)
+GONE = new(100, 9, 0, 5) + new(200, 3, 0, 0) + new(300, 3, 1 << 40, 0) + new(400, 3, 1, 2000)  # 1,000 bytes: no such run, not live, beyond the run, beyond the content
+LAYERED = [
+    ("one layer", inline(FULL)),
+    ("one stored layer", stored(FULL)),
+    ("a stored layer in pieces", {"body": FULL, "layers": [(1, new(3, 3, 3, 0) + (varint(16) + zigzag(0)) * (len(FULL) - 3))]}),
+    ("all is kept", inline(FULL, ALL)),
+    ("all of a stored layer is kept", stored(FULL, ALL)),
+    ("a stored layer keeps all", stored(ALL, below=[FULL])),
+    ("a stored layer between others", stored(ALL, ALL, below=[FULL])),
+    ("32 layers", inline(FULL, *[ALL] * 31)),
+    ("32 layers, the highest stored", stored(ALL, below=[FULL, *[ALL] * 30])),
+    ("taken in parts", inline(FULL, take(0, 1) + take(0, 1998) + take(0, 2) + take(0, 999))),
+    ("the first is replaced", inline(new(2000, 9, 9, 9) + END, START + take(2000, 1000))),
+    ("the last is replaced", inline(START + GONE, take(0, 2000) + END)),
+    ("a part is replaced", inline(new(2000, 3, 1, 0) + END, take(0, 700) + new(600, 3, 1, 700) + take(600, 1700))),
+    ("something is put in", inline(new(500, 3, 1, 0) + new(1500, 3, 2, 0), take(0, 500) + new(1500, 3, 1, 500) + take(0, 1000))),
+    ("nothing is taken", inline(GONE, FULL)),
+    ("what is left out is gone", inline(GONE + START + GONE + hole(BIG) + END + GONE, take(1000, 2000) + take(1000 + BIG, 1000))),
+    ("what is left out of a stored layer is gone", stored(GONE + START + GONE + END + GONE, take(1000, 2000) + take(1000, 1000))),
+    ("left out layer by layer", inline(GONE + FULL, take(900, 3100), take(0, 50) + take(1, 3049), take(99, 3000))),
+    ("a part of an extent", inline(new(2000, 3, 2, 0) + new(2000, 3, 1, 0), START + take(0, 1000))),
+    ("parts of parts", inline(new(2000, 3, 1, 0) + END, take(1, 1500) + take(0, 1499), new(1, 3, 1, 0) + take(0, 2999))),
+    ("cursors do not see what is taken", inline(FULL, new(500, 3, 1, 0) + take(500, 500) + varint(1000 * 16) + zigzag(500) + take(1000, 1000))),
+    ("parts of a hole", {"content": bytes(2000) + b"end!" * 250, **inline(hole(BIG) + END, take(5, 1000) + take(BIG - 2005, 1000) + take(0, 1000))}),
+    ("16,384 bytes", inline(FULL + hole(1) * (16_384 - len(FULL + ALL)), ALL)),
+    ("16,384 bytes, some of a location", stored(FULL, hole(1) * (16_384 - len(LOCATION + FULL)), FULL)),
+]
 HOSTILE = [
     # numbers that do not fit
     ("beyond the content", extents(varint(2001 * 16 + 8), varint(3), varint(1), varint(0)), "beyond the content"),
@@ -630,15 +737,60 @@ HOSTILE = [
     ("no cursor yet", extents(varint(16), zigzag(0)), "cursor that does not exist"),
     ("no such cursor", extents(START, varint(16 + 1), zigzag(0)), "cursor that does not exist"),
     ("cursor 8 of code 9", extents(START, varint(16 + 9), varint(8), zigzag(0), varint(0)), "cursor that does not exist"),
-    *((f"code {code}", extents(START, varint(16 + code)), "of an extent is unknown") for code in range(10, 15)),
+    *((f"code {code}", extents(START, varint(16 + code)), "of an extent is unknown") for code in range(10, 14)),
     ("cut extent", extents(START, varint(16 + 8), varint(3)), "in the middle of a field"),
     ("too short", extents(START), "shorter than it is"),
     ("too long", extents(START, varint(1001 * 16 + 15)), "longer than it is"),
     ("far too long", extents(START, varint(BIG * 16 + 15)), "longer than it is"),
-    ("depth 4", {"depth": 4}, "deeper than 3"),
-    ("depth 255", {"depth": 255}, "deeper than 3"),
-    ("long list", {"list": bytes(4097)}, "longer than 4,096"),
-    ("a hole as a list", {"depth": 3, "list": varint(BIG * 16 + 15)}, "an extent is empty"),
+    # layers
+    ("33 layers", inline(FULL, *[ALL] * 32), "more than 32 layers"),
+    ("layers without end", {"count": (1 << 64) - 1}, "more than 32 layers"),
+    ("a longer number of layers", {"list": b"\x81\0"}, "longer than needed"),
+    ("no layers", inline(), "shorter than it is"),
+    ("16,385 bytes", inline(FULL + hole(1) * (16_385 - len(FULL))), "more than 16,384 bytes"),
+    ("16,385 bytes in two layers", inline(FULL + hole(1) * (16_385 - len(FULL + ALL)), ALL), "more than 16,384 bytes"),
+    ("16,385 bytes, some of a location", stored(FULL, hole(1) * (16_385 - len(LOCATION + FULL)), FULL), "more than 16,384 bytes"),
+    ("bytes without end", {"list": varint(1) + varint((1 << 64) - 1)}, "more than 16,384 bytes"),
+    ("keeping more", inline(FULL, take(0, 3001)), "more than there is below"),
+    ("keeping more, then less", inline(START, take(0, 2001) + new(999, 3, 2, 1)), "more than there is below"),
+    ("keeping more in a second piece", inline(START, take(0, 2000) + take(0, 1000)), "more than there is below"),
+    ("keeping from an empty layer", inline(b"", ALL), "more than there is below"),
+    ("keeping without end", inline(FULL, take(0, BIG)), "more than there is below"),
+    ("skipping more", inline(FULL, take(3001, 1) + END), "more than there is below"),
+    ("skipping all", inline(FULL, START + take(3000, 1)), "more than there is below"),
+    ("skipping to the last", inline(FULL, take(1, 3000)), "more than there is below"),
+    ("skipping without end", inline(FULL, take((1 << 64) - 1, 1)), "more than there is below"),
+    ("keeping what was left out below", inline(FULL, take(0, 2000), take(0, 2000) + take(0, 1000)), "more than there is below"),
+    ("keeping more of a stored layer", stored(START, ALL), "more than there is below"),
+    ("a stored layer that keeps more", stored(ALL, below=[START]), "more than there is below"),
+    ("too little", inline(FULL, take(0, 2999)), "shorter than it is"),
+    ("too much", inline(FULL, ALL + END), "longer than it is"),
+    ("taking nothing", inline(FULL, take(0, 0) + ALL), "an extent is empty"),
+    ("skipping without taking", inline(FULL, ALL + take(0, 0)), "an extent is empty"),
+    ("taking in the lowest layer", inline(take(0, 3000)), "lowest layer takes"),
+    ("taking in the lowest layer, at its end", inline(START + take(0, 1000)), "lowest layer takes"),
+    ("taking in the lowest of two", inline(ALL, ALL), "lowest layer takes"),
+    ("taking in the lowest layer, stored", stored(START + take(0, 1000), ALL), "lowest layer takes"),
+    ("a hole in a location", {"layers": [(True, hole(9))]}, "more than extents"),
+    ("a hole behind a location", {"body": FULL, "layers": [(True, LOCATION + hole(9))]}, "more than extents"),
+    ("a hole without end in a location", {"layers": [(True, hole(BIG))]}, "more than extents"),
+    ("a hole in a location of a higher layer", {"layers": [(False, FULL), (True, hole(9))]}, "more than extents"),
+    ("taking in a location", {"layers": [(True, take(0, 9))]}, "more than extents"),
+    ("taking in a location of a higher layer", {"layers": [(False, FULL), (True, take(0, 9))]}, "more than extents"),
+    *((f"code {code} in a location", {"layers": [(True, varint(16 + code))]}, "of an extent is unknown") for code in range(10, 14)),
+    *((f"code {code} in a higher layer", inline(FULL, take(0, 2000) + varint(16 + code)), "of an extent is unknown") for code in range(10, 14)),
+    ("a location beyond the content", {"body": FULL, "layers": [(True, new(len(FULL) + 1, 3, 3, 0))]}, "beyond the content"),
+    ("a location that is not live", stored(FULL, at=0), "live ranges"),
+    ("a location that is cut", {"body": FULL, "layers": [(True, new(len(FULL) - 1, 3, 3, 0))]}, "in the middle of a field"),
+    ("a cut piece in a lower layer", inline(START + END[:-1], ALL), "in the middle of a field"),
+    ("a cut skip", inline(FULL, ALL[:-1]), "in the middle of a field"),
+    ("no cursor yet in a higher layer", inline(FULL, take(0, 2000) + varint(1000 * 16) + zigzag(0)), "cursor that does not exist"),
+    ("no cursor yet in a stored body", stored(varint(2000 * 16) + zigzag(0) + END), "cursor that does not exist"),
+    ("no cursor yet in a location", {"layers": [(False, FULL), (True, varint(9 * 16) + zigzag(0))]}, "cursor that does not exist"),
+    ("taking what is gone", inline(GONE + FULL, take(999, 3000)), "beyond the content"),
+    ("taking what is not live", inline(GONE + FULL, take(299, 1) + take(700, 2999)), "live ranges"),
+    ("a part beyond the content", inline(new(3000, 3, 1, 0), ALL), "beyond the content"),
+    ("an offset below zero that is left out", inline(START + varint(16) + zigzag(-2001) + END, take(0, 2000) + take(1, 1000)), "begins before"),
     ("longer varint", extents(START, b"\x8f\xfd\x80\x00"), "longer than needed"),
     ("eleven bytes of varint", extents(b"\xff" * 10 + b"\1"), "more than 10 bytes"),
     ("varint of 2^64", extents(b"\xff" * 9 + b"\2"), "2^64"),
@@ -791,7 +943,7 @@ class Refuses(Case):
             self.assertEqual(read(small(self.place(), sealed).path, "verify").returncode, 0)
             for twists, why in (({"snapshot__item": flip(80)}, "signature"), ({"run__record": flip(80)}, "signature"),
                                 ({"items": lambda items: [flip(50)(item) for item in items]}, "is damaged"), ({"items": []}, "is lost"),
-                                ({"run__dataset": b"d2"}, "another dataset"), ({"ranges": [(1, 9)]}, "go beyond")):
+                                ({"run__dataset": b"d2"}, "another dataset"), ({"ranges": [(1, 99)]}, "go beyond")):
                 self.refused(small(self.place(), sealed, **twists), why, command="verify")
         repo = small(self.place())
         os.rename(os.path.join(repo.path, repo.packed), os.path.join(repo.path, "packs", "0" * 32))
