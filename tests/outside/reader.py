@@ -288,6 +288,7 @@ def snapshot_runs(d):
         need(not runs or step > 0, "the ordinals of a snapshot's runs do not rise")
         ordinal += step
         run, hashed, ranges, end = d.id(), d.hash(), [], 0
+        need(all(run != listed.run for listed in runs.values()), "a snapshot lists a run twice")
         for _ in range(d.varint()):
             gap, count = d.varint(), d.varint()
             need(count > 0 and (gap > 0 or not ranges), "live ranges are empty or touch")
@@ -547,9 +548,9 @@ class Snapshot:
         self.repository, self.record, self.identity_file = repository, record, identity_file
         self.runs = {ordinal: repository.run(listed) for ordinal, listed in record.runs.items()}
         plain = record.root
+        need(record.key in self.runs, "the run with the snapshot's key is none of its runs")
+        need(all(run.sealed == record.sealed for run in self.runs.values()), "a snapshot has sealed and unsealed runs")
         if record.sealed:
-            key_run = self.runs.get(record.key)
-            need(key_run and key_run.sealed, "the run with the snapshot's key is none of its sealed runs")
             info = b"resilient 1 root\n" + record.export
             plain = unseal(self.key(record.key), record.salt, info, plain, record.before_root, "the snapshot's root")
         d = Decoder(plain_content(plain))

@@ -10,10 +10,12 @@ use crate::read::segments::Recent;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Cuts of content: about 64 KiB each.
-const CHUNK_MIN: usize = 16 << 10;
-const CHUNK_MEAN: usize = 64 << 10;
-const CHUNK_MAX: usize = 256 << 10;
+/// The mean length of chunks. They are at least a quarter of that, and at most four times.
+const CHUNK: usize = 64 << 10;
+/// The same of files that are large, and yet so small that twice as many chunks do not matter: where little changed, little of the base is read to compare.
+const CHUNK_FINE: usize = 16 << 10;
+/// Files up to this length have fine chunks.
+pub const FINE_MAX: u64 = 128 << 20;
 /// The longest region.
 pub const REGION: usize = 4 << 20;
 /// MiB of the base's segments that a thread keeps decoded.
@@ -33,6 +35,8 @@ pub struct Region<'a> {
     pub base: Option<&'a BaseFile>,
     /// How far the base is ahead of the new content, as last seen.
     pub drift: &'a AtomicI64,
+    /// Whether chunks are short.
+    pub fine: bool,
     /// Matches shorter than this are not worth an extent.
     pub match_min: u32,
 }
@@ -81,7 +85,7 @@ impl Cutter {
     pub fn region(&mut self, region: &Region<'_>, out: &mut Vec<Extent>) -> Result<()> {
         let (mut done, mut at) = (0, 0);
         while at < region.data.len() {
-            let len = next_cut(&region.data[at..]);
+            let len = next_cut(&region.data[at..], if region.fine { CHUNK_FINE } else { CHUNK });
             let chunk = &region.data[at..at + len];
             let hash = self.shared.table.hash(chunk);
             self.found.clear();
@@ -222,11 +226,12 @@ impl Cutter {
     }
 }
 
-fn next_cut(data: &[u8]) -> usize {
-    if data.len() <= CHUNK_MIN {
+fn next_cut(data: &[u8], mean: usize) -> usize {
+    let (least, most) = (mean / 4, mean * 4);
+    if data.len() <= least {
         return data.len();
     }
-    let bounded = &data[..data.len().min(CHUNK_MAX)];
-    let cut = fastcdc::v2020::FastCDC::new(bounded, CHUNK_MIN, CHUNK_MEAN, CHUNK_MAX).next();
+    let bounded = &data[..data.len().min(most)];
+    let cut = fastcdc::v2020::FastCDC::new(bounded, least, mean, most).next();
     cut.map_or(bounded.len(), |chunk| chunk.length)
 }

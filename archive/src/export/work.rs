@@ -44,6 +44,7 @@ pub struct LargeFile {
     pub number: u64,
     pub base: Option<BaseFile>,
     pub drift: AtomicI64,
+    pub fine: bool,
     pub match_min: u32,
 }
 
@@ -264,7 +265,7 @@ impl Hand {
             }
             let found = match read {
                 Ok(_) => {
-                    let region = Ranged { offset: at, base: base.map(|base| &base.file), drift: &drift, match_min: 0 };
+                    let region = Ranged { offset: at, base: base.map(|base| &base.file), drift: &drift, fine: false, match_min: 0 };
                     self.extents(contents, &region, &buffer, &mut hashes)
                 }
                 Err(error) => {
@@ -289,7 +290,7 @@ impl Hand {
 
     fn region(&mut self, file: &LargeFile, index: u64, len: usize, source: Source) -> Result<io::Result<RegionDone>> {
         let offset = index * REGION as u64;
-        let region = Ranged { offset, base: file.base.as_ref(), drift: &file.drift, match_min: file.match_min };
+        let region = Ranged { offset, base: file.base.as_ref(), drift: &file.drift, fine: file.fine, match_min: file.match_min };
         let (mut hashes, mut extents) = (Vec::new(), Vec::new());
         self.cutter.segments.cached = true;
         let len = match source {
@@ -372,6 +373,7 @@ struct Ranged<'a> {
     offset: u64,
     base: Option<&'a BaseFile>,
     drift: &'a AtomicI64,
+    fine: bool,
     match_min: u32,
 }
 
@@ -385,6 +387,7 @@ impl<'a> Ranged<'a> {
             offset: self.offset + start as u64,
             base: self.base,
             drift: self.drift,
+            fine: self.fine,
             match_min: self.match_min,
         }
     }

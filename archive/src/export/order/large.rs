@@ -10,7 +10,7 @@ use crate::export::base::BaseFile;
 use crate::export::item::{Contents, Stamp};
 use crate::export::layers::Held;
 use crate::export::lists::{BaseLayers, ListBuilder};
-use crate::export::region::REGION;
+use crate::export::region::{FINE_MAX, REGION};
 use crate::export::runs::Runs;
 use crate::export::walk::BaseList;
 use crate::export::work::{Done, Job, LargeFile, RegionDone, Source};
@@ -52,7 +52,8 @@ impl Order {
             Some(base) => (Some(BaseFile::cached(base.extents, self.local.folder())), base.layers),
             None => (None, vec![]),
         };
-        let file = Arc::new(LargeFile { number, base: file, drift: AtomicI64::new(0), match_min });
+        let fine = contents.is_some() && len <= FINE_MAX;
+        let file = Arc::new(LargeFile { number, base: file, drift: AtomicI64::new(0), fine, match_min });
         let large = Large {
             file,
             contents,
@@ -227,7 +228,7 @@ impl Order {
             Some((list, file)) => (Some(BaseFile::local(list.extents, file)), list.layers),
             None => (None, vec![]),
         };
-        let file = Arc::new(LargeFile { number: u64::MAX, base: file, drift: AtomicI64::new(0), match_min: INDEX_MATCH_MIN });
+        let file = Arc::new(LargeFile { number: u64::MAX, base: file, drift: AtomicI64::new(0), fine: false, match_min: INDEX_MATCH_MIN });
         let regions = len.div_ceil(REGION as u64);
         let (mut stash, mut next, mut sent, mut hashes) = (BTreeMap::new(), 0, 0, vec![]);
         let alone = self.threads.is_empty();
