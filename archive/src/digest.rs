@@ -10,12 +10,23 @@ pub fn sha256(bytes: &[u8]) -> Hash {
     Hash(digest(&SHA256, bytes).as_ref().try_into().expect("SHA-256 has 32 bytes"))
 }
 
+/// The hashes of several contents.
+pub fn sha256_each(contents: &[&[u8]]) -> Vec<Hash> {
+    contents.iter().map(|content| sha256(content)).collect()
+}
+
 pub fn sha256_of(parts: &[&[u8]]) -> Hash {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(part);
     }
     Hash(context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
+}
+
+/// The hash of a block that is all zeros.
+pub fn of_zeros() -> Hash {
+    static HASH: std::sync::OnceLock<Hash> = std::sync::OnceLock::new();
+    *HASH.get_or_init(|| sha256(&vec![0; BLOCK]))
 }
 
 /// The digest of content whose blocks have these hashes.

@@ -8,6 +8,8 @@
 
 mod file;
 mod later;
+mod scatter;
+mod slots;
 mod window;
 
 use super::open::OpenSnapshot;
