@@ -28,8 +28,7 @@ mod x86 {
 
     const CHUNK: usize = 64;
 
-    const START: [u32; 8] =
-        [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19];
+    const START: [u32; 8] = [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19];
 
     #[rustfmt::skip]
     const ROUNDS: [u32; 64] = [
@@ -148,10 +147,8 @@ mod x86 {
         macro_rules! schedule {
             ($oldest:ident, $second:ident, $third:ident, $newest:ident) => {
                 for lane in 0..LANES {
-                    let sum = _mm_add_epi32(
-                        _mm_sha256msg1_epu32($oldest[lane], $second[lane]),
-                        _mm_alignr_epi8($newest[lane], $third[lane], 4),
-                    );
+                    let sum =
+                        _mm_add_epi32(_mm_sha256msg1_epu32($oldest[lane], $second[lane]), _mm_alignr_epi8($newest[lane], $third[lane], 4));
                     $oldest[lane] = _mm_sha256msg2_epu32(sum, $newest[lane]);
                 }
             };

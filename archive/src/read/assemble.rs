@@ -9,8 +9,8 @@ use crate::extent::{Extent, Place};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// A stretch of a segment, and where it goes: to which target, at which offset.
 #[derive(Clone, Copy, Debug)]

@@ -12,10 +12,32 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// A folder that files are made in.
+pub(super) struct Below {
+    pub fd: OwnedFd,
+    /// Whose the files are that are made in it, once one was.
+    owner: OnceLock<(u32, u32)>,
+}
+
+impl Below {
+    pub fn new(fd: OwnedFd) -> Self {
+        Below { fd, owner: OnceLock::new() }
+    }
+
+    /// Whose a file is that was just made in it: the first one tells it of all.
+    fn owner_of(&self, file: &File) -> io::Result<(u32, u32)> {
+        if let Some(owner) = self.owner.get() {
+            return Ok(*owner);
+        }
+        let stat = rustix::fs::fstat(file)?;
+        Ok(*self.owner.get_or_init(|| (stat.st_uid, stat.st_gid)))
+    }
+}
 
 /// Opens the folder that a file belongs in.
-pub(super) type Folder<'a> = &'a dyn Fn() -> io::Result<Arc<OwnedFd>>;
+pub(super) type Folder<'a> = &'a dyn Fn() -> io::Result<Arc<Below>>;
 
 pub(super) struct FileJob {
     pub path: Vec<u8>,
@@ -39,7 +61,15 @@ impl FileJob {
     pub fn new(entry: Entry, found: Option<Found>) -> Self {
         let Entry { path, attributes, node } = entry;
         let Node::File(content) = node else { unreachable!("only files are jobs") };
-        FileJob { path, attributes, found, digest: Mutex::default(), file: Mutex::default(), failure: Mutex::default(), content }
+        FileJob {
+            path,
+            attributes,
+            found,
+            digest: Mutex::default(),
+            file: Mutex::default(),
+            failure: Mutex::default(),
+            content,
+        }
     }
 
     /// What it takes in memory, about.
@@ -95,13 +125,15 @@ impl FileJob {
     }
 
     /// Writes the whole content at once, whose digest this is.
-    pub fn write_whole(&self, folder: BorrowedFd<'_>, content: &[u8], digest: Hash, owners: Owners) -> io::Result<()> {
+    pub fn write_whole(&self, folder: &Below, content: &[u8], digest: Hash, owners: Owners) -> io::Result<()> {
         self.check(digest)?;
-        let file = self.create(folder)?;
+        let file = self.create(folder.fd.as_fd())?;
         if !content.is_empty() {
             io::Write::write_all(&mut &file, content)?;
         }
-        self.finish(folder, &file, owners)
+        let wanted = (self.attributes.uid, self.attributes.gid);
+        let owned = owners.0 && folder.owner_of(&file)? == wanted;
+        self.finish(folder.fd.as_fd(), &file, Owners(owners.0 && !owned))
     }
 
     fn check(&self, digest: Hash) -> io::Result<()> {
@@ -132,7 +164,7 @@ impl FileJob {
         if let Some(file) = &*slot {
             return Ok(file.clone());
         }
-        let file = Arc::new(self.create(folder()?.as_fd())?);
+        let file = Arc::new(self.create(folder()?.fd.as_fd())?);
         file.set_len(self.content.len)?;
         *slot = Some(file.clone());
         Ok(file)
@@ -161,7 +193,7 @@ impl FileJob {
         let file = self.open(folder)?;
         let digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
         self.check(digest.finish())?;
-        self.finish(folder()?.as_fd(), &file, owners)?;
+        self.finish(folder()?.fd.as_fd(), &file, owners)?;
         self.close_file();
         Ok(())
     }

@@ -11,7 +11,6 @@ use crate::extent::Place;
 use crate::id::Hash;
 use crate::read::assemble::share;
 use crate::read::segments::{Segments, Workspace, outside};
-use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
 /// What a thread has at hand.
@@ -81,7 +80,7 @@ impl Window<'_> {
             let job = &self.jobs[self.slots.all[*slot as usize].job as usize];
             let written = self
                 .folder(&job.file.path)
-                .and_then(|folder| job.file.write_whole(folder.as_fd(), content, digest, self.owners));
+                .and_then(|folder| job.file.write_whole(&folder, content, digest, self.owners));
             match written {
                 Ok(()) => {
                     self.written.fetch_add(1, Ordering::Relaxed);

@@ -18,8 +18,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The bytes of all slots together.
 const BUFFER: usize = 64 << 20;
+/// Content that does not lie scattered gains nothing by a window of more than this, and less memory is faster.
+const DENSE: usize = 16 << 20;
 /// Pieces and holes in a window. The last slot may come to more.
 const PIECES_MAX: usize = 600_000;
+
+/// How many segments are found without a search.
+const NEAR: usize = 256;
 
 /// A stretch of a segment, and where it goes.
 #[derive(Clone, Copy)]
@@ -77,6 +82,10 @@ pub(super) struct Slots {
     pub pieces: Vec<Piece>,
     segments: Vec<(u64, u32)>,
     numbers: HashMap<(u64, u32), u32>,
+    /// Segments seen lately, each where its number in the run puts it: extents go to and fro between a few.
+    near: Vec<((u64, u32), u32)>,
+    /// Segments that a piece of a slot was the first to name.
+    scattered: usize,
     holes: Vec<Hole>,
     /// Slots that no piece fills.
     pub ready: Vec<u32>,
@@ -107,15 +116,19 @@ impl Groups {
 impl Slots {
     fn segment(&mut self, place: Place) -> u32 {
         let key = (place.ordinal, place.sequence);
-        if let Some(last) = self.pieces.last()
-            && self.segments[last.segment as usize] == key
-        {
-            return last.segment;
+        if self.near.is_empty() {
+            self.near = vec![((0, 0), u32::MAX); NEAR];
         }
-        *self.numbers.entry(key).or_insert_with(|| {
+        let near = &mut self.near[(place.ordinal as usize ^ (place.sequence as usize) << 2) % NEAR];
+        if near.0 == key && near.1 != u32::MAX {
+            return near.1;
+        }
+        let number = *self.numbers.entry(key).or_insert_with(|| {
             self.segments.push(key);
             self.segments.len() as u32 - 1
-        })
+        });
+        *near = (key, number);
+        number
     }
 
     fn push(&mut self, job: u32, room: Room, start: u64, len: u32) {
@@ -127,7 +140,8 @@ impl Slots {
     pub fn whole(&mut self, job: u32, place: Place, len: u32) {
         let segment = self.segment(place);
         self.push(job, Room::Whole, 0, len);
-        self.pieces.push(Piece { segment, offset: place.offset, len, slot: self.all.len() as u32 - 1, at: 0 });
+        self.pieces
+            .push(Piece { segment, offset: place.offset, len, slot: self.all.len() as u32 - 1, at: 0 });
         self.filled = len;
     }
 
@@ -138,7 +152,8 @@ impl Slots {
 
     /// Whether there is no room for another slot.
     pub fn is_full(&self) -> bool {
-        self.used + BLOCK > BUFFER || self.pieces.len() + self.holes.len() >= PIECES_MAX
+        let dense = self.used >= DENSE && self.scattered <= 2 * self.used / BLOCK;
+        dense || self.used + BLOCK > BUFFER || self.pieces.len() + self.holes.len() >= PIECES_MAX
     }
 
     /// Begins a slot in the buffer.
@@ -161,7 +176,9 @@ impl Slots {
 
     /// Lays out a piece at the end of what the last slot has.
     pub fn data(&mut self, place: Place, len: u32) {
+        let known = self.segments.len();
         let segment = self.segment(place);
+        self.scattered += self.segments.len() - known;
         let (slot, at) = (self.all.len() as u32 - 1, self.filled);
         self.pieces.push(Piece { segment, offset: place.offset, len, slot, at });
         *self.last().missing.get_mut() += len;
@@ -262,6 +279,7 @@ impl Slots {
         self.numbers.clear();
         self.holes.clear();
         self.ready.clear();
-        (self.used, self.filled) = (0, 0);
+        self.near.fill(((0, 0), u32::MAX));
+        (self.used, self.filled, self.scattered) = (0, 0, 0);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Memory is bounded by the window, whatever the size of the tree or of one file: a file may be spread over several windows, which are cut where its blocks are.
 
-use super::file::{FileJob, block_len};
+use super::file::{Below, FileJob, block_len};
 use super::slots::{Room, Slots};
 use super::{Problem, RestoreOptions, RestoreReport};
 use crate::digest::{self, BLOCK};
@@ -15,7 +15,7 @@ use crate::read::segments::outside;
 use crate::read::tree::{Found, Owners, Tree};
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,7 +53,7 @@ pub(super) struct Window<'a> {
 
 thread_local! {
     /// The folder that this thread wrote to last: files of one folder come one after the other.
-    static FOLDER: RefCell<Option<(u64, Vec<u8>, Arc<OwnedFd>)>> = const { RefCell::new(None) };
+    static FOLDER: RefCell<Option<(u64, Vec<u8>, Arc<Below>)>> = const { RefCell::new(None) };
 }
 
 /// Tells restores of one process apart in `FOLDER`.
@@ -90,7 +90,8 @@ impl<'a> Window<'a> {
             return Err(io::Error::other("it says that it is longer than any file is"));
         }
         if file.content.len == 0 {
-            file.write_whole(folder, &[], Hash([0; 32]), self.owners)?;
+            let below = Below::new(folder.try_clone_to_owned()?);
+            file.write_whole(&below, &[], Hash([0; 32]), self.owners)?;
             self.written.fetch_add(1, Ordering::Relaxed);
             return Ok(false);
         }
@@ -202,7 +203,7 @@ impl<'a> Window<'a> {
     }
 
     /// The folder that a path lies in.
-    pub fn folder(&self, path: &[u8]) -> io::Result<Arc<OwnedFd>> {
+    pub fn folder(&self, path: &[u8]) -> io::Result<Arc<Below>> {
         let parent = entry::parent(path);
         let generation = GENERATION.load(Ordering::Relaxed);
         FOLDER.with_borrow_mut(|last| {
@@ -212,7 +213,7 @@ impl<'a> Window<'a> {
             {
                 return Ok(fd.clone());
             }
-            let fd = Arc::new(self.tree.folder(parent)?);
+            let fd = Arc::new(Below::new(self.tree.folder(parent)?));
             *last = Some((generation, parent.to_vec(), fd.clone()));
             Ok(fd)
         })
@@ -225,7 +226,7 @@ impl<'a> Window<'a> {
         for Job { file, .. } in std::mem::take(&mut self.jobs) {
             if let Some(why) = file.failure() {
                 if let Ok(folder) = self.folder(&file.path) {
-                    file.discard(folder.as_fd());
+                    file.discard(folder.fd.as_fd());
                 }
                 self.problem(&file, why);
             }
