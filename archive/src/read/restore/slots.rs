@@ -283,3 +283,52 @@ impl Slots {
         (self.used, self.filled, self.scattered) = (0, 0, 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(ordinal: u64, sequence: u32, offset: u32) -> Place {
+        Place { ordinal, sequence, offset }
+    }
+
+    #[test]
+    fn pieces_of_several_segments_fill_a_slot_around_a_hole() {
+        let mut slots = Slots::default();
+        slots.whole(0, place(9, 0, 5), 3);
+        slots.open(1, 0, 10).unwrap();
+        slots.data(place(9, 0, 0), 4);
+        slots.hole(2);
+        assert_eq!(slots.open_len(), 4);
+        slots.data(place(2, 7, 1), 4);
+        slots.open(2, 0, 6).unwrap();
+        slots.hole(6);
+        assert_eq!(slots.ready, [2], "a slot that is a hole waits for nothing");
+        let groups = slots.groups();
+        let by_segment: Vec<_> = (0..groups.len()).map(|group| groups.get(group)).collect();
+        assert_eq!(by_segment, [((2, 7), &[2][..]), ((9, 0), &[0, 1][..])]);
+        assert!(!slots.put(&slots.pieces[2], b"late"));
+        assert!(slots.put(&slots.pieces[1], b"soon"), "the last piece fills it");
+        assert_eq!(slots.bytes(&slots.all[1]), b"soon\0\0late");
+        assert_eq!(slots.data_in(1).collect::<Vec<_>>(), [0..4, 6..10]);
+        assert_eq!(slots.data_in(2).count(), 0);
+        slots.clear();
+        assert!(slots.open_len() == 0 && slots.groups().len() == 0);
+    }
+
+    #[test]
+    fn a_window_of_what_lies_together_is_smaller_than_one_of_what_lies_scattered() {
+        let blocks = |scattered: u64| {
+            let mut slots = Slots::default();
+            while !slots.is_full() {
+                let number = slots.all.len() as u64;
+                slots.open(0, number * BLOCK as u64, BLOCK as u32).unwrap();
+                for part in 0..16 {
+                    slots.data(place(number * 16 + part % scattered, 0, 0), BLOCK as u32 / 16);
+                }
+            }
+            slots.all.len()
+        };
+        assert_eq!((blocks(1), blocks(16)), (DENSE / BLOCK, BUFFER / BLOCK));
+    }
+}
