@@ -295,7 +295,7 @@ impl Hand {
         self.cutter.segments.cached = true;
         let len = match source {
             Source::Bytes(bytes) => {
-                bytes.chunks(BLOCK).for_each(|block| hashes.push(digest::sha256(block)));
+                hashes.extend(digest::sha256_each(&bytes.chunks(BLOCK).collect::<Vec<_>>()));
                 self.cutter.begin_file();
                 self.cutter.region(&region.of(&bytes, 0, bytes.len()), &mut extents)?;
                 bytes.len()
@@ -327,7 +327,7 @@ impl Hand {
 
     /// Hashes a region, and turns what is no hole in it into extents.
     fn extents(&mut self, contents: &dyn Contents, region: &Ranged<'_>, data: &[u8], hashes: &mut Vec<Hash>) -> Result<Vec<Extent>> {
-        data.chunks(BLOCK).for_each(|block| hashes.push(digest::sha256(block)));
+        hashes.extend(digest::sha256_each(&data.chunks(BLOCK).collect::<Vec<_>>()));
         let mut out = Vec::new();
         self.cutter.begin_file();
         let mut at = 0;

@@ -9,8 +9,8 @@ use crate::extent::{Extent, Place};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// A stretch of a segment, and where it goes: to which target, at which offset.
 #[derive(Clone, Copy, Debug)]
@@ -39,29 +39,40 @@ pub fn scatter(segments: &dyn Segments, pieces: &mut [Piece], threads: usize, pu
         }
     }
     bounds.push(pieces.len());
-    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
-    let pieces = &*pieces;
-    let work = || {
-        let (mut workspace, mut content) = (Workspace::default(), Vec::new());
-        loop {
-            let group = next.fetch_add(1, Ordering::Relaxed);
-            let Some(&[from, to]) = bounds.get(group..group + 2) else { return };
-            let outcome = one_segment(segments, &pieces[from..to], &mut workspace, &mut content, put);
-            if let Err(error) = outcome {
-                next.store(bounds.len(), Ordering::Relaxed);
-                failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
-                return;
-            }
+    let (pieces, failed) = (&*pieces, Mutex::new(None));
+    let work = |group: usize, (workspace, content): &mut (Workspace, Vec<u8>)| {
+        let noted = || failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted().is_some() {
+            return;
+        }
+        let outcome = one_segment(segments, &pieces[bounds[group]..bounds[group + 1]], workspace, content, put);
+        if let Err(error) = outcome {
+            noted().get_or_insert(error);
         }
     };
-    let helpers = threads.min(bounds.len() - 1).saturating_sub(1);
-    std::thread::scope(|scope| {
-        for _ in 0..helpers {
-            scope.spawn(work);
+    share(bounds.len() - 1, threads, &work, &|_| ());
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// Does tasks on `threads` threads, each with something of its own at hand. `last` is done once by each thread, after its tasks.
+pub fn share<Hand: Default>(tasks: usize, threads: usize, work: &(dyn Fn(usize, &mut Hand) + Sync), last: &(dyn Fn(&mut Hand) + Sync)) {
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let mut hand = Hand::default();
+        loop {
+            let task = next.fetch_add(1, Ordering::Relaxed);
+            if task >= tasks {
+                return last(&mut hand);
+            }
+            work(task, &mut hand);
         }
-        work();
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(tasks) {
+            scope.spawn(run);
+        }
+        run();
     });
-    failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
 fn one_segment(segments: &dyn Segments, pieces: &[Piece], workspace: &mut Workspace, content: &mut Vec<u8>, put: Put<'_>) -> Result<()> {
@@ -128,12 +139,12 @@ pub fn to_memory(segments: &dyn Segments, extents: &[Extent], threads: usize) ->
     let out = Mutex::new(vec![0; len as usize]);
     scatter(segments, &mut pieces, threads, &|pieces, content| {
         let content = content?;
-        let mut out = out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in pieces {
             let (from, to) = (piece.place.offset as usize, piece.at as usize);
             out[to..to + piece.len as usize].copy_from_slice(&content[from..from + piece.len as usize]);
         }
         Ok(())
     })?;
-    Ok(out.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    Ok(out.into_inner().unwrap_or_else(PoisonError::into_inner))
 }

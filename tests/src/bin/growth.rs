@@ -2,10 +2,13 @@
 //!
 //! `growth sqlite FOLDER EXPORTS` changes three random pages of a 20 MB file before each export, as a database that is exported each 5 s.
 //! `growth hours FOLDER VERSIONS MB` rewrites 1 % of the rows of a dump before each, half scattered and half in the recent tenth, and appends a little.
+//! `growth read FOLDER` restores the first and the newest of such a repository in a process that holds nothing else; the identity lies beside the folder.
 
+use archive::digest;
+use archive::identity::Keyring;
 use archive::repository::Repository;
 use archive::store::{FolderStore, Store};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 use tests::plain::PlainTree;
@@ -76,26 +79,56 @@ fn trial(folder: &Path) -> Trial {
     Trial::with(store, true)
 }
 
+/// What lies beside a repository: its identity, and the digest of its newest content.
+fn beside(folder: &Path, what: &str) -> PathBuf {
+    folder.with_extension(what)
+}
+
+/// Leaves beside the repository what `read` needs, and reads.
+fn end(folder: &Path, trial: &Trial, newest: &[u8]) {
+    std::fs::copy(&trial.identity, beside(folder, "identity")).expect("the identity is kept");
+    std::fs::write(beside(folder, "digest"), digest::of_content(newest).0).expect("the digest is kept");
+    read(folder);
+}
+
 /// Restores the oldest and the newest, checks the newest, and tells the times.
-fn read_back(folder: &Path, trial: &Trial, newest: &[u8]) {
+fn read(folder: &Path) {
     let mut times = vec![];
-    let ends = |known: &[archive::repository::Known]| [known[0].clone(), known[known.len() - 1].clone()];
-    let known = trial.repository.snapshots().expect("they are listed");
-    for known in ends(&known) {
-        let repository = Repository::open(Arc::new(FolderStore::open(folder).expect("it opens"))).expect("it opens");
+    let open = || Repository::open(Arc::new(FolderStore::open(folder).expect("it opens"))).expect("it opens");
+    let known = open().snapshots().expect("they are listed");
+    let digest = std::fs::read(beside(folder, "digest")).expect("the digest was kept");
+    for known in [&known[0], &known[known.len() - 1]] {
+        let repository = open();
         let target = tempfile::tempdir_in("/dev/shm").expect("a folder to restore to");
+        let mut keyring = Keyring::from_file(&beside(folder, "identity"), &mut |_| panic!("it has no passphrase")).expect("it is read");
         // Opening finds everything once; that is not what is measured here.
         drop(repository.locations().expect("they are read"));
         let start = now();
-        let report = tests::trial::restore_from(&repository, &known, &mut trial.keyring(), target.path()).expect("it restores");
+        let report = tests::trial::restore_from(&repository, known, &mut keyring, target.path()).expect("it restores");
         times.push(seconds(start));
         assert!(report.problems.is_empty(), "{:?}", report.problems);
         if times.len() == 2 {
-            let restored = std::fs::read(target.path().join("s/data")).expect("it was restored");
-            assert!(restored == newest, "the newest restores bit for bit");
+            let peak = peak_kb();
+            println!("restore: first {:.3} s, last {:.3} s, ratio {:.2}; peak memory {peak} kB", times[0], times[1], times[1] / times[0]);
+            let file = std::fs::File::open(target.path().join("s/data")).expect("it was restored");
+            let mut restored = digest::Digester::default();
+            std::io::copy(&mut &file, &mut Sum(&mut restored)).expect("it is read");
+            assert!(restored.finish().0 == digest[..], "the newest restores bit for bit");
         }
     }
-    println!("restore: first {:.3} s, last {:.3} s, ratio {:.2}; peak memory {} kB", times[0], times[1], times[1] / times[0], peak_kb());
+}
+
+struct Sum<'a>(&'a mut digest::Digester);
+
+impl std::io::Write for Sum<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What this process has used of both cores.
@@ -163,7 +196,7 @@ fn sqlite(folder: &Path, exports: usize) {
             (quarter, used) = (now(), processor_ms());
         }
     }
-    read_back(folder, &trial, &content);
+    end(folder, &trial, &content);
 }
 
 fn hours(folder: &Path, versions: usize, megabytes: usize) {
@@ -210,16 +243,17 @@ fn hours(folder: &Path, versions: usize, megabytes: usize) {
             last = now();
         }
     }
-    read_back(folder, &trial, rows.concat().as_bytes());
+    end(folder, &trial, rows.concat().as_bytes());
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let number = |at: usize| arguments.get(at).and_then(|text| text.parse().ok()).expect("a number");
-    let folder = Path::new(arguments.get(2).map(String::as_str).expect("growth sqlite|hours FOLDER …"));
+    let folder = Path::new(arguments.get(2).map(String::as_str).expect("growth sqlite|hours|read FOLDER …"));
     match arguments[1].as_str() {
         "sqlite" => sqlite(folder, number(3)),
         "hours" => hours(folder, number(3), number(4)),
-        other => panic!("growth sqlite or growth hours, not {other}"),
+        "read" => read(folder),
+        other => panic!("growth sqlite, hours or read, not {other}"),
     }
 }

@@ -49,6 +49,32 @@ fn files_of_thousands_of_extents_come_back() {
     assert!(deepest >= 3 && most >= 3000, "{deepest} layers, {most} extents");
 }
 
+/// Windows are cut inside of files; what is before, between and behind stays what it is.
+#[test]
+fn files_longer_than_a_window_come_back() {
+    let trial = Trial::new();
+    let mut tree = PlainTree::new("s");
+    let mut long = noise(1, (41 << 20) + 12_345);
+    tree.file("s/before", noise(2, 3_000_000));
+    tree.file("s/long", long.clone());
+    tree.file("s/other", noise(3, 35 << 20));
+    tree.file("s/small", noise(4, 5000));
+    trial.export(&tree);
+    trial.assert_newest_is(&tree, "as it was written first");
+    let mut chance = Chance::new(5);
+    for _ in 0..3 {
+        for _ in 0..300 {
+            let at = chance.below(long.len() - 100);
+            let new = chance.noise(100);
+            long[at..at + 100].copy_from_slice(&new);
+        }
+        long.drain(..1000);
+        tree.file("s/long", long.clone());
+        trial.export(&tree);
+    }
+    trial.assert_newest_is(&tree, "after changes");
+}
+
 #[test]
 fn lists_of_many_layers_come_back() {
     let trial = Trial::new();

@@ -1,16 +1,43 @@
-//! One file that is being restored. Its pieces come in any order and from several threads; each block of 1 MiB is checked as soon as it is whole, so that no thread reads a large file again at the end.
+//! One file that is being restored: written beside what is in its place, checked against its digest, put in its place.
+//!
+//! Its blocks come in any order and from several threads; hashes of blocks are handed over in order, so no thread reads a file again at the end.
 
 use super::last_part;
-use crate::digest::{self, BLOCK};
+use crate::digest::{self, BLOCK, OfBlocks};
 use crate::entry::{Attributes, Content, Entry, Node};
 use crate::id::Hash;
 use crate::read::tree::{self, Found, Owners};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// A folder that files are made in.
+pub(super) struct Below {
+    pub fd: OwnedFd,
+    /// Whose the files are that are made in it, once one was.
+    owner: OnceLock<(u32, u32)>,
+}
+
+impl Below {
+    pub fn new(fd: OwnedFd) -> Self {
+        Below { fd, owner: OnceLock::new() }
+    }
+
+    /// Whose a file is that was just made in it: the first one tells it of all.
+    fn owner_of(&self, file: &File) -> io::Result<(u32, u32)> {
+        if let Some(owner) = self.owner.get() {
+            return Ok(*owner);
+        }
+        let stat = rustix::fs::fstat(file)?;
+        Ok(*self.owner.get_or_init(|| (stat.st_uid, stat.st_gid)))
+    }
+}
+
+/// Opens the folder that a file belongs in.
+pub(super) type Folder<'a> = &'a dyn Fn() -> io::Result<Arc<Below>>;
 
 pub(super) struct FileJob {
     pub path: Vec<u8>,
@@ -18,18 +45,12 @@ pub(super) struct FileJob {
     pub content: Content,
     /// What is in its place now.
     pub found: Option<Found>,
-    /// Bytes of each block that are still to come. Of none in a file longer than `TRACKED_MAX`: that is read again at the end, for its length may be a lie
-    /// and memory is not to follow it.
-    missing: Vec<AtomicU32>,
-    hashes: Mutex<Vec<Option<Hash>>>,
-    /// Blocks (of a very long file, bytes) that are still to come, and one more until the list of pieces is complete.
-    open_blocks: AtomicU64,
+    /// Of the blocks of earlier windows.
+    digest: Mutex<Option<Box<OfBlocks>>>,
     file: Mutex<Option<Arc<File>>>,
     failure: Mutex<Option<String>>,
 }
 
-/// Up to this length each block is checked as soon as it is whole.
-const TRACKED_MAX: u64 = 1 << 40;
 /// Nothing longer is restored: the digest of so many empty blocks alone takes minutes.
 const LEN_MAX: u64 = 64 << 40;
 
@@ -40,16 +61,11 @@ impl FileJob {
     pub fn new(entry: Entry, found: Option<Found>) -> Self {
         let Entry { path, attributes, node } = entry;
         let Node::File(content) = node else { unreachable!("only files are jobs") };
-        let blocks = if content.len > TRACKED_MAX { 0 } else { content.len.div_ceil(BLOCK as u64) as usize };
-        let open = if blocks > 0 { blocks as u64 } else { content.len };
-        let missing = (0..blocks).map(|block| AtomicU32::new(block_len(content.len, block) as u32)).collect();
         FileJob {
             path,
             attributes,
             found,
-            missing,
-            hashes: Mutex::new(vec![None; blocks]),
-            open_blocks: AtomicU64::new(open.saturating_add(1)),
+            digest: Mutex::default(),
             file: Mutex::default(),
             failure: Mutex::default(),
             content,
@@ -59,7 +75,7 @@ impl FileJob {
     /// What it takes in memory, about.
     pub fn weight(&self) -> usize {
         let xattrs: usize = self.attributes.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.path.len() + self.content.list.bytes() + xattrs + self.missing.len() * (4 + size_of::<Option<Hash>>())
+        self.path.len() + self.content.list.bytes() + xattrs
     }
 
     /// Why it is not restored at all, if so.
@@ -69,6 +85,10 @@ impl FileJob {
 
     pub fn fail(&self, why: impl std::fmt::Display) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| why.to_string());
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     pub fn failure(&self) -> Option<String> {
@@ -92,7 +112,7 @@ impl FileJob {
             return Ok(false);
         }
         let file = tree::open_file(folder, last_part(&self.path), false)?;
-        if self.content.len > 0 && digest_of_file(&file, self.content.len, &|_| None)? != self.content.digest {
+        if self.content.len > 0 && digest_of_file(&file, self.content.len)? != self.content.digest {
             return Ok(false);
         }
         let same =
@@ -104,14 +124,23 @@ impl FileJob {
         Ok(true)
     }
 
-    /// Writes the whole content at once.
-    pub fn write_whole(&self, folder: BorrowedFd<'_>, content: &[u8], owners: Owners) -> io::Result<()> {
-        if !content.is_empty() && digest::of_content(content) != self.content.digest {
+    /// Writes the whole content at once, whose digest this is.
+    pub fn write_whole(&self, folder: &Below, content: &[u8], digest: Hash, owners: Owners) -> io::Result<()> {
+        self.check(digest)?;
+        let file = self.create(folder.fd.as_fd())?;
+        if !content.is_empty() {
+            io::Write::write_all(&mut &file, content)?;
+        }
+        let wanted = (self.attributes.uid, self.attributes.gid);
+        let owned = owners.0 && folder.owner_of(&file)? == wanted;
+        self.finish(folder.fd.as_fd(), &file, Owners(owners.0 && !owned))
+    }
+
+    fn check(&self, digest: Hash) -> io::Result<()> {
+        if self.content.len > 0 && digest != self.content.digest {
             return Err(io::Error::other("its content has another digest than the snapshot says"));
         }
-        let file = self.create(folder)?;
-        io::Write::write_all(&mut &file, content)?;
-        self.finish(folder, &file, owners)
+        Ok(())
     }
 
     fn create(&self, folder: BorrowedFd<'_>) -> io::Result<File> {
@@ -130,59 +159,41 @@ impl FileJob {
         Ok(())
     }
 
-    fn open(&self, folder: &dyn Fn() -> io::Result<Arc<std::os::fd::OwnedFd>>) -> io::Result<Arc<File>> {
+    fn open(&self, folder: Folder<'_>) -> io::Result<Arc<File>> {
         let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = &*slot {
             return Ok(file.clone());
         }
-        let file = Arc::new(self.create(folder()?.as_fd())?);
+        let file = Arc::new(self.create(folder()?.fd.as_fd())?);
         file.set_len(self.content.len)?;
         *slot = Some(file.clone());
         Ok(file)
     }
 
-    /// Writes a piece. Says whether the file is complete now.
-    pub fn write_piece(&self, folder: &dyn Fn() -> io::Result<Arc<std::os::fd::OwnedFd>>, at: u64, bytes: &[u8]) -> io::Result<bool> {
+    /// Writes parts of a block that lies at `start`.
+    pub fn write_block(&self, folder: Folder<'_>, start: u64, block: &[u8], parts: impl Iterator<Item = Range<usize>>) -> io::Result<()> {
         let file = self.open(folder)?;
-        file.write_all_at(bytes, at)?;
-        self.settle(at, bytes.len() as u64, Some(&file))
+        for part in parts {
+            file.write_all_at(&block[part.clone()], start + part.start as u64)?;
+        }
+        Ok(())
     }
 
-    /// Counts bytes that have come, or that are a hole. Says whether the file is complete now.
-    pub fn settle(&self, at: u64, len: u64, file: Option<&File>) -> io::Result<bool> {
-        if self.missing.is_empty() {
-            return Ok(self.open_blocks.fetch_sub(len, Ordering::AcqRel) == len);
+    /// Hands over the hashes of the next blocks, each so many times.
+    pub fn push(&self, hashes: impl Iterator<Item = (Hash, u64)>) {
+        let mut slot = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = slot.get_or_insert_default();
+        for (hash, times) in hashes {
+            (0..times).for_each(|_| digest.push(hash));
         }
-        let mut complete = false;
-        let (mut at, end) = (at, at + len);
-        while at < end {
-            let block = (at / BLOCK as u64) as usize;
-            let part = (end - at).min(BLOCK as u64 - at % BLOCK as u64) as u32;
-            if self.missing[block].fetch_sub(part, Ordering::AcqRel) == part {
-                if let Some(file) = file {
-                    let hash = hash_block(file, self.content.len, block)?;
-                    self.hashes.lock().unwrap_or_else(PoisonError::into_inner)[block] = Some(hash);
-                }
-                complete |= self.open_blocks.fetch_sub(1, Ordering::AcqRel) == 1;
-            }
-            at += u64::from(part);
-        }
-        Ok(complete)
-    }
-
-    /// Says that all pieces are known. Gives whether the file is complete now.
-    pub fn close_list(&self) -> bool {
-        self.open_blocks.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     /// Checks the whole and puts it in its place.
-    pub fn complete(&self, folder: &dyn Fn() -> io::Result<Arc<std::os::fd::OwnedFd>>, owners: Owners) -> io::Result<()> {
+    pub fn complete(&self, folder: Folder<'_>, owners: Owners) -> io::Result<()> {
         let file = self.open(folder)?;
-        let hashes = std::mem::take(&mut *self.hashes.lock().unwrap_or_else(PoisonError::into_inner));
-        if self.content.len > 0 && digest_of_file(&file, self.content.len, &|block| *hashes.get(block)?)? != self.content.digest {
-            return Err(io::Error::other("its content has another digest than the snapshot says"));
-        }
-        self.finish(folder()?.as_fd(), &file, owners)?;
+        let digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        self.check(digest.finish())?;
+        self.finish(folder()?.fd.as_fd(), &file, owners)?;
         self.close_file();
         Ok(())
     }
@@ -201,37 +212,27 @@ impl FileJob {
     }
 }
 
-fn block_len(len: u64, block: usize) -> usize {
-    (len - (block * BLOCK) as u64).min(BLOCK as u64) as usize
+/// How long the block is that begins at `start` in a file of this length.
+pub(super) fn block_len(len: u64, start: u64) -> usize {
+    (len - start).min(BLOCK as u64) as usize
 }
 
-fn hash_block(file: &File, len: u64, block: usize) -> io::Result<Hash> {
-    thread_local! { static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) } }
-    BUFFER.with_borrow_mut(|buffer| {
-        buffer.resize(BLOCK, 0);
-        let bytes = &mut buffer[..block_len(len, block)];
-        file.read_exact_at(bytes, (block * BLOCK) as u64)?;
-        Ok(digest::sha256(bytes))
-    })
-}
-
-/// The digest of a file of which some blocks are known already. Holes are not read.
-fn digest_of_file(file: &File, len: u64, known: &dyn Fn(usize) -> Option<Hash>) -> io::Result<Hash> {
-    let blocks = len.div_ceil(BLOCK as u64) as usize;
-    let (mut digest, mut data, mut zeros) = (digest::OfBlocks::default(), 0, None);
-    for block in 0..blocks {
-        let (start, end) = ((block * BLOCK) as u64, (block * BLOCK + block_len(len, block)) as u64);
-        if let Some(hash) = known(block) {
-            digest.push(hash);
-            continue;
-        }
+/// The digest of a file. Holes are not read.
+fn digest_of_file(file: &File, len: u64) -> io::Result<Hash> {
+    let (mut digest, mut data, mut start, mut buffer) = (OfBlocks::default(), 0, 0, vec![0; BLOCK]);
+    while start < len {
+        let block = block_len(len, start);
+        let end = start + block as u64;
         if data < end {
             data = next_data(file, start, len);
         }
-        digest.push(match data >= end && end - start == BLOCK as u64 {
-            true => *zeros.get_or_insert_with(|| digest::sha256(&vec![0; BLOCK])),
-            false => hash_block(file, len, block)?,
+        digest.push(if data >= end && block == BLOCK {
+            digest::of_zeros()
+        } else {
+            file.read_exact_at(&mut buffer[..block], start)?;
+            digest::sha256(&buffer[..block])
         });
+        start = end;
     }
     Ok(digest.finish())
 }

@@ -159,7 +159,7 @@ impl Restore<'_> {
         match self.tree.folder(entry::parent(&file.path)) {
             Ok(fd) => self
                 .levels
-                .push(super::Level { path: entry::parent(&file.path).to_vec(), fd: Some(fd), seen: vec![] }),
+                .push(super::Level { path: entry::parent(&file.path).to_vec(), fd: Some(fd), seen: vec![], new: false }),
             Err(error) => {
                 self.problem(&file.path, error);
                 return Ok(());

@@ -8,6 +8,8 @@
 
 mod file;
 mod later;
+mod scatter;
+mod slots;
 mod window;
 
 use super::open::OpenSnapshot;
@@ -66,6 +68,8 @@ struct Level {
     /// Closed while much deeper ones are written: nobody may have as many files open as a tree is deep.
     fd: Option<OwnedFd>,
     seen: Vec<Vec<u8>>,
+    /// Made by this restore, so nothing is in it yet but what came before in order.
+    new: bool,
 }
 
 struct Restore<'a> {
@@ -73,6 +77,8 @@ struct Restore<'a> {
     options: &'a RestoreOptions<'a>,
     owners: Owners,
     levels: Vec<Level>,
+    /// The folder that was made last.
+    made: Vec<u8>,
     folders: Folders,
     links: Links,
     window: Window<'a>,
@@ -98,7 +104,8 @@ pub fn restore(snapshot: &OpenSnapshot<'_>, target: &Path, options: &RestoreOpti
         tree: &tree,
         options,
         owners,
-        levels: vec![Level { path: vec![], fd: Some(top), seen: vec![] }],
+        levels: vec![Level { path: vec![], fd: Some(top), seen: vec![], new: false }],
+        made: vec![],
         folders: Folders::default(),
         links: Links::default(),
         window: Window::new(snapshot, &tree, options, owners),
@@ -197,7 +204,8 @@ impl Restore<'_> {
         let rest = if level.path.is_empty() { path } else { &path[level.path.len() + 1..] };
         match tree::open_folder(fd.as_fd(), rest) {
             Ok(fd) => {
-                self.levels.push(Level { path: path.to_vec(), fd: Some(fd), seen: vec![] });
+                let new = self.made == path;
+                self.levels.push(Level { path: path.to_vec(), fd: Some(fd), seen: vec![], new });
                 if let Some(above) = self.levels.len().checked_sub(OPEN_MAX) {
                     self.levels[above].fd = None;
                 }
@@ -237,6 +245,12 @@ impl Restore<'_> {
         self.levels.last().and_then(|level| level.fd.as_ref()).expect("the folder that was entered is open")
     }
 
+    /// What is at a name in the folder that was entered.
+    fn look(&self, name: &[u8]) -> io::Result<Option<tree::Found>> {
+        let level = self.levels.last().expect("the target stays");
+        if level.new { Ok(None) } else { tree::look(self.here().as_fd(), name) }
+    }
+
     /// Makes way for something of another kind, if that is allowed.
     fn make_way(&self, name: &[u8], found: FileType) -> io::Result<()> {
         self.make_way_in(self.here().as_fd(), name, Some(found))
@@ -251,17 +265,19 @@ impl Restore<'_> {
 
     fn folder(&mut self, entry: &Entry) -> io::Result<()> {
         let name = last_part(&entry.path);
-        match tree::look(self.here().as_fd(), name)? {
+        match self.look(name)? {
             Some(found) if found.kind == FileType::Directory => return Ok(()),
             Some(found) => self.make_way(name, found.kind)?,
             None => {}
         }
-        Ok(rustix::fs::mkdirat(self.here(), name, Mode::from_raw_mode(0o700))?)
+        rustix::fs::mkdirat(self.here(), name, Mode::from_raw_mode(0o700))?;
+        self.made.clone_from(&entry.path);
+        Ok(())
     }
 
     fn special(&mut self, entry: &Entry) -> io::Result<()> {
         let (name, here) = (last_part(&entry.path), self.here());
-        if let Some(found) = tree::look(here.as_fd(), name)? {
+        if let Some(found) = self.look(name)? {
             self.make_way(name, found.kind)?;
         }
         let mode = Mode::from_raw_mode(0o600);
@@ -278,7 +294,7 @@ impl Restore<'_> {
 
     fn file(&mut self, entry: Entry, recent: &mut Recent<'_>) -> Result<()> {
         let name = last_part(&entry.path);
-        let found = match tree::look(self.here().as_fd(), name) {
+        let found = match self.look(name) {
             Ok(Some(found)) if found.kind != FileType::RegularFile => match self.make_way(name, found.kind) {
                 Ok(()) => None,
                 Err(error) => {

@@ -1,50 +1,59 @@
-//! A window of files: gathered until there are enough pieces, then each segment is decoded once and its pieces are written.
+//! A window of files: gathered until there is enough of it, then each segment is decoded once and its pieces are put where they belong (`scatter`).
 //!
-//! Memory is bounded by the window, whatever the size of the tree or of one file: a file may be spread over several windows.
+//! Memory is bounded by the window, whatever the size of the tree or of one file: a file may be spread over several windows, which are cut where its blocks are.
 
-use super::file::FileJob;
+use super::file::{Below, FileJob, block_len};
+use super::slots::{Room, Slots};
 use super::{Problem, RestoreOptions, RestoreReport};
+use crate::digest::{self, BLOCK};
 use crate::entry::{self, Entry};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, List};
-use crate::read::assemble::{Piece, scatter};
+use crate::id::Hash;
 use crate::read::open::OpenSnapshot;
+use crate::read::segments::outside;
 use crate::read::tree::{Found, Owners, Tree};
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Pieces and files in a window.
-const PIECES_MAX: usize = 400_000;
 const FILES_MAX: usize = 60_000;
 /// What the files of a window take in memory.
 const WEIGHT_MAX: usize = 32 << 20;
-/// Files with several pieces stay open until they are complete.
-const OPEN_MAX: usize = 400;
+
+/// A file of a window.
+pub(super) struct Job {
+    pub file: Arc<FileJob>,
+    /// Its slots in this window.
+    first: usize,
+    end: usize,
+    /// Slots in the buffer that are still to be written.
+    pub left: AtomicU32,
+    /// Whether its last slot is in this window.
+    pub closed: bool,
+}
 
 pub(super) struct Window<'a> {
-    snapshot: &'a OpenSnapshot<'a>,
+    pub snapshot: &'a OpenSnapshot<'a>,
     tree: &'a Tree,
-    options: &'a RestoreOptions<'a>,
-    owners: Owners,
-    jobs: Vec<Arc<FileJob>>,
-    pieces: Vec<Piece>,
-    current: Option<(Arc<FileJob>, u64)>,
-    /// Files with more than one piece.
-    spread: usize,
+    pub options: &'a RestoreOptions<'a>,
+    pub owners: Owners,
+    pub jobs: Vec<Job>,
+    pub slots: Slots,
+    /// How much of the last job was laid out, while its list is read.
+    current: Option<u64>,
     weight: usize,
     problems: Mutex<Vec<Problem>>,
-    written: AtomicU64,
-    bytes: AtomicU64,
+    pub written: AtomicU64,
+    pub bytes: AtomicU64,
     kept: u64,
 }
 
 thread_local! {
     /// The folder that this thread wrote to last: files of one folder come one after the other.
-    static FOLDER: RefCell<Option<(u64, Vec<u8>, Arc<OwnedFd>)>> = const { RefCell::new(None) };
+    static FOLDER: RefCell<Option<(u64, Vec<u8>, Arc<Below>)>> = const { RefCell::new(None) };
 }
 
 /// Tells restores of one process apart in `FOLDER`.
@@ -59,9 +68,8 @@ impl<'a> Window<'a> {
             options,
             owners,
             jobs: vec![],
-            pieces: vec![],
+            slots: Slots::default(),
             current: None,
-            spread: 0,
             weight: 0,
             problems: Mutex::default(),
             written: AtomicU64::new(0),
@@ -72,91 +80,130 @@ impl<'a> Window<'a> {
 
     /// Begins a file. `false` when it is in its place already.
     pub fn begin(&mut self, entry: Entry, found: Option<Found>, folder: BorrowedFd<'_>) -> io::Result<bool> {
-        let job = FileJob::new(entry, found);
-        if job.is_there(folder, self.owners).unwrap_or(false) {
+        let file = FileJob::new(entry, found);
+        if file.is_there(folder, self.owners).unwrap_or(false) {
             self.kept += 1;
-            (self.options.advance)(job.content.len);
+            (self.options.advance)(file.content.len);
             return Ok(false);
         }
-        if job.is_impossible() {
+        if file.is_impossible() {
             return Err(io::Error::other("it says that it is longer than any file is"));
         }
-        if job.content.len == 0 {
-            job.write_whole(folder, &[], self.owners)?;
+        if file.content.len == 0 {
+            let below = Below::new(folder.try_clone_to_owned()?);
+            file.write_whole(&below, &[], Hash([0; 32]), self.owners)?;
             self.written.fetch_add(1, Ordering::Relaxed);
             return Ok(false);
         }
-        let job = Arc::new(job);
-        self.weight += job.weight();
-        self.jobs.push(job.clone());
-        self.current = Some((job, 0));
+        self.weight += file.weight();
+        let first = self.slots.all.len();
+        self.jobs
+            .push(Job { file: Arc::new(file), first, end: first, left: AtomicU32::new(0), closed: false });
+        self.current = Some(0);
         Ok(true)
     }
 
+    fn last(&mut self) -> &mut Job {
+        self.jobs.last_mut().expect("a file was begun")
+    }
+
     pub fn list(&self) -> List {
-        self.current.as_ref().map(|(job, _)| job.content.list.clone()).unwrap_or_default()
+        self.jobs.last().map(|job| job.file.content.list.clone()).unwrap_or_default()
     }
 
     /// Adds an extent of the file that was begun.
     pub fn extent(&mut self, extent: Extent) -> Result<()> {
-        let (job, at) = self.current.as_mut().expect("a file was begun");
-        let end = at.checked_add(extent.len).filter(|end| *end <= job.content.len);
+        let mut at = self.current.expect("a file was begun");
+        let file_len = self.last().file.content.len;
+        let end = at.checked_add(extent.len).filter(|end| *end <= file_len);
         let end = end.ok_or_else(|| Error::damaged("a list of extents", "it is longer than its file"))?;
-        match extent.place {
-            Some(place) => {
-                let target = self.jobs.len() as u32 - 1;
-                self.pieces.push(Piece { place, len: extent.len as u32, target, at: *at });
+        let mut place = extent.place;
+        if let Some(place) = place {
+            if u64::from(place.offset) + extent.len > BLOCK as u64 {
+                return Err(outside(place));
             }
-            None => {
-                job.settle(*at, extent.len, None).expect("holes are not read");
+            if extent.len == file_len {
+                let job = self.jobs.len() as u32 - 1;
+                self.slots.whole(job, place, extent.len as u32);
+                self.current = Some(end);
+                return Ok(());
             }
         }
-        *at = end;
-        if self.pieces.len() >= PIECES_MAX { self.flush() } else { Ok(()) }
+        while at < end {
+            let blocks = (end - at) / BLOCK as u64;
+            if self.slots.open_len() == 0 {
+                if place.is_none() && blocks > 0 {
+                    let job = self.jobs.len() as u32 - 1;
+                    self.slots.empty(job, at, blocks);
+                    at += blocks * BLOCK as u64;
+                    self.current = Some(at);
+                    continue;
+                }
+                if self.slots.is_full() {
+                    self.flush()?;
+                }
+                let job = self.jobs.len() as u32 - 1;
+                self.slots.open(job, at, block_len(file_len, at) as u32)?;
+                *self.last().left.get_mut() += 1;
+            }
+            let part = (end - at).min(self.slots.open_len().into()) as u32;
+            match &mut place {
+                Some(place) => {
+                    self.slots.data(*place, part);
+                    place.offset += part;
+                }
+                None => self.slots.hole(part),
+            }
+            at += u64::from(part);
+            self.current = Some(at);
+        }
+        Ok(())
     }
 
     /// Ends the file that was begun.
     pub fn end(&mut self) -> Result<()> {
-        let (job, at) = self.current.take().expect("a file was begun");
-        if at != job.content.len {
-            job.fail("its extents do not give its length");
+        let at = self.current.take().expect("a file was begun");
+        self.slots.abandon();
+        let end = self.slots.all.len();
+        let job = self.last();
+        (job.end, job.closed) = (end, true);
+        if at != job.file.content.len {
+            job.file.fail("its extents do not give its length");
         }
-        let whole = self.pieces.last().is_some_and(|piece| u64::from(piece.len) == job.content.len);
-        if !whole {
-            self.spread += 1;
-            if job.close_list() {
-                self.complete(&job);
-            }
+        let (first, unwritten) = (job.first, *job.left.get_mut());
+        let only_holes = unwritten == 0 && self.slots.all[first..].iter().all(|slot| matches!(slot.room, Room::Empty(_)));
+        if only_holes {
+            self.complete(self.jobs.len() - 1);
         }
         self.breathe()
     }
 
     fn breathe(&mut self) -> Result<()> {
-        if self.jobs.len() >= FILES_MAX || self.spread >= OPEN_MAX || self.weight >= WEIGHT_MAX { self.flush() } else { Ok(()) }
+        if self.jobs.len() >= FILES_MAX || self.weight >= WEIGHT_MAX || self.slots.is_full() { self.flush() } else { Ok(()) }
     }
 
     /// Gives up the file that was begun.
     pub fn give_up(&mut self, why: &Error) -> Result<()> {
-        let job = match self.current.take() {
-            Some((job, _)) => job,
-            None => return Ok(()),
-        };
-        job.fail(why);
+        if self.current.take().is_some() {
+            self.slots.abandon();
+            self.last().file.fail(why);
+        }
         self.breathe()
     }
 
     /// How much memory the problems take.
     pub fn named(&self) -> usize {
-        let problems = self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         problems.iter().map(|problem| problem.path.len() + problem.why.len()).sum()
     }
 
-    fn problem(&self, job: &FileJob, why: impl std::fmt::Display) {
-        let mut problems = self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        problems.push(Problem { path: job.path.clone(), why: why.to_string() });
+    fn problem(&self, file: &FileJob, why: impl std::fmt::Display) {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.push(Problem { path: file.path.clone(), why: why.to_string() });
     }
 
-    fn folder(&self, path: &[u8]) -> io::Result<Arc<OwnedFd>> {
+    /// The folder that a path lies in.
+    pub fn folder(&self, path: &[u8]) -> io::Result<Arc<Below>> {
         let parent = entry::parent(path);
         let generation = GENERATION.load(Ordering::Relaxed);
         FOLDER.with_borrow_mut(|last| {
@@ -166,7 +213,7 @@ impl<'a> Window<'a> {
             {
                 return Ok(fd.clone());
             }
-            let fd = Arc::new(self.tree.folder(parent)?);
+            let fd = Arc::new(Below::new(self.tree.folder(parent)?));
             *last = Some((generation, parent.to_vec(), fd.clone()));
             Ok(fd)
         })
@@ -174,68 +221,49 @@ impl<'a> Window<'a> {
 
     /// Decodes what was gathered, and writes it.
     pub fn flush(&mut self) -> Result<()> {
-        let mut pieces = std::mem::take(&mut self.pieces);
-        let put = |pieces: &[Piece], content: Result<&[u8]>| {
-            match content {
-                Ok(content) => pieces.iter().for_each(|piece| self.put(piece, content)),
-                Err(error) => pieces.iter().for_each(|piece| self.jobs[piece.target as usize].fail(&error)),
-            }
-            Ok(())
-        };
-        scatter(self.snapshot, &mut pieces, self.options.threads, &put)?;
-        let begun = self.current.as_ref().map(|(job, _)| job.clone());
-        for job in std::mem::take(&mut self.jobs) {
-            if begun.as_ref().is_some_and(|begun| Arc::ptr_eq(begun, &job)) {
-                continue;
-            }
-            if let Some(why) = job.failure() {
-                if let Ok(folder) = self.folder(&job.path) {
-                    job.discard(folder.as_fd());
+        self.scatter();
+        let begun = self.current.and_then(|_| self.jobs.pop());
+        for Job { file, .. } in std::mem::take(&mut self.jobs) {
+            if let Some(why) = file.failure() {
+                if let Ok(folder) = self.folder(&file.path) {
+                    file.discard(folder.fd.as_fd());
                 }
-                self.problem(&job, why);
+                self.problem(&file, why);
             }
         }
-        self.weight = begun.as_ref().map_or(0, |job| job.weight());
-        self.jobs.extend(begun);
-        self.spread = 0;
-        pieces.clear();
-        self.pieces = pieces;
+        if let Some(mut job) = begun {
+            (self.weight, job.end) = (job.file.weight(), self.slots.all.len());
+            self.hand_over(&job);
+            (job.first, job.end) = (0, 0);
+            self.jobs.push(job);
+        } else {
+            self.weight = 0;
+        }
+        self.slots.clear();
         Ok(())
     }
 
-    fn put(&self, piece: &Piece, content: &[u8]) {
-        let job = &self.jobs[piece.target as usize];
-        let start = piece.place.offset as usize;
-        let bytes = &content[start..start + piece.len as usize];
-        let written = if bytes.len() as u64 == job.content.len {
-            self.folder(&job.path)
-                .and_then(|folder| job.write_whole(folder.as_fd(), bytes, self.owners))
-                .map(|()| {
-                    self.written.fetch_add(1, Ordering::Relaxed);
-                })
-        } else {
-            job.write_piece(&|| self.folder(&job.path), piece.at, bytes).map(|complete| {
-                if complete {
-                    self.complete(job);
-                }
-            })
-        };
-        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        (self.options.advance)(bytes.len() as u64);
-        if let Err(error) = written {
-            job.fail(error);
-        }
+    /// Hands the hashes of a file's slots to it, in their order.
+    fn hand_over(&self, job: &Job) {
+        // One that has none failed, and so did its file.
+        job.file.push(self.slots.all[job.first..job.end].iter().filter_map(|slot| match slot.room {
+            Room::Empty(blocks) => Some((digest::of_zeros(), blocks)),
+            Room::Buffer(_) | Room::Whole => slot.hash.get().map(|hash| (*hash, 1)),
+        }));
     }
 
-    fn complete(&self, job: &FileJob) {
-        if job.failure().is_some() {
+    /// Checks a file whose slots are all written, and puts it in its place.
+    pub fn complete(&self, number: usize) {
+        let job = &self.jobs[number];
+        if job.file.has_failed() {
             return;
         }
-        match job.complete(&|| self.folder(&job.path), self.owners) {
+        self.hand_over(job);
+        match job.file.complete(&|| self.folder(&job.file.path), self.owners) {
             Ok(()) => {
                 self.written.fetch_add(1, Ordering::Relaxed);
             }
-            Err(error) => job.fail(error),
+            Err(error) => job.file.fail(error),
         }
     }
 
@@ -243,7 +271,7 @@ impl<'a> Window<'a> {
         report.files_written = self.written.load(Ordering::Relaxed);
         report.bytes_written = self.bytes.load(Ordering::Relaxed);
         report.files_kept = self.kept;
-        let problems = self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         report.problems.extend(problems.iter().cloned());
         report.problems.sort_by(|a, b| entry::compare(&a.path, &b.path));
         report.problems.dedup_by(|a, b| a.path == b.path);

@@ -1,0 +1,117 @@
+//! Writing a window: each segment is decoded once, its pieces fill their slots, and slots that are full are hashed and written.
+//!
+//! Threads take segments in turn. Whoever fills a slot writes it, while its bytes are still near; whoever writes the last slot of a file completes the file.
+//! A segment or file that fails is noted with its file, and the rest goes on.
+
+use super::slots::{Groups, Piece, Room};
+use super::window::Window;
+use crate::digest;
+use crate::error::Error;
+use crate::extent::Place;
+use crate::id::Hash;
+use crate::read::assemble::share;
+use crate::read::segments::{Segments, Workspace, outside};
+use std::sync::atomic::Ordering;
+
+/// What a thread has at hand.
+#[derive(Default)]
+struct Hand {
+    workspace: Workspace,
+    content: Vec<u8>,
+    /// Slots that are full and not yet written.
+    full: Vec<u32>,
+}
+
+/// Slots that are hashed together: two take hardly longer than one.
+const TOGETHER: usize = 2;
+
+impl Window<'_> {
+    pub(super) fn scatter(&self) {
+        let groups = self.slots.groups();
+        let work = |task: usize, hand: &mut Hand| {
+            match task.checked_sub(groups.len()) {
+                None => self.segment(&groups, task, hand),
+                Some(ready) => hand.full.push(self.slots.ready[ready]),
+            }
+            if hand.full.len() >= TOGETHER {
+                self.write_full(hand);
+            }
+        };
+        share(groups.len() + self.slots.ready.len(), self.options.threads, &work, &|hand| self.write_full(hand));
+    }
+
+    fn segment(&self, groups: &Groups, group: usize, hand: &mut Hand) {
+        let ((ordinal, sequence), numbers) = groups.get(group);
+        let pieces = || numbers.iter().map(|&number| &self.slots.pieces[number as usize]);
+        let read = self.snapshot.content(ordinal, sequence, &mut hand.workspace, &mut hand.content);
+        if let Err(error) = read {
+            return pieces().for_each(|piece| self.fail(piece, &error));
+        }
+        let content = hand.content.as_slice();
+        let (mut whole, mut bytes) = (vec![], 0);
+        for piece in pieces() {
+            let start = piece.offset as usize;
+            let Some(part) = content.get(start..start + piece.len as usize) else {
+                // One that lies must not take the others of its segment with it.
+                self.fail(piece, &outside(Place { ordinal, sequence, offset: piece.offset }));
+                continue;
+            };
+            bytes += part.len() as u64;
+            if self.slots.all[piece.slot as usize].room == Room::Whole {
+                whole.push((piece.slot, part));
+            } else if self.slots.put(piece, part) {
+                hand.full.push(piece.slot);
+            }
+        }
+        self.write_whole(&whole);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        (self.options.advance)(bytes);
+    }
+
+    fn fail(&self, piece: &Piece, why: &Error) {
+        let job = self.slots.all[piece.slot as usize].job;
+        self.jobs[job as usize].file.fail(why);
+    }
+
+    /// Writes files that are one piece each.
+    fn write_whole(&self, whole: &[(u32, &[u8])]) {
+        let contents: Vec<&[u8]> = whole.iter().map(|(_, part)| *part).collect();
+        for ((slot, content), digest) in whole.iter().zip(digest::sha256_each(&contents)) {
+            let job = &self.jobs[self.slots.all[*slot as usize].job as usize];
+            let written = self
+                .folder(&job.file.path)
+                .and_then(|folder| job.file.write_whole(&folder, content, digest, self.owners));
+            match written {
+                Ok(()) => {
+                    self.written.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => job.file.fail(error),
+            }
+        }
+    }
+
+    fn write_full(&self, hand: &mut Hand) {
+        let contents: Vec<&[u8]> = hand.full.iter().map(|&slot| self.slots.bytes(&self.slots.all[slot as usize])).collect();
+        for (&slot, hash) in hand.full.iter().zip(digest::sha256_each(&contents)) {
+            self.write_slot(slot, hash);
+        }
+        hand.full.clear();
+    }
+
+    fn write_slot(&self, number: u32, hash: Hash) {
+        let slot = &self.slots.all[number as usize];
+        let job = &self.jobs[slot.job as usize];
+        if job.file.has_failed() {
+            return;
+        }
+        let folder = || self.folder(&job.file.path);
+        let parts = self.slots.data_in(number);
+        if let Err(error) = job.file.write_block(&folder, slot.start, self.slots.bytes(slot), parts) {
+            return job.file.fail(error);
+        }
+        slot.hash.get_or_init(|| hash);
+        if job.left.fetch_sub(1, Ordering::AcqRel) == 1 && job.closed {
+            self.complete(slot.job as usize);
+        }
+    }
+}
