@@ -306,7 +306,28 @@ fn a_bucket_does_not_lose_its_last_whole_snapshot() {
 /// Stopped at any operation, retention loses nothing, and another run completes it.
 #[test]
 fn stopped_anywhere_it_loses_nothing() {
-    let history = History::grown(true, 4);
+    stopped_anywhere(&History::grown(true, 4));
+}
+
+/// What a dropped snapshot alone needs of an older one does not move, so the older one must not go before it.
+#[test]
+fn stopped_anywhere_what_is_still_listed_restores_though_it_is_to_go() {
+    let mut history = History::new(true);
+    let mut tree = PlainTree::new("s");
+    for n in 0..5 {
+        let name = if n < 3 { "s/passing" } else { "s/staying" };
+        if n == 0 || n == 3 {
+            tree = PlainTree::new("s");
+            tree.file(name, tests::history::noise(n, 50_000));
+        }
+        tree.file("s/changing", tests::history::noise(10 + n, 9_000));
+        history.trial.wait_ms(HOUR_MS);
+        history.export(&tree);
+    }
+    stopped_anywhere(&history);
+}
+
+fn stopped_anywhere(history: &History) {
     let signer = Signer::from_seed(&[3; 32]);
     for known in history.trial.repository.snapshots().unwrap() {
         receipt(&history.trial.repository, &known, &signer, START_MS);

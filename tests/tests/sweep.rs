@@ -103,6 +103,21 @@ fn what_is_young_is_spared_and_what_was_announced_too() {
     assert_eq!(history.assert_all_restore(&history.store, "swept").len(), 1);
 }
 
+/// Nobody can use it, so it does not stay for good; but it is not younger than others because it is damaged.
+#[test]
+fn a_damaged_run_that_nobody_needs_goes_when_it_is_old() {
+    let history = worn(true);
+    let stray = name::run(archive::id::RunId([5; 16]));
+    history.store.set(&stray, b"nonsense".to_vec());
+    let there = || history.store.list(name::RUNS).unwrap().iter().any(|listed| listed.name == stray);
+    run(&history.store, &options(FIRST_MS, PATIENCE_MS));
+    run(&history.store, &options(FIRST_MS + PATIENCE_MS - 1, PATIENCE_MS));
+    assert!(there());
+    run(&history.store, &options(FIRST_MS + PATIENCE_MS, PATIENCE_MS));
+    assert!(!there());
+    assert_eq!(history.assert_all_restore(&history.store, "swept").len(), 2);
+}
+
 #[test]
 fn lost_marks_cost_patience_only() {
     let history = worn(true);

@@ -119,11 +119,7 @@ impl EntryStamp {
 impl Local {
     /// Opens the folder, makes it when it is not there, and takes its lock.
     pub fn open(folder: &Path) -> Result<Local> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(Error::file("make", folder))?;
+        crate::store::make_folder(folder, 0o700).map_err(Error::file("make", folder))?;
         let lock = crate::store::FolderLock::take(folder, true).map_err(Error::file("lock", &folder.join("lock")))?;
         let lock = lock.ok_or_else(|| Error::Busy { path: folder.into(), what: "another export of this dataset" })?;
         Ok(Local { files: Arc::new(LocalFiles { folder: folder.into() }), _lock: lock })

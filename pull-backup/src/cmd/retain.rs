@@ -151,7 +151,7 @@ impl Retain {
             false => None,
         };
         self.say(&repository, &report, &options, &from, swept.as_ref(), surroundings)?;
-        let hint = "`check --read` names what is damaged, `check --heal` fetches it from another repository; until then nothing goes";
+        let hint = "`check --read` names what is damaged, `check --heal` fetches it from another repository; what does not belong here, move out of the folder; until then nothing goes";
         if let Some(why) = &report.refused {
             return Err(Failure::refused(format!("nothing was dropped from {}: {why}", self.place.shown())).hint(hint));
         }

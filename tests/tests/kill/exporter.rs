@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use tests::chance::{Chance, budget};
 use tests::program::{program, run};
 
-use crate::moments::killed_within;
+use crate::moments::Moments;
 
 struct Host {
     folder: tempfile::TempDir,
@@ -88,10 +88,10 @@ fn an_exporter_killed_at_any_moment_loses_nothing_and_the_next_completes() {
     let host = Host::new(None);
     let mut chance = Chance::new(20_261_121);
     change(&host.data(), &mut chance);
-    let mut killed = 0;
+    let mut moments = Moments::new();
     for round in 0..rounds {
         change(&host.data(), &mut chance);
-        killed += usize::from(killed_within(&mut host.exporter(), 60_000, &mut chance));
+        moments.kill(&mut host.exporter(), &mut chance);
         if round % 8 == 7 {
             host.exporter().output().map(tests::program::Ran::from).expect("it runs").ended(0);
             host.assert_restores("latest", &host.data());
@@ -100,7 +100,7 @@ fn an_exporter_killed_at_any_moment_loses_nothing_and_the_next_completes() {
                 .ended(0);
         }
     }
-    assert!(killed > rounds / 4, "only {killed} of {rounds} were killed in time: the delays are wrong");
+    assert!(moments.killed > rounds / 4, "only {} in {rounds} rounds were killed in time: the moments are wrong", moments.killed);
 }
 
 /// A file system of a few megabytes, unmounted at the end.

@@ -1,6 +1,6 @@
 //! `pull-backup restore`, killed at any moment: the next makes the folder what the snapshot holds, and the repository is as it was.
 
-use crate::moments::{killed_within, length_us};
+use crate::moments::Moments;
 use crate::past::Past;
 use archive::store::FolderStore;
 use std::path::Path;
@@ -29,9 +29,7 @@ fn restore_killed_at_any_moment_is_completed_by_the_next() {
         command.arg("--to").arg(to).arg("--identity").arg(&past.trial.identity);
         command
     };
-    let first = tempfile::tempdir().expect("a folder to restore to");
-    let length = length_us(&mut begin(0, first.path()));
-    let (rounds, mut killed) = (budget(12), 0);
+    let (rounds, mut moments) = (budget(12), Moments::new());
     for round in 0..rounds {
         let target = tempfile::tempdir().expect("a folder to restore to");
         // Into an empty folder, or over what another snapshot left there.
@@ -39,11 +37,11 @@ fn restore_killed_at_any_moment_is_completed_by_the_next() {
             Ran::from(begin(chance.below(4), target.path()).output().expect("it runs")).ended(0);
         }
         for _ in 0..1 + chance.below(3) {
-            killed += usize::from(killed_within(&mut begin(8, target.path()), length, &mut chance));
+            moments.kill(&mut begin(8, target.path()), &mut chance);
         }
         Ran::from(begin(8, target.path()).output().expect("it runs")).ended(0);
         past.newest().assert_same(&PlainTree::read(target.path()), &format!("round {round}"));
     }
-    assert!(killed > rounds / 4, "only {killed} in {rounds} rounds were killed in time: the delays are wrong");
+    assert!(moments.killed > rounds / 4, "only {} in {rounds} rounds were killed in time: the moments are wrong", moments.killed);
     assert_eq!(content(&past.place), before, "the repository is as it was");
 }
