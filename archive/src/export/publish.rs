@@ -6,7 +6,7 @@ use super::runs::Finished;
 use super::walk::BaseList;
 use super::{Export, ExportReport, Outcome};
 use crate::container::{Item, ItemKey, Layout};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::export::item::{Contents, Stamp};
 use crate::id::SnapshotId;
 use crate::local::state::State;
@@ -82,7 +82,7 @@ impl Export {
         let signer = &self.options.signer;
         // Local state may be older than what was published: an export that stopped, or state that was set back.
         let before = self.heartbeats_there(signer.public())?;
-        let is_own = |name: &str| Ok(self.repository.first_record::<Heartbeat>(name).is_ok_and(|signed| signed.signer == signer.public()));
+        let is_own = |name: &str| signed_by(self.repository.first_record::<Heartbeat>(name), signer.public());
         let (highest, why) = highest(base.heartbeats, before.clone(), &is_own)?;
         let counter = highest.checked_add(1).ok_or_else(|| no_end("the heartbeat", &why))?;
         let heartbeat = Heartbeat {
@@ -188,8 +188,8 @@ impl Export {
             _ => {
                 let own = self.options.signer.public();
                 let is_own = |name: &str| {
-                    let known = name::parse_snapshot(name).map(|(at, id)| Known { at, id, name: name.to_owned() });
-                    Ok(known.is_some_and(|known| self.repository.snapshot(&known).is_ok_and(|signed| signed.signer == own)))
+                    let Some((at, id)) = name::parse_snapshot(name) else { return Ok(false) };
+                    signed_by(self.repository.snapshot(&Known { at, id, name: name.to_owned() }), own)
                 };
                 let named = self.repository.snapshots()?.into_iter().map(|known| (known.name, known.at.sequence)).collect();
                 highest(local.unwrap_or(0), named, &is_own)?
@@ -320,8 +320,16 @@ fn highest(known: u64, mut named: Vec<(String, u64)>, is_own: &dyn Fn(&str) -> R
     Ok((highest, why))
 }
 
+fn signed_by<B>(read: Result<Signed<B>>, own: PublicKey) -> Result<bool> {
+    match read {
+        Err(error) if error.kind() == Kind::Retry => Err(error),
+        read => Ok(read.is_ok_and(|signed| signed.signer == own)),
+    }
+}
+
 fn no_end(what: &str, why: &str) -> Error {
-    let why = format!("{why} has the highest number there is; nothing can follow it: begin a new repository, and keep this one for restores");
+    let why =
+        format!("{why} has the highest number there is; nothing can follow it: begin a new repository, and keep this one for restores");
     Error::refused(what, why)
 }
 
