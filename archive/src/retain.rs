@@ -15,11 +15,12 @@ use crate::error::{Error, Result};
 use crate::id::SnapshotId;
 use crate::locate::read_items;
 use crate::name;
-use crate::record::{Receipt, RecordKind, Signed};
+use crate::record::{Evidence, Receipt, RecordKind, Signed};
 use crate::repository::{Known, Repository};
 use crate::roots::{self, Needed, Roots, is_damage};
 use crate::sign::PublicKey;
 use crate::store::{Listed, read_part};
+use crate::trust::Trust;
 pub use plan::{Candidate, Decision, Reason, Rules, Unit, plan};
 use std::collections::{HashMap, HashSet};
 
@@ -32,6 +33,8 @@ pub struct RetainOptions {
     pub dry_run: bool,
     /// Whose receipts are valid: the repository's own receipt key and pinned ones. Empty: any receipt that is signed at all.
     pub receivers: Vec<PublicKey>,
+    /// Whose evidence counts.
+    pub trust: Trust,
     pub pins: Vec<SnapshotId>,
 }
 
@@ -51,7 +54,7 @@ impl RetainReport {
     }
 }
 
-/// Retains. Needs no key, and only shared access.
+/// Retains. Needs no key. The caller holds the repository alone (`Access::Exclusive`): nobody else may take up what is about to go, and two of these would move the same.
 pub fn retain(repository: &Repository, options: &RetainOptions) -> Result<RetainReport> {
     repository.forget_locations();
     let roots = Roots::load(repository)?;
@@ -105,11 +108,17 @@ fn candidates(repository: &Repository, roots: &Roots, options: &RetainOptions) -
             Err(error) => return Err(error),
         }
     }
-    let ours = |body: &crate::record::Evidence| body.good && body.cluster == config.cluster && body.dataset == config.dataset;
+    let certified = repository.certified(&options.trust)?;
+    // Evidence that anybody could forge would take the place of the snapshot that was truly imported.
+    let counts = |record: &Signed<Evidence>| {
+        let Evidence { good, cluster, dataset, node, .. } = &record.body;
+        let believed = options.trust.standing(&certified, &record.signer, node, &"evidence").is_ok();
+        *good && *cluster == config.cluster && *dataset == config.dataset && believed
+    };
     let proven: HashSet<SnapshotId> = repository
         .evidence()?
         .iter()
-        .filter(|record| ours(&record.body))
+        .filter(|record| counts(record))
         .map(|record| record.body.snapshot)
         .collect();
     let history = roots.read.iter().filter(|root| root.known.name.starts_with(name::SNAPSHOTS));

@@ -5,6 +5,7 @@ use archive::repository::Repository;
 use archive::retain::{RetainOptions, Rules, retain};
 use archive::store::{Crash, Faulty, MemoryStore, Store};
 use archive::sweep::{SweepOptions, SweepReport, sweep};
+use archive::trust::Trust;
 use std::sync::Arc;
 use tests::history::{History, copy_of, noise};
 use tests::plain::PlainTree;
@@ -30,7 +31,15 @@ fn size(store: &MemoryStore, folder: &str) -> u64 {
 fn keep_last(store: &MemoryStore, last: u32) {
     let rules = Rules { last, ..Rules::default() };
     let zone = jiff::tz::TimeZone::UTC;
-    let options = RetainOptions { rules, now_ms: FIRST_MS, zone, dry_run: false, receivers: vec![], pins: vec![] };
+    let options = RetainOptions {
+        rules,
+        now_ms: FIRST_MS,
+        zone,
+        dry_run: false,
+        receivers: vec![],
+        pins: vec![],
+        trust: Trust::default(),
+    };
     retain(&Repository::open(Arc::new(store.clone())).unwrap(), &options).unwrap();
 }
 
