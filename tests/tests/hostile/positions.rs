@@ -82,7 +82,7 @@ fn a_heartbeat_from_the_end_does_not_block_the_next() {
     assert_eq!(there.len(), 1, "{there:?}");
     assert_eq!(there[0].name, name::heartbeat(&own.public(), 1));
     let last = history.trial.repository.first_record::<Heartbeat>(&there[0].name).unwrap().body;
-    let signed = Signed::sign(Heartbeat { counter: END, ..last }, &*own);
+    let signed = Signed::sign(Heartbeat { counter: END, ..last }, &own);
     history.store.set(&name::heartbeat(&own.public(), END), alone(&signed));
     let error = history.trial.try_export(&tree).unwrap_err().to_string();
     assert!(error.contains("begin a new repository"), "{error}");
