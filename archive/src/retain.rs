@@ -4,7 +4,7 @@
 //! A snapshot without a valid receipt stays, and so does one that cannot be read. Nothing is dropped at all while a bucket that a rule keeps would be left with
 //! damaged snapshots only.
 //!
-//! Order: what others need of a dropped file moves into a pack and `runs/`, durably; then the file goes; then its receipts and evidence. Stopped anywhere,
+//! Order: what others need of a dropped file moves into a pack and `runs/`, durably; then the files go, the newest first; then receipts and evidence. Stopped anywhere,
 //! it loses nothing, and goes on when called again. It frees no space by itself: `sweep` does, later.
 
 mod embedded;
@@ -15,11 +15,12 @@ use crate::error::{Error, Result};
 use crate::id::SnapshotId;
 use crate::locate::read_items;
 use crate::name;
-use crate::record::{Receipt, RecordKind, Signed};
+use crate::record::{Evidence, Receipt, RecordKind, Signed};
 use crate::repository::{Known, Repository};
 use crate::roots::{self, Needed, Roots, is_damage};
 use crate::sign::PublicKey;
 use crate::store::{Listed, read_part};
+use crate::trust::Trust;
 pub use plan::{Candidate, Decision, Reason, Rules, Unit, plan};
 use std::collections::{HashMap, HashSet};
 
@@ -32,6 +33,8 @@ pub struct RetainOptions {
     pub dry_run: bool,
     /// Whose receipts are valid: the repository's own receipt key and pinned ones. Empty: any receipt that is signed at all.
     pub receivers: Vec<PublicKey>,
+    /// Whose evidence counts.
+    pub trust: Trust,
     pub pins: Vec<SnapshotId>,
 }
 
@@ -51,7 +54,7 @@ impl RetainReport {
     }
 }
 
-/// Retains. Needs no key, and only shared access.
+/// Retains. Needs no key. The caller holds the repository alone (`Access::Exclusive`): nobody else may take up what is about to go, and two of these would move the same.
 pub fn retain(repository: &Repository, options: &RetainOptions) -> Result<RetainReport> {
     repository.forget_locations();
     let roots = Roots::load(repository)?;
@@ -105,11 +108,17 @@ fn candidates(repository: &Repository, roots: &Roots, options: &RetainOptions) -
             Err(error) => return Err(error),
         }
     }
-    let ours = |body: &crate::record::Evidence| body.good && body.cluster == config.cluster && body.dataset == config.dataset;
+    let certified = repository.certified(&options.trust)?;
+    // Evidence that anybody could forge would take the place of the snapshot that was truly imported.
+    let counts = |record: &Signed<Evidence>| {
+        let Evidence { good, cluster, dataset, node, .. } = &record.body;
+        let believed = options.trust.standing(&certified, &record.signer, node, &"evidence").is_ok();
+        *good && *cluster == config.cluster && *dataset == config.dataset && believed
+    };
     let proven: HashSet<SnapshotId> = repository
         .evidence()?
         .iter()
-        .filter(|record| ours(&record.body))
+        .filter(|record| counts(record))
         .map(|record| record.body.snapshot)
         .collect();
     let history = roots.read.iter().filter(|root| root.known.name.starts_with(name::SNAPSHOTS));
@@ -150,30 +159,27 @@ fn carry_out(repository: &Repository, roots: &Roots, decisions: &mut [Decision],
     let needed = roots.unreadable.is_empty().then_some(needed);
     let lens: HashMap<String, u64> = repository.list(name::SNAPSHOTS)?.into_iter().map(|listed| (listed.name, listed.len)).collect();
     let mut mover = embedded::Mover::new(repository, needed, going);
-    let (mut plain, mut holding) = (Vec::new(), Vec::new());
+    let mut leaving = Vec::new();
     for decision in decisions.iter_mut().filter(|decision| !decision.is_kept()) {
         let Some(&len) = lens.get(&decision.known.name) else { continue };
         match mover.take(&Listed { name: decision.known.name.clone(), len })? {
-            embedded::Holds::Nothing => plain.push(decision.known.clone()),
-            embedded::Holds::Segments => holding.push(decision.known.clone()),
+            embedded::Holds::Nothing => leaving.push((decision.known.clone(), false)),
+            embedded::Holds::Segments => leaving.push((decision.known.clone(), true)),
             embedded::Holds::Damage(why) => decision.reasons.push(Reason::Damaged(why)),
         }
     }
     report.moved_segments = mover.finish()?;
+    // Newest first: what others that go need of a file stays until they are gone, so that wherever this stops, what is still listed restores.
+    leaving.sort_by(|(a, _), (b, _)| b.cmp(a));
     let store = repository.store();
-    for known in &holding {
-        // Who reads from it now finds its segments in the trash for as long as replaced packs.
-        match store.rename(&known.name, &name::trash(now_ms / 1000, &known.name)) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => plain.push(known.clone()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            other => other.map_err(Error::store("move to the trash", &known.name))?,
+    for (known, holds) in &leaving {
+        if *holds && to_trash(repository, known, now_ms)? {
+            continue;
         }
-    }
-    for known in &plain {
         store.remove(&known.name).map_err(Error::store("remove", &known.name))?;
     }
     repository.forget_locations();
-    let gone: HashSet<SnapshotId> = plain.iter().chain(&holding).map(|known| known.id).collect();
+    let gone: HashSet<SnapshotId> = leaving.iter().map(|(known, _)| known.id).collect();
     for folder in [name::RECEIPTS, name::RECORDS] {
         for listed in repository.list(folder)? {
             if name::subject(&listed.name).is_some_and(|subject| gone.contains(&subject)) {
@@ -182,4 +188,13 @@ fn carry_out(repository: &Repository, roots: &Roots, decisions: &mut [Decision],
         }
     }
     Ok(())
+}
+
+/// Moves a file to the trash, where who reads from it now finds its segments for as long as replaced packs. False when one of that name lies there already.
+fn to_trash(repository: &Repository, known: &Known, now_ms: u64) -> Result<bool> {
+    match repository.store().rename(&known.name, &name::trash(now_ms / 1000, &known.name)) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        other => other.map(|()| true).map_err(Error::store("move to the trash", &known.name)),
+    }
 }

@@ -12,7 +12,7 @@ mod marks;
 mod repack;
 
 use crate::container::{Item, ItemKey};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::{Address, RunId};
 use crate::locate::read_items;
 use crate::name;
@@ -42,7 +42,7 @@ pub struct SweepReport {
     /// Why nothing was swept.
     pub refused: Option<String>,
     pub runs_removed: u64,
-    /// Runs that no root uses and that are young, announced, or cannot be read.
+    /// Runs that no root uses and that are young, announced, or of a newer format.
     pub runs_spared: u64,
     pub packs_spared: u64,
     pub packs_trashed: u64,
@@ -133,15 +133,16 @@ impl Sweep<'_> {
             if self.needed.uses(id) {
                 continue;
             }
-            let run = match self.repository.first_record::<Run>(&listed.name) {
-                Ok(run) => Some(run.body),
-                Err(error) if is_damage(&error) => None,
-                Err(error) => return Err(error),
-            };
             // When it was closed is claimed; a claim can spare it for as long as it is not absurd, and can never hasten its end.
             let young = |run: &Run| run.closed_ms <= now_ms && run.closed_ms.saturating_add(patience_ms) > now_ms;
-            let goes = |run: &Run| self.marks.is_older(&listed.name, patience_ms, now_ms) && !young(run) && !(self.options.keep_runs)(run);
-            if run.as_ref().is_some_and(goes) {
+            let spared = match self.repository.first_record::<Run>(&listed.name) {
+                Ok(run) => young(&run.body) || (self.options.keep_runs)(&run.body),
+                // Whoever announced it cannot use it, and it keeps a whole one of that name away.
+                Err(error) if error.kind() == Kind::Corrupt => false,
+                Err(error) if is_damage(&error) => true,
+                Err(error) => return Err(error),
+            };
+            if !spared && self.marks.is_older(&listed.name, patience_ms, now_ms) {
                 self.remove(&listed.name)?;
                 self.report.runs_removed += 1;
             } else {

@@ -3,7 +3,7 @@
 use archive::sign::Signer;
 use console::exit::Failure;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where a dataset's repository lies: the spool, and the mirror on a standby.
@@ -33,7 +33,7 @@ fn make_signer(state: &Path, path: &Path) -> Result<Signer, Failure> {
     let seed = Signer::new_seed();
     let draft = state.join(".node.key");
     let write = || -> std::io::Result<()> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
+        archive::store::make_folder(state, 0o700)?;
         // A draft that a killed process left is nobody's key.
         let _ = std::fs::remove_file(&draft);
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;

@@ -2,9 +2,14 @@
 //!
 //! Today it has the commands that read a repository, a mirror or any other; they stand in `lookup`, because `pull-backup` has them too.
 
+use archive::sign::PublicKey;
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
+use console::node_file::NodeFile;
+use console::place;
+use lookup::open::{Identity, Roots};
 use lookup::{Surroundings, cmd};
+use std::path::PathBuf;
 
 /// Stands by with the data of another host, and gives it back by date
 #[derive(Parser, Debug)]
@@ -13,6 +18,9 @@ use lookup::{Surroundings, cmd};
 pub struct CommandLine {
     #[command(subcommand)]
     pub command: Command,
+    /// Identity and cluster key from this node file, or the one in RESILIENT_CONFIG
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -25,8 +33,43 @@ pub enum Command {
     Check(cmd::check::Check),
 }
 
+impl Command {
+    /// What opens sealed content and whose signatures count, as the command line says.
+    fn means(&mut self) -> (Option<&mut Identity>, &mut Roots) {
+        let reading = match self {
+            Command::Snapshots(command) => return (None, &mut command.roots),
+            Command::Check(command) => return (None, &mut command.roots),
+            Command::Ls(command) => &mut command.reading,
+            Command::Find(command) => &mut command.reading,
+            Command::Diff(command) => &mut command.reading,
+            Command::Restore(command) => &mut command.reading,
+        };
+        (Some(&mut reading.identity), &mut reading.roots)
+    }
+}
+
+/// Fills in from the node file what no flag gives.
+fn fill(line: &mut CommandLine, surroundings: &Surroundings) -> Result<(), Failure> {
+    let variable = surroundings.config.as_deref().filter(|text| !text.is_empty());
+    if line.config.is_none() && variable.is_none() {
+        return Ok(());
+    }
+    let file = NodeFile::open(&place::of(line.config.as_deref(), variable, place::NODE))?;
+    let (identity, roots) = line.command.means();
+    if let Some(identity) = identity
+        && identity.identity.as_ref().is_none_or(|path| path.is_empty())
+    {
+        identity.identity = file.node.identity.map(PathBuf::into_os_string);
+    }
+    if roots.cluster_key.is_none() && roots.signer.is_empty() {
+        roots.cluster_key = file.seal.cluster_key.map(PublicKey);
+    }
+    Ok(())
+}
+
 /// Runs one command.
-pub fn run(line: &CommandLine, surroundings: &Surroundings) -> Result<Status, Failure> {
+pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status, Failure> {
+    fill(&mut line, surroundings)?;
     match &line.command {
         Command::Snapshots(command) => command.run(surroundings),
         Command::Ls(command) => command.run(surroundings),

@@ -70,7 +70,11 @@ impl Reading {
         for Unread { name, why } in &choice.unread {
             tell(format_args!("passed over: {name}: {why}"));
         }
-        let fact = facts.of(&choice.known).map_err(failure)?;
+        let fact = facts.of(&choice.known).map_err(|error| {
+            let other = "`snapshots` lists what there is; an id or a time opens another one";
+            let hint = error.hint().map_or_else(|| other.to_owned(), |hint| format!("{hint}; {other}"));
+            failure(error).hint(hint)
+        })?;
         if !self.json {
             tell(format_args!("{label}{}", show::headline(&fact, &surroundings.now)));
         }

@@ -128,9 +128,9 @@ pub fn open_snapshot<'r>(
     keyring: &mut Keyring,
 ) -> Result<OpenSnapshot<'r>, Failure> {
     if let Err(why) = &fact.standing {
-        return Err(
-            Failure::refused(why.clone()).hint("--signer KEY believes a key that you know, --cluster-key KEY those that it certified")
-        );
+        return Err(Failure::refused(why.clone()).hint(
+            "--signer KEY believes a key that you know, --cluster-key KEY those that it certified; an id or a time opens another snapshot",
+        ));
     }
     if fact.snapshot.body.sealed && keyring.is_empty() {
         let what = format!("snapshot {} is sealed, and no identity was given", fact.short());

@@ -161,6 +161,7 @@ fn retain_and_sweep_make_no_damage_worse() {
         dry_run: false,
         receivers: vec![],
         pins: vec![],
+        trust: archive::trust::Trust::default(),
     };
     let last: BTreeSet<SnapshotId> = history.snapshots[2..].iter().map(|(id, _)| *id).collect();
     for Cell { what, store, .. } in cells(&history) {

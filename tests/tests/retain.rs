@@ -2,11 +2,12 @@
 
 use archive::id::SnapshotId;
 use archive::name::{self, Position};
-use archive::record::{Evidence, EvidenceKind, Receipt, Signed};
+use archive::record::{Certificate, Evidence, EvidenceKind, Receipt, Signed};
 use archive::repository::{Known, Repository};
 use archive::retain::{Candidate, Reason, RetainOptions, RetainReport, Rules, Unit, plan, retain};
 use archive::sign::Signer;
 use archive::store::{Crash, Faulty, MemoryStore, Store};
+use archive::trust::Trust;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -157,7 +158,15 @@ fn the_newest_that_was_imported_stays_and_reasons_are_said() {
 
 fn options(last: u32, now_ms: u64) -> RetainOptions {
     let rules = Rules { last, ..Rules::default() };
-    RetainOptions { rules, now_ms, zone: TimeZone::UTC, dry_run: false, receivers: vec![], pins: vec![] }
+    RetainOptions {
+        rules,
+        now_ms,
+        zone: TimeZone::UTC,
+        dry_run: false,
+        receivers: vec![],
+        pins: vec![],
+        trust: Trust::default(),
+    }
 }
 
 fn run(store: &MemoryStore, options: &RetainOptions) -> RetainReport {
@@ -270,6 +279,42 @@ fn evidence_and_pins_keep_and_go_with_what_is_dropped() {
     history.assert_all_restore(&history.store, "after");
 }
 
+/// A forged drill of a newer snapshot would let the one that was truly imported go.
+#[test]
+fn evidence_of_strangers_takes_no_ones_place() {
+    let (own, strange, cluster) = (Signer::from_seed(&[3; 32]), Signer::from_seed(&[4; 32]), Signer::from_seed(&[5; 32]));
+    let certified = Trust { cluster_key: Some(cluster.public()), pinned: vec![] };
+    let pinned = Trust { cluster_key: None, pinned: vec![own.public()] };
+    for trust in [certified, pinned] {
+        let history = History::grown(true, 4);
+        let repository = &history.trial.repository;
+        let known = repository.snapshots().unwrap();
+        let config = repository.config();
+        let certificate = Certificate { cluster: config.cluster.clone(), node: "web2".into(), key: own.public(), issued_ms: 1 };
+        repository.publish_record(&name::node(&own.public()), &Signed::sign(certificate, &cluster)).unwrap();
+        for (n, kind, signer) in [(1, EvidenceKind::Import, &own), (3, EvidenceKind::Drill, &strange)] {
+            let evidence = Evidence {
+                cluster: config.cluster.clone(),
+                dataset: config.dataset.clone(),
+                node: "web2".into(),
+                snapshot: known[n].id,
+                kind,
+                started_ms: 1,
+                finished_ms: 2,
+                good: true,
+                text: String::new(),
+            };
+            let signed = Signed::sign(evidence, signer);
+            repository.publish_record(&name::evidence(known[n].id, kind, signed.id()), &signed).unwrap();
+        }
+        let mut options = options(1, LATER_MS);
+        options.trust = trust;
+        let report = run(&history.store, &options);
+        let dropped: Vec<SnapshotId> = report.dropped().map(|decision| decision.known.id).collect();
+        assert_eq!(dropped, [known[0].id, known[2].id, known[3].id]);
+    }
+}
+
 #[test]
 fn without_any_rule_it_refuses() {
     let history = History::grown(true, 2);
@@ -306,7 +351,28 @@ fn a_bucket_does_not_lose_its_last_whole_snapshot() {
 /// Stopped at any operation, retention loses nothing, and another run completes it.
 #[test]
 fn stopped_anywhere_it_loses_nothing() {
-    let history = History::grown(true, 4);
+    stopped_anywhere(&History::grown(true, 4));
+}
+
+/// What a dropped snapshot alone needs of an older one does not move, so the older one must not go before it.
+#[test]
+fn stopped_anywhere_what_is_still_listed_restores_though_it_is_to_go() {
+    let mut history = History::new(true);
+    let mut tree = PlainTree::new("s");
+    for n in 0..5 {
+        let name = if n < 3 { "s/passing" } else { "s/staying" };
+        if n == 0 || n == 3 {
+            tree = PlainTree::new("s");
+            tree.file(name, tests::history::noise(n, 50_000));
+        }
+        tree.file("s/changing", tests::history::noise(10 + n, 9_000));
+        history.trial.wait_ms(HOUR_MS);
+        history.export(&tree);
+    }
+    stopped_anywhere(&history);
+}
+
+fn stopped_anywhere(history: &History) {
     let signer = Signer::from_seed(&[3; 32]);
     for known in history.trial.repository.snapshots().unwrap() {
         receipt(&history.trial.repository, &known, &signer, START_MS);

@@ -5,6 +5,7 @@ use archive::repository::Repository;
 use archive::retain::{RetainOptions, Rules, retain};
 use archive::store::{Crash, Faulty, MemoryStore, Store};
 use archive::sweep::{SweepOptions, SweepReport, sweep};
+use archive::trust::Trust;
 use std::sync::Arc;
 use tests::history::{History, copy_of, noise};
 use tests::plain::PlainTree;
@@ -30,7 +31,15 @@ fn size(store: &MemoryStore, folder: &str) -> u64 {
 fn keep_last(store: &MemoryStore, last: u32) {
     let rules = Rules { last, ..Rules::default() };
     let zone = jiff::tz::TimeZone::UTC;
-    let options = RetainOptions { rules, now_ms: FIRST_MS, zone, dry_run: false, receivers: vec![], pins: vec![] };
+    let options = RetainOptions {
+        rules,
+        now_ms: FIRST_MS,
+        zone,
+        dry_run: false,
+        receivers: vec![],
+        pins: vec![],
+        trust: Trust::default(),
+    };
     retain(&Repository::open(Arc::new(store.clone())).unwrap(), &options).unwrap();
 }
 
@@ -101,6 +110,21 @@ fn what_is_young_is_spared_and_what_was_announced_too() {
     let late = run(&history.store, &options(FIRST_MS + PATIENCE_MS, PATIENCE_MS));
     assert!(late.packs_trashed > 0 && late.runs_removed > 0, "{late:?}");
     assert_eq!(history.assert_all_restore(&history.store, "swept").len(), 1);
+}
+
+/// Nobody can use it, so it does not stay for good; but it is not younger than others because it is damaged.
+#[test]
+fn a_damaged_run_that_nobody_needs_goes_when_it_is_old() {
+    let history = worn(true);
+    let stray = name::run(archive::id::RunId([5; 16]));
+    history.store.set(&stray, b"nonsense".to_vec());
+    let there = || history.store.list(name::RUNS).unwrap().iter().any(|listed| listed.name == stray);
+    run(&history.store, &options(FIRST_MS, PATIENCE_MS));
+    run(&history.store, &options(FIRST_MS + PATIENCE_MS - 1, PATIENCE_MS));
+    assert!(there());
+    run(&history.store, &options(FIRST_MS + PATIENCE_MS, PATIENCE_MS));
+    assert!(!there());
+    assert_eq!(history.assert_all_restore(&history.store, "swept").len(), 2);
 }
 
 #[test]

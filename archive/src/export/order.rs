@@ -3,14 +3,15 @@
 //! Entries wait in a queue until their content is done; the front of the queue goes to the index. Small exports are done without any thread: jobs are put off until they
 //! are worth one. Memory is bounded: by the jobs that wait and by the entries that wait behind them.
 
+mod hands;
 mod index_file;
 mod large;
+mod same;
 
 use super::item::{Contents, Stamp};
 use super::layers::Held;
 use super::lists::{Built, ListBuilder};
 use super::live::{Live, Uses};
-use super::runs::Runs;
 use super::walk::{BaseEntry, BaseList};
 use super::work::{Done, Hand, Job, LargeFile, Queue, RegionDone, SmallDone, SmallFile};
 use crate::entry::{self, Content, Entry, Node};
@@ -26,6 +27,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use index_file::IndexWriter;
+use same::{content_list, same_content, same_list};
 
 /// Below this much to read, no thread is begun.
 const INLINE_BYTES: u64 = 24 << 20;
@@ -236,113 +238,6 @@ impl Order {
         self.first + self.pending.len() as u64
     }
 
-    /// A file that one thread reads in one go.
-    pub fn small(&mut self, runs: &Runs, coming: Coming, len: u64, make: impl FnOnce(u64) -> SmallFile) -> Result<()> {
-        let file = make(self.next_number());
-        self.pending
-            .push_back(Pending { entry: coming.entry, stamp: EntryStamp::default(), base: coming.base, progress: Progress::Small });
-        self.batch.push(file);
-        self.batch_bytes += len;
-        if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_FILES {
-            self.flush_batch(runs)?;
-        }
-        Ok(())
-    }
-
-    fn flush_batch(&mut self, runs: &Runs) -> Result<()> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let files = std::mem::take(&mut self.batch);
-        let bytes = std::mem::take(&mut self.batch_bytes);
-        self.dispatch(runs, Job::Small(files), bytes)
-    }
-
-    fn dispatch(&mut self, runs: &Runs, job: Job, bytes: u64) -> Result<()> {
-        if self.threads.is_empty() {
-            self.deferred.push(job);
-            self.deferred_bytes += bytes;
-            if self.deferred_bytes < INLINE_BYTES || self.spare.is_empty() {
-                return if self.spare.is_empty() { self.do_deferred(runs) } else { Ok(()) };
-            }
-            self.start();
-            return std::mem::take(&mut self.deferred).into_iter().try_for_each(|job| self.offer(runs, job));
-        }
-        self.offer(runs, job)
-    }
-
-    fn offer(&mut self, runs: &Runs, mut job: Job) -> Result<()> {
-        loop {
-            match self.queue.offer(job) {
-                None => return self.hear(runs),
-                Some(back) => job = back,
-            }
-            let done = self.done.recv().expect("this side holds a sender");
-            self.handle(runs, done)?;
-        }
-    }
-
-    fn start(&mut self) {
-        for hand in std::mem::take(&mut self.spare) {
-            let (queue, sender, stop) = (self.queue.clone(), self.sender.clone(), self.stop.clone());
-            self.threads.push(std::thread::spawn(move || hand.serve(&queue, &sender, &stop)));
-        }
-    }
-
-    /// Takes what has come, without waiting.
-    fn hear(&mut self, runs: &Runs) -> Result<()> {
-        while let Ok(done) = self.done.try_recv() {
-            self.handle(runs, done)?;
-        }
-        Ok(())
-    }
-
-    fn do_deferred(&mut self, runs: &Runs) -> Result<()> {
-        for job in std::mem::take(&mut self.deferred) {
-            let mut found = Vec::new();
-            self.hand.job(job, &mut |done| found.push(done))?;
-            found.into_iter().try_for_each(|done| self.handle(runs, done))?;
-        }
-        self.deferred_bytes = 0;
-        Ok(())
-    }
-
-    /// Bounds how many entries wait.
-    pub fn breathe(&mut self, runs: &Runs) -> Result<()> {
-        while self.pending.len() > PENDING_MAX {
-            self.advance_front(runs)?;
-        }
-        self.hear(runs)
-    }
-
-    fn advance_front(&mut self, runs: &Runs) -> Result<()> {
-        self.flush_batch(runs)?;
-        self.do_deferred(runs)?;
-        if !self.threads.is_empty() && !self.pending.is_empty() {
-            let done = self.done.recv().expect("this side holds a sender");
-            self.handle(runs, done)?;
-        }
-        self.emit()
-    }
-
-    /// Waits until everything is in the index.
-    pub fn drain(&mut self, runs: &Runs) -> Result<()> {
-        self.emit()?;
-        while !self.pending.is_empty() {
-            self.advance_front(runs)?;
-        }
-        Ok(())
-    }
-
-    fn handle(&mut self, runs: &Runs, done: Done) -> Result<()> {
-        match done {
-            Done::Small { number, result } => self.small_done(number, result)?,
-            Done::Region { number, attempt, index, result } => self.region_done(runs, number, attempt, index, result)?,
-            Done::Failed(error) => return Err(error),
-        }
-        self.emit()
-    }
-
     fn small_done(&mut self, number: u64, result: io::Result<Box<SmallDone>>) -> Result<()> {
         let index = (number - self.first) as usize;
         let done = match result {
@@ -487,25 +382,6 @@ pub fn is_racy(time: &entry::Time, read_ms: u64) -> bool {
     let ms = time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos / 1_000_000));
     ms.saturating_add(RACY_MS as i64) >= read_ms as i64
 }
-
-fn content_list(entry: &Entry) -> crate::extent::List {
-    match &entry.node {
-        Node::File(content) => content.list.clone(),
-        _ => Default::default(),
-    }
-}
-
-fn same_content(entry: &Entry, content: &Content) -> bool {
-    matches!(&entry.node, Node::File(known) if known.len == content.len && known.digest == content.digest)
-}
-
-fn same_list(before: &Entry, after: &Entry) -> bool {
-    match (&before.node, &after.node) {
-        (Node::File(before), Node::File(after)) => before.len == after.len && before.digest == after.digest && before.list == after.list,
-        _ => false,
-    }
-}
-
 /// The extents of a list that were there before: whether any must be written anew.
 pub fn touches(list: &BaseList, stays: &dyn Fn(&Extent) -> bool) -> bool {
     !list.all().all(stays)

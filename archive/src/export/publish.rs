@@ -6,12 +6,13 @@ use super::runs::Finished;
 use super::walk::BaseList;
 use super::{Export, ExportReport, Outcome};
 use crate::container::{Item, ItemKey, Layout};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::export::item::{Contents, Stamp};
 use crate::id::SnapshotId;
 use crate::local::state::State;
 use crate::name::{self, Position};
 use crate::record::{Body, Heartbeat, Receipt, Signed, Snapshot};
+use crate::repository::Known;
 use crate::root::Root;
 use crate::seal::{Encoder, seal_root};
 use crate::sign::{PublicKey, random};
@@ -81,8 +82,9 @@ impl Export {
         let signer = &self.options.signer;
         // Local state may be older than what was published: an export that stopped, or state that was set back.
         let before = self.heartbeats_there(signer.public())?;
-        let counter = before.iter().map(|(_, counter)| *counter).max().unwrap_or(0).max(base.heartbeats).checked_add(1);
-        let counter = counter.ok_or_else(|| Error::refused("the heartbeat", "the counter of the one before is the highest there is"))?;
+        let is_own = |name: &str| signed_by(self.repository.first_record::<Heartbeat>(name), signer.public());
+        let (highest, why) = highest(base.heartbeats, before.clone(), &is_own)?;
+        let counter = highest.checked_add(1).ok_or_else(|| no_end("the heartbeat", &why))?;
         let heartbeat = Heartbeat {
             cluster: config.cluster.clone(),
             dataset: config.dataset.clone(),
@@ -180,15 +182,20 @@ impl Export {
 
     /// Above everything that is known here. The repository is asked when there is no local state, or when it may be older than what was published.
     fn next_position(&self, base: Option<&State>) -> Result<Position> {
-        let known = match (base, self.local.last_sequence()) {
-            (Some(base), Some(last)) if self.certain => last.max(base.at.sequence),
+        let local = self.local.last_sequence();
+        let (known, why) = match (base, local) {
+            (Some(base), Some(last)) if self.certain => (last.max(base.at.sequence), LOCAL.to_owned()),
             _ => {
-                let listed = self.repository.snapshots()?.into_iter().map(|known| known.at.sequence).max();
-                listed.unwrap_or(0).max(self.local.last_sequence().unwrap_or(0))
+                let own = self.options.signer.public();
+                let is_own = |name: &str| {
+                    let Some((at, id)) = name::parse_snapshot(name) else { return Ok(false) };
+                    signed_by(self.repository.snapshot(&Known { at, id, name: name.to_owned() }), own)
+                };
+                let named = self.repository.snapshots()?.into_iter().map(|known| (known.name, known.at.sequence)).collect();
+                highest(local.unwrap_or(0), named, &is_own)?
             }
         };
-        let sequence = known.max(self.options.above).checked_add(1);
-        let sequence = sequence.ok_or_else(|| Error::refused("the snapshot", "the sequence before is the highest there is"))?;
+        let sequence = known.max(self.options.above).checked_add(1).ok_or_else(|| no_end("the snapshot", &why))?;
         Ok(Position { epoch: self.options.epoch, sequence })
     }
 
@@ -295,6 +302,35 @@ impl Export {
     fn order_entries(&self) -> u64 {
         self.order.entries()
     }
+}
+
+const LOCAL: &str = "local state";
+/// No history goes so far at a step. A name alone, which anybody may have put there and which may be damage, counts no further.
+const STEP_MAX: u64 = 1 << 32;
+
+/// The highest of numbers that names claim, and where it stands. What lies further off than any history goes counts only when we signed it.
+fn highest(known: u64, mut named: Vec<(String, u64)>, is_own: &dyn Fn(&str) -> Result<bool>) -> Result<(u64, String)> {
+    named.sort_by_key(|(_, number)| *number);
+    let (mut highest, mut why) = (known, LOCAL.to_owned());
+    for (name, number) in named.into_iter().filter(|(_, number)| *number > known) {
+        if number - highest <= STEP_MAX || is_own(&name)? {
+            (highest, why) = (number, name);
+        }
+    }
+    Ok((highest, why))
+}
+
+fn signed_by<B>(read: Result<Signed<B>>, own: PublicKey) -> Result<bool> {
+    match read {
+        Err(error) if error.kind() == Kind::Retry => Err(error),
+        read => Ok(read.is_ok_and(|signed| signed.signer == own)),
+    }
+}
+
+fn no_end(what: &str, why: &str) -> Error {
+    let why =
+        format!("{why} has the highest number there is; nothing can follow it: begin a new repository, and keep this one for restores");
+    Error::refused(what, why)
 }
 
 fn keep(written: &Written, state: &State) -> std::collections::HashSet<u64> {

@@ -1,5 +1,7 @@
 //! The threads of an export: they open, read, cut, match, compress, seal and write. A bounded queue feeds them; what they found goes back to the one who keeps the order.
 
+mod queue;
+
 use super::base::BaseFile;
 use super::item::{Contents, Open, Opened, Stamp};
 use super::layers::Held;
@@ -10,12 +12,12 @@ use crate::entry::{Attributes, Content};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, List, push};
 use crate::id::Hash;
-use std::collections::VecDeque;
+pub use queue::Queue;
+use queue::Taken;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 /// A file small enough to be read by one thread in one go.
 pub struct SmallFile {
@@ -88,71 +90,6 @@ pub enum Done {
     },
     /// The repository or the local state failed: the export ends.
     Failed(Error),
-}
-
-/// How many jobs wait.
-const WAITING_MAX: usize = 24;
-/// How often an idle thread looks whether its run was retired.
-const IDLE: Duration = Duration::from_millis(500);
-
-#[derive(Default)]
-struct Waiting {
-    jobs: VecDeque<Job>,
-    closed: bool,
-}
-
-/// The queue between the one who walks and those who work.
-#[derive(Default)]
-pub struct Queue {
-    waiting: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-impl Queue {
-    /// Adds a job when there is room; gives it back when there is none.
-    pub fn offer(&self, job: Job) -> Option<Job> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.jobs.len() >= WAITING_MAX {
-            return Some(job);
-        }
-        waiting.jobs.push_back(job);
-        self.changed.notify_one();
-        None
-    }
-
-    pub fn close(&self) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.changed.notify_all();
-    }
-
-    /// Drops what waits: nobody wants it any more.
-    pub fn abandon(&self) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.jobs.clear();
-        waiting.closed = true;
-        self.changed.notify_all();
-    }
-
-    fn take(&self) -> Taken {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(job) = waiting.jobs.pop_front() {
-            return Taken::Job(job);
-        }
-        if !waiting.closed {
-            waiting = self.changed.wait_timeout(waiting, IDLE).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        match waiting.jobs.pop_front() {
-            Some(job) => Taken::Job(job),
-            None if waiting.closed => Taken::End,
-            None => Taken::Nothing,
-        }
-    }
-}
-
-enum Taken {
-    Job(Job),
-    Nothing,
-    End,
 }
 
 /// What a thread needs.

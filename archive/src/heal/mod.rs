@@ -15,7 +15,7 @@ use crate::id::{Address, RunId};
 use crate::name;
 use crate::record::{Run, Signed, Snapshot};
 use crate::repository::{Known, Repository};
-use crate::store::publish;
+use crate::store::{publish, read_all};
 use crate::sync::proof;
 use crate::sync::receive::{Failure, Receiver, from_source};
 use crate::sync::source::record_of;
@@ -164,9 +164,24 @@ impl Healer<'_> {
         Ok(())
     }
 
+    /// Of a run that is whole, what stands behind it in its file; it follows from the run.
+    fn restore_trailer(&mut self, run: &Signed<Run>) -> Result<(), Failure> {
+        let (name, bytes) = (name::run(run.body.id), crate::repository::alone(run));
+        match read_all(self.repository.store(), &name, bytes.len() + 1) {
+            Ok(there) if there == bytes => Ok(()),
+            Ok(_) => self.replace(&name, &bytes),
+            // It stands with its snapshot.
+            Err(Error::Missing { .. }) => Ok(()),
+            Err(error) => Err(Failure::Own(error)),
+        }
+    }
+
     fn run(&mut self, used: &crate::record::RunUse) -> Result<Signed<Run>, Failure> {
         match self.repository.run(used) {
-            Ok(run) => return Ok(run),
+            Ok(run) => {
+                self.restore_trailer(&run)?;
+                return Ok(run);
+            }
             Err(error) if error.kind() == Kind::Retry => return Err(Failure::Own(error)),
             Err(_) => {}
         }

@@ -3,16 +3,20 @@
 //! Files named after the snapshot are written first and synced, then `state` is replaced; it holds their hashes. So a crash leaves the old state or the new, and torn files
 //! are noticed.
 
-use crate::encode::{Malformed, Put, Take, Taken};
+mod bytes;
+mod stamp;
+
+use crate::encode::{Put, Take};
 use crate::entry::Time;
 use crate::error::{Error, Result};
-use crate::export::item::Stamp;
-use crate::export::live::{Live, RunLive, SegmentLive};
+use crate::export::live::Live;
 use crate::export::runs::ClosedRun;
 use crate::extent::List;
-use crate::id::{Hash, RepositoryId, RunId, SnapshotId};
+use crate::id::{Hash, RepositoryId, SnapshotId};
 use crate::name::Position;
 use crate::sign::PublicKey;
+use bytes::{decode, encode, take_closed};
+pub use stamp::{EntryStamp, STAMP};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -70,60 +74,10 @@ pub struct Mark {
     ctime: Time,
 }
 
-/// What is known of an entry besides what the index says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EntryStamp {
-    pub device: u64,
-    pub inode: u64,
-    pub ctime: Time,
-    /// Its times were so near to when it was read that a later change might not show.
-    pub racy: bool,
-    /// The file under `lists/` that holds its list of extents; 0 when that stands in the entry.
-    pub lists: u64,
-}
-
-pub const STAMP: usize = 40;
-
-impl EntryStamp {
-    pub fn bytes(&self) -> [u8; STAMP] {
-        let mut bytes = [0; STAMP];
-        bytes[..8].copy_from_slice(&self.device.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.inode.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.ctime.seconds.to_le_bytes());
-        bytes[24..28].copy_from_slice(&self.ctime.nanos.to_le_bytes());
-        bytes[28] = self.racy.into();
-        bytes[32..].copy_from_slice(&self.lists.to_le_bytes());
-        bytes
-    }
-
-    pub fn parse(bytes: &[u8; STAMP]) -> Self {
-        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        EntryStamp {
-            device: u64_at(0),
-            inode: u64_at(8),
-            ctime: Time { seconds: u64_at(16) as i64, nanos: u32::from_le_bytes(bytes[24..28].try_into().expect("four bytes")) },
-            racy: bytes[28] != 0,
-            lists: u64_at(32),
-        }
-    }
-
-    pub fn of(stamp: &Stamp, racy: bool) -> Self {
-        EntryStamp { device: stamp.device, inode: stamp.inode, ctime: stamp.ctime, racy, lists: 0 }
-    }
-
-    pub fn matches(&self, stamp: &Stamp) -> bool {
-        !self.racy && self.device == stamp.device && self.inode == stamp.inode && self.ctime == stamp.ctime
-    }
-}
-
 impl Local {
     /// Opens the folder, makes it when it is not there, and takes its lock.
     pub fn open(folder: &Path) -> Result<Local> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(Error::file("make", folder))?;
+        crate::store::make_folder(folder, 0o700).map_err(Error::file("make", folder))?;
         let lock = crate::store::FolderLock::take(folder, true).map_err(Error::file("lock", &folder.join("lock")))?;
         let lock = lock.ok_or_else(|| Error::Busy { path: folder.into(), what: "another export of this dataset" })?;
         Ok(Local { files: Arc::new(LocalFiles { folder: folder.into() }), _lock: lock })
@@ -272,13 +226,6 @@ impl LocalFiles {
     }
 }
 
-fn take_closed(take: &mut Take<'_>) -> Taken<ClosedRun> {
-    let (ordinal, id, record) = (take.varint()?, RunId(take.array()?), take.hash()?);
-    let count = take.count(1)?;
-    let content_lens = (0..count).map(|_| take.varint_u32()).collect::<Taken<Vec<_>>>()?;
-    Ok(ClosedRun { ordinal, id, record, content_lens })
-}
-
 /// Creates or empties a file that only we may read.
 pub fn private(path: &Path) -> std::io::Result<File> {
     std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
@@ -307,100 +254,10 @@ pub fn hash_file(path: &Path) -> std::io::Result<Hash> {
     }
 }
 
-fn encode(state: &State) -> Vec<u8> {
-    let mut out = Vec::new();
-    out.varint(VERSION);
-    out.raw(&state.repository.0);
-    out.raw(&state.signer.0);
-    out.raw(&state.sealing.0);
-    out.raw(&state.snapshot.0);
-    for number in [
-        state.at.epoch,
-        state.at.sequence,
-        state.captured_ms,
-        state.heartbeats,
-        state.next_ordinal,
-        state.entries,
-        state.index_lists,
-        state.next_lists,
-        state.generation,
-    ] {
-        out.varint(number);
-    }
-    state.index.put(&mut out);
-    state.files.iter().for_each(|hash| out.raw(&hash.0));
-    out.raw(&[state.mark.is_some().into()]);
-    if let Some(mark) = state.mark {
-        out.varint(mark.inode);
-        out.zigzag(mark.ctime.seconds);
-        out.varint(mark.ctime.nanos.into());
-    }
-    out.varint(state.live.runs.len() as u64);
-    for (ordinal, run) in &state.live.runs {
-        out.varint(*ordinal);
-        out.raw(&run.id.0);
-        out.raw(&run.record.0);
-        out.varint(run.segments.len() as u64);
-        for segment in &run.segments {
-            out.varint(segment.len.into());
-            out.varint(segment.used);
-        }
-    }
-    out
-}
-
-/// Of the local state, which is no part of the repository format: one that is not known is as good as none.
-const VERSION: u64 = 2;
-
-fn decode(bytes: &[u8]) -> Taken<State> {
-    let mut take = Take::new(bytes);
-    if take.varint()? != VERSION {
-        return Err(Malformed("local state of another version"));
-    }
-    let (repository, signer) = (RepositoryId(take.array()?), PublicKey(take.array()?));
-    let (sealing, snapshot) = (take.hash()?, SnapshotId(take.array()?));
-    let at = Position { epoch: take.varint()?, sequence: take.varint()? };
-    let (captured_ms, heartbeats, next_ordinal, entries) = (take.varint()?, take.varint()?, take.varint()?, take.varint()?);
-    let (index_lists, next_lists, generation) = (take.varint()?, take.varint()?, take.varint()?);
-    let index = List::take(&mut take)?;
-    let files = [take.hash()?, take.hash()?];
-    let mark = match take.flag()? {
-        true => Some(Mark { inode: take.varint()?, ctime: Time { seconds: take.zigzag()?, nanos: take.varint_u32()? } }),
-        false => None,
-    };
-    let mut live = Live::default();
-    for _ in 0..take.count(50)? {
-        let (ordinal, id, record) = (take.varint()?, RunId(take.array()?), take.hash()?);
-        let count = take.count(2)?;
-        let segments = (0..count)
-            .map(|_| Ok(SegmentLive { len: take.varint_u32()?, used: take.varint()? }))
-            .collect::<Taken<Vec<_>>>()?;
-        live.runs.insert(ordinal, RunLive { id, record, segments });
-    }
-    take.end()?;
-    Ok(State {
-        repository,
-        signer,
-        sealing,
-        snapshot,
-        at,
-        captured_ms,
-        heartbeats,
-        next_ordinal,
-        entries,
-        index,
-        index_lists,
-        next_lists,
-        live,
-        files,
-        generation,
-        mark,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::RunId;
 
     fn state() -> State {
         let mut live = Live::default();

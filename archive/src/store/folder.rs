@@ -1,15 +1,17 @@
 //! A store in a folder.
 //!
 //! A draft is a file whose name begins with `.`; publishing it is: write, fsync the file, link it under its name (which fails when the name is
-//! taken), unlink the draft, fsync the folder. So a name never shows an object that is not wholly on disk, also after power loss.
+//! taken), fsync the folder, unlink the draft. So a name never shows an object that is not wholly on disk, also after power loss. A process that was killed before it could
+//! fsync a folder leaves that to the next: whoever finds a name taken, or a folder there, makes it durable before he builds on it.
 //! Drafts of processes that died are removed when they are an hour old. File systems without hard links get `renameat2` with `NOREPLACE`.
 
 use super::{Draft, Listed, Store};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +20,11 @@ pub struct FolderStore {
     root: PathBuf,
     /// Files that were read last, kept open: segments of one pack are read one after the other.
     open: Mutex<Vec<(String, Arc<File>)>>,
+    /// Folders whose names this process knows to be durable.
+    folders: Durable,
 }
+
+type Durable = Arc<Mutex<HashSet<PathBuf>>>;
 
 const OPEN_MAX: usize = 32;
 
@@ -28,7 +34,7 @@ impl FolderStore {
         if !root.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(FolderStore { root: root.to_path_buf(), open: Mutex::default() })
+        Ok(FolderStore { root: root.to_path_buf(), open: Mutex::default(), folders: Durable::default() })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -78,17 +84,39 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Makes a folder and its parents, and the names durable.
-fn make_folder(path: &Path) -> io::Result<()> {
-    match std::fs::create_dir(path) {
-        Ok(()) => path.parent().map_or(Ok(()), sync_folder),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+/// Like `sync_folder`; a folder that we may not read is none that we made.
+fn sync_above(path: Option<&Path>) -> io::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    match sync_folder(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes a folder and its parents, and their names durable; so, too, the last that another process made before it was killed.
+pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    let parent = path.parent();
+    match std::fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => sync_above(parent).and_then(|()| sync_above(parent.and_then(Path::parent))),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => sync_above(parent),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_folder(path.parent().ok_or(error)?)?;
-            make_folder(path)
+            make_folder(parent.ok_or(error)?, mode)?;
+            make_folder(path, mode)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Makes a folder in a store, unless this process did so before.
+fn make_inside(folder: &Path, durable: &Durable) -> io::Result<()> {
+    let known = || durable.lock().unwrap_or_else(PoisonError::into_inner);
+    if known().contains(folder) && folder.is_dir() {
+        return Ok(());
+    }
+    make_folder(folder, 0o777)?;
+    known().insert(folder.to_path_buf());
+    Ok(())
 }
 
 struct FolderDraft {
@@ -96,6 +124,7 @@ struct FolderDraft {
     path: PathBuf,
     file: File,
     published: bool,
+    folders: Durable,
 }
 
 impl Draft for FolderDraft {
@@ -107,9 +136,13 @@ impl Draft for FolderDraft {
         self.file.sync_all()?;
         let target = self.root.join(name);
         let folder = target.parent().unwrap_or(&self.root);
-        make_folder(folder)?;
+        make_inside(folder, &self.folders)?;
         match rustix::fs::linkat(CWD, &self.path, CWD, &target, AtFlags::empty()) {
             Ok(()) => {}
+            Err(rustix::io::Errno::EXIST) => {
+                sync_folder(folder)?;
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
             Err(rustix::io::Errno::PERM | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::MLINK) => {
                 rustix::fs::renameat_with(CWD, &self.path, CWD, &target, RenameFlags::NOREPLACE)?;
                 self.published = true;
@@ -193,12 +226,12 @@ impl Store for FolderStore {
         let path = self.root.join(format!("{DRAFT}{chance}{number}"));
         let fd: OwnedFd =
             rustix::fs::open(&path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC, Mode::from_raw_mode(0o640))?;
-        Ok(Box::new(FolderDraft { root: self.root.clone(), path, file: fd.into(), published: false }))
+        Ok(Box::new(FolderDraft { root: self.root.clone(), path, file: fd.into(), published: false, folders: self.folders.clone() }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let folder = self.folder_of(to);
-        make_folder(&folder)?;
+        make_inside(&folder, &self.folders)?;
         rustix::fs::renameat_with(CWD, self.path(from), CWD, self.path(to), RenameFlags::NOREPLACE)?;
         self.close(from);
         sync_folder(&folder)?;

@@ -9,7 +9,7 @@ mod folder;
 mod memory;
 
 pub use faulty::{Crash, Faulty};
-pub use folder::{FolderLock, FolderStore};
+pub use folder::{FolderLock, FolderStore, make_folder};
 pub use memory::MemoryStore;
 
 use std::io;

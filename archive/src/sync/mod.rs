@@ -15,7 +15,7 @@ mod records;
 pub(crate) mod source;
 pub(crate) mod take;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::{Address, RecordId, RunId, SnapshotId};
 use crate::name::Position;
 use crate::repository::{Known, Repository};
@@ -164,7 +164,7 @@ pub fn sync(source: &dyn Source, into: &Repository, wanted: &Wanted, options: &S
 fn pull(receiver: &mut Receiver<'_>, listing: &Listing, wanted: &Wanted) -> Result<(), Failure> {
     let held = receiver.into.snapshots()?;
     receiver.early_records(&listing.records)?;
-    let groups = candidates(listing, &held, wanted);
+    let groups = candidates(listing, &held, head(receiver, &held)?, wanted);
     if !groups.is_empty() {
         // Another process may have swept since the map was read.
         receiver.into.forget_locations();
@@ -182,11 +182,22 @@ fn pull(receiver: &mut Receiver<'_>, listing: &Listing, wanted: &Wanted) -> Resu
     receiver.late_records(&listing.records)
 }
 
+/// The newest that we have and believe: damage and strangers from the end of all numbers must not keep away what comes.
+fn head(receiver: &Receiver<'_>, held: &[Known]) -> Result<Position> {
+    for known in held.iter().rev() {
+        match receiver.into.snapshot(known) {
+            Ok(signed) if receiver.signers.check(&signed.signer, &signed.body.node, &known.name).is_ok() => return Ok(known.at),
+            Err(error) if error.kind() == Kind::Retry => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(Position::default())
+}
+
 /// What may be taken, by position. At a position that the receiver has already, whatever has another id: it may prove that a node lies.
-fn candidates<'l>(listing: &'l Listing, held: &[Known], wanted: &Wanted) -> BTreeMap<Position, Vec<&'l Known>> {
+fn candidates<'l>(listing: &'l Listing, held: &[Known], head: Position, wanted: &Wanted) -> BTreeMap<Position, Vec<&'l Known>> {
     let ids: HashSet<SnapshotId> = held.iter().map(|known| known.id).collect();
     let positions: HashSet<Position> = held.iter().map(|known| known.at).collect();
-    let head = held.last().map_or(Position::default(), |known| known.at);
     let is_wanted = |known: &Known| match wanted {
         Wanted::Above(position) => known.at > head.max(*position) || positions.contains(&known.at),
         Wanted::History => true,

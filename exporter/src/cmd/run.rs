@@ -8,7 +8,7 @@ use archive::export::{Export, ExportOptions, ExportReport, Outcome};
 use archive::local::state::Local;
 use archive::repository::{Access, Repository};
 use archive::root::Source as RootSource;
-use archive::store::FolderStore;
+use archive::store::{FolderStore, make_folder};
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::human;
@@ -17,7 +17,6 @@ use console::output::Output;
 use console::progress::Progress;
 use recipes::data::Data;
 use recipes::files::Files;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -81,8 +80,7 @@ impl Run {
 fn open_repository(file: &NodeFile, dataset: &Dataset) -> Result<(Arc<Repository>, PathBuf), Failure> {
     let place = node::repository(&file.node.state, &dataset.name);
     if !place.join(archive::name::CONFIG).exists() {
-        let make = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&place);
-        make.map_err(|error| {
+        make_folder(&place, 0o700).map_err(|error| {
             Failure::failed(format!("cannot make {}: {error}", place.display()))
                 .hint("`state` in the node file must be a folder that this user may write")
         })?;

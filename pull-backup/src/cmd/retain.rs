@@ -14,7 +14,7 @@ use console::table::Table;
 use console::{human, place, quantity};
 use lookup::cmd::document;
 use lookup::failure::failure;
-use lookup::open::{Place, Surroundings, public_key};
+use lookup::open::{Place, Roots, Surroundings, public_key};
 use lookup::show;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ pub struct Retain {
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub keep: Keep,
+    #[command(flatten)]
+    pub roots: Roots,
     /// Receipts of this key are valid; may be given several times. Without it, any signed receipt is
     #[arg(long, value_name = "KEY", value_parser = public_key)]
     pub receiver: Vec<PublicKey>,
@@ -132,7 +134,7 @@ struct DecisionShape {
 impl Retain {
     pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
         let sweeps = !self.dry_run && !self.no_sweep;
-        let repository = self.place.open(if sweeps { Access::Exclusive } else { Access::Shared })?;
+        let repository = self.place.open(if self.dry_run { Access::Shared } else { Access::Exclusive })?;
         let (rules, from) = self.rules(&repository.config().dataset, surroundings)?;
         if !self.json {
             tell(format_args!("rules from {from}: {}", words(&rules)));
@@ -143,6 +145,7 @@ impl Retain {
             zone: surroundings.now.time_zone().clone(),
             dry_run: self.dry_run,
             receivers: self.receiver.clone(),
+            trust: self.roots.trust(),
             pins: vec![],
         };
         let report = retain(&repository, &options).map_err(failure)?;
@@ -151,7 +154,7 @@ impl Retain {
             false => None,
         };
         self.say(&repository, &report, &options, &from, swept.as_ref(), surroundings)?;
-        let hint = "`check --read` names what is damaged, `check --heal` fetches it from another repository; until then nothing goes";
+        let hint = "`check --read` names what is damaged, `check --heal` fetches it from another repository; what does not belong here, move out of the folder; until then nothing goes";
         if let Some(why) = &report.refused {
             return Err(Failure::refused(format!("nothing was dropped from {}: {why}", self.place.shown())).hint(hint));
         }

@@ -275,3 +275,15 @@ fn a_full_disk_behind_standard_output_is_a_failure() {
     let ran: Ran = command.args(stand.arguments(&["snapshots"])).stdout(full).output().unwrap().into();
     assert!(ran.status == 1 && ran.err.contains("writing output"), "{ran:?}");
 }
+
+/// Whoever puts a file there can make it look like the newest. It is never restored for that, and the one before is a word away.
+#[test]
+fn a_newest_that_cannot_be_believed_is_told_and_others_open_by_id_and_time() {
+    let stand = Stand::new(false);
+    let name = archive::name::snapshot(archive::name::Position { epoch: 0, sequence: u64::MAX }, archive::id::SnapshotId([0xee; 16]));
+    fs::write(stand.place.join(&name), "garbage").unwrap();
+    let ran = stand.run(&["ls", "latest"]).ended(1);
+    assert!(ran.err.contains(&name) && ran.err.contains("opens another one"), "{}", ran.err);
+    stand.run(&["ls", &stand.short(1)]).ended(0);
+    stand.run(&["ls", "1 hour ago"]).ended(4);
+}

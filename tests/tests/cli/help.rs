@@ -17,7 +17,8 @@ fn every_command_explains_itself() {
 fn the_importer_reads_with_the_same_options() {
     for command in ["snapshots", "ls", "find", "diff", "restore", "check"] {
         let (theirs, ours) = (run("pull-backup", [command, "--help"]).ended(0), run("importer", [command, "--help"]).ended(0));
-        assert_eq!(theirs.text().replace("pull-backup", "importer"), ours.text(), "{command}");
+        let without: Vec<&str> = ours.text().lines().filter(|line| !line.contains("--config <FILE>")).collect();
+        assert_eq!(theirs.text().replace("pull-backup", "importer").lines().collect::<Vec<_>>(), without, "{command}");
     }
 }
 

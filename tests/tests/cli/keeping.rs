@@ -127,14 +127,17 @@ fn receipts_count_only_from_receivers_that_are_named() {
 }
 
 #[test]
-fn sweeping_needs_the_repository_alone_and_dropping_does_not() {
+fn retain_needs_the_repository_alone_and_a_dry_run_does_not() {
     let stand = history(2);
     let _reader = archive::store::FolderLock::take(&stand.place, false).unwrap().unwrap();
-    assert!(stand.run(&["retain", "--keep-last", "3"]).ended(1).err.contains("in use by another process"));
-    assert_eq!(left(&stand).len(), 5);
+    for line in [&["retain", "--keep-last", "3"][..], &["retain", "--keep-last", "3", "--no-sweep"]] {
+        assert!(stand.run(line).ended(1).err.contains("in use by another process"));
+        assert_eq!(left(&stand).len(), 5);
+    }
+    stand.run(&["retain", "--keep-last", "3", "--dry-run"]).ended(0);
+    drop(_reader);
     let done = stand.run(&["retain", "--keep-last", "3", "--no-sweep", "--json"]).ended(0).json();
     assert!(done["sweep"].is_null() && done["dropped"] == 2, "{done}");
-    drop(_reader);
     assert!(stand.run(&["retain", "--keep-last", "3", "--json"]).ended(0).json()["sweep"]["refused"].is_null());
 }
 

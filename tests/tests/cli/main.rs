@@ -4,5 +4,6 @@ mod bad;
 mod checking;
 mod help;
 mod keeping;
+mod node;
 mod reading;
 mod stand;

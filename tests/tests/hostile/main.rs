@@ -4,6 +4,7 @@ mod bombs;
 mod extents;
 mod forged;
 mod paths;
+mod positions;
 mod races;
 
 /// Asserts that a message cannot steer a terminal.

@@ -1,10 +1,11 @@
-//! The real programs, killed at any moment and left without room: what was published restores bit for bit, a rerun completes, nothing is lost.
+//! `exporter run`, killed at any moment and left without room.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
-use tests::chance::Chance;
+use tests::chance::{Chance, budget};
 use tests::program::{program, run};
+
+use crate::moments::Moments;
 
 struct Host {
     folder: tempfile::TempDir,
@@ -83,19 +84,14 @@ fn change(data: &Path, chance: &mut Chance) {
 
 #[test]
 fn an_exporter_killed_at_any_moment_loses_nothing_and_the_next_completes() {
-    let rounds = if std::env::var_os("RESILIENT_LONG").is_some() { 400 } else { 40 };
+    let rounds = budget(40);
     let host = Host::new(None);
     let mut chance = Chance::new(20_261_121);
     change(&host.data(), &mut chance);
-    let mut killed = 0;
+    let mut moments = Moments::new();
     for round in 0..rounds {
         change(&host.data(), &mut chance);
-        let mut child = host.exporter().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-        #[expect(clippy::disallowed_methods, reason = "the moment of the kill is the point, not something waited for")]
-        std::thread::sleep(Duration::from_micros(chance.below(60_000) as u64));
-        child.kill().expect("our own child is killed");
-        let ended = child.wait().expect("it ends");
-        killed += usize::from(!ended.success());
+        moments.kill(&mut host.exporter(), &mut chance);
         if round % 8 == 7 {
             host.exporter().output().map(tests::program::Ran::from).expect("it runs").ended(0);
             host.assert_restores("latest", &host.data());
@@ -104,7 +100,7 @@ fn an_exporter_killed_at_any_moment_loses_nothing_and_the_next_completes() {
                 .ended(0);
         }
     }
-    assert!(killed > rounds / 4, "only {killed} of {rounds} were killed in time: the delays are wrong");
+    assert!(moments.killed > rounds / 4, "only {} in {rounds} rounds were killed in time: the moments are wrong", moments.killed);
 }
 
 /// A file system of a few megabytes, unmounted at the end.

@@ -1,0 +1,116 @@
+//! Giving work to threads and taking what they did. Threads begin when there is enough to do; before that it is done here.
+
+use super::{BATCH_BYTES, BATCH_FILES, Coming, INLINE_BYTES, Order, PENDING_MAX, Pending, Progress};
+use crate::error::Result;
+use crate::export::runs::Runs;
+use crate::export::work::{Done, Job, SmallFile};
+use crate::local::state::EntryStamp;
+
+impl Order {
+    /// A file that one thread reads in one go.
+    pub fn small(&mut self, runs: &Runs, coming: Coming, len: u64, make: impl FnOnce(u64) -> SmallFile) -> Result<()> {
+        let file = make(self.next_number());
+        self.pending
+            .push_back(Pending { entry: coming.entry, stamp: EntryStamp::default(), base: coming.base, progress: Progress::Small });
+        self.batch.push(file);
+        self.batch_bytes += len;
+        if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_FILES {
+            self.flush_batch(runs)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush_batch(&mut self, runs: &Runs) -> Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let files = std::mem::take(&mut self.batch);
+        let bytes = std::mem::take(&mut self.batch_bytes);
+        self.dispatch(runs, Job::Small(files), bytes)
+    }
+
+    pub(super) fn dispatch(&mut self, runs: &Runs, job: Job, bytes: u64) -> Result<()> {
+        if self.threads.is_empty() {
+            self.deferred.push(job);
+            self.deferred_bytes += bytes;
+            if self.deferred_bytes < INLINE_BYTES || self.spare.is_empty() {
+                return if self.spare.is_empty() { self.do_deferred(runs) } else { Ok(()) };
+            }
+            self.start();
+            return std::mem::take(&mut self.deferred).into_iter().try_for_each(|job| self.offer(runs, job));
+        }
+        self.offer(runs, job)
+    }
+
+    fn offer(&mut self, runs: &Runs, mut job: Job) -> Result<()> {
+        loop {
+            match self.queue.offer(job) {
+                None => return self.hear(runs),
+                Some(back) => job = back,
+            }
+            let done = self.done.recv().expect("this side holds a sender");
+            self.handle(runs, done)?;
+        }
+    }
+
+    fn start(&mut self) {
+        for hand in std::mem::take(&mut self.spare) {
+            let (queue, sender, stop) = (self.queue.clone(), self.sender.clone(), self.stop.clone());
+            self.threads.push(std::thread::spawn(move || hand.serve(&queue, &sender, &stop)));
+        }
+    }
+
+    /// Takes what has come, without waiting.
+    fn hear(&mut self, runs: &Runs) -> Result<()> {
+        while let Ok(done) = self.done.try_recv() {
+            self.handle(runs, done)?;
+        }
+        Ok(())
+    }
+
+    fn do_deferred(&mut self, runs: &Runs) -> Result<()> {
+        for job in std::mem::take(&mut self.deferred) {
+            let mut found = Vec::new();
+            self.hand.job(job, &mut |done| found.push(done))?;
+            found.into_iter().try_for_each(|done| self.handle(runs, done))?;
+        }
+        self.deferred_bytes = 0;
+        Ok(())
+    }
+
+    /// Bounds how many entries wait.
+    pub fn breathe(&mut self, runs: &Runs) -> Result<()> {
+        while self.pending.len() > PENDING_MAX {
+            self.advance_front(runs)?;
+        }
+        self.hear(runs)
+    }
+
+    fn advance_front(&mut self, runs: &Runs) -> Result<()> {
+        self.flush_batch(runs)?;
+        self.do_deferred(runs)?;
+        if !self.threads.is_empty() && !self.pending.is_empty() {
+            let done = self.done.recv().expect("this side holds a sender");
+            self.handle(runs, done)?;
+        }
+        self.emit()
+    }
+
+    /// Waits until everything is in the index.
+    pub fn drain(&mut self, runs: &Runs) -> Result<()> {
+        self.emit()?;
+        while !self.pending.is_empty() {
+            self.advance_front(runs)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, runs: &Runs, done: Done) -> Result<()> {
+        match done {
+            Done::Small { number, result } => self.small_done(number, result)?,
+            Done::Region { number, attempt, index, result } => self.region_done(runs, number, attempt, index, result)?,
+            Done::Failed(error) => return Err(error),
+        }
+        self.emit()
+    }
+}
