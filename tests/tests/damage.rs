@@ -11,6 +11,7 @@ use archive::sweep::{SweepOptions, sweep};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use tests::chance::{Chance, budget};
 use tests::damage::Damage;
 use tests::history::{History, copy_of, names, noise};
 use tests::plain::PlainTree;
@@ -44,13 +45,25 @@ struct Cell {
     name: String,
 }
 
+/// All kinds; in the long run more places, too.
+fn damages(chance: &mut Chance) -> Vec<Damage> {
+    let mut damages = Damage::ALL.to_vec();
+    let more = budget(3) - 3;
+    damages.extend((0..more).map(|_| match chance.one_in(3) {
+        true => Damage::Truncate(chance.below(1000) as u64),
+        false => Damage::Flip(chance.below(1000) as u64),
+    }));
+    damages
+}
+
 fn cells(history: &History) -> Vec<Cell> {
     let whole = names(&history.store);
     let mut cells = Vec::new();
+    let mut chance = Chance::new(whole.len() as u64);
     for kind in [name::PACKS, name::INDEX, name::RUNS, name::SNAPSHOTS, name::KEYS, name::CONFIG] {
         let objects: Vec<&String> = whole.iter().filter(|name| name.starts_with(kind)).collect();
         for (index, name) in objects.iter().enumerate() {
-            for damage in Damage::ALL {
+            for damage in damages(&mut chance) {
                 let store = copy_of(&history.store);
                 let other = objects.get((index + 1) % objects.len()).filter(|_| objects.len() > 1).map(|name| name.as_str());
                 if damage.apply(&store, name, other, &free_name(kind, name)) {

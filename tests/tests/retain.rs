@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::sync::Arc;
+use tests::chance::budget;
 use tests::history::{History, copy_of};
 use tests::plain::PlainTree;
 use tests::trial::START_MS;
@@ -76,6 +77,8 @@ fn arrivals(gaps: &[u64]) -> Vec<Candidate> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(budget(256) as u32))]
+
     /// Dropping early never loses what a rule wants later: retaining at each arrival keeps all that one look at the whole history would keep by bucket.
     #[test]
     fn retaining_often_keeps_what_retaining_once_keeps(gaps in gaps(), rules in rules(), zone in zone()) {
