@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# All figures of PERFORMANCE.md, anew: all.sh [WORK_DIR]
+#
+# Needs about 12 GB on a tmpfs (default: a new folder in /dev/shm), both cores to itself, and an hour. Peers are those found on the path, or in the folder
+# $PEERS; those absent are passed over.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+ours=${OURS:-$here/../../target/release}
+work=${1:-$(mktemp -d /dev/shm/resilient-bench-XXXXXX)}
+if [ -z "${PEERS:-}" ]; then
+    PEERS=$work/peers
+    mkdir -p "$PEERS"
+    for peer in bupstash conserve restic rustic borg; do
+        if path=$(command -v $peer); then ln -sf "$path" "$PEERS/$peer"; else echo "$peer is not here"; fi
+    done
+fi
+export PEERS OURS="$ours"
+
+echo "== beside the peers"
+python3 "$here/data.py" "$work/v0" "$work/v1"
+bash "$here/peers.sh" "$work/peers.run" "$work/v0" "$work/v1"
+rm -rf "$work/peers.run" "$work/v0" "$work/v1"
+
+echo "== a million small files"
+bash "$here/small_files.sh" "$work/small.run"
+rm -rf "$work/small.run"
+
+echo "== 168 hourly versions, of 50 MB and of 1 GB"
+"$ours/growth" hours "$work/hours" 168 50
+"$ours/growth" read "$work/hours"
+rm -rf "$work/hours"
+"$ours/growth" hours "$work/hours" 24 1000
+"$ours/growth" read "$work/hours"
+rm -rf "$work/hours"
+
+echo "== a day of a small database, exported each 5 s"
+"$ours/growth" sqlite "$work/day" 17280
+rm -rf "$work"
