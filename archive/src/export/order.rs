@@ -36,6 +36,8 @@ const PENDING_MAX: usize = 20_000;
 /// Small files that are read in one job.
 const BATCH_BYTES: u64 = 1 << 20;
 const BATCH_FILES: usize = 200;
+/// Opening and closing a file costs as much as reading so many bytes.
+const FILE_COSTS: u64 = 16 << 10;
 /// Times nearer than this to when a file was read do not prove that it stayed the same.
 const RACY_MS: u64 = 2000;
 /// Files up to this length are read again when they changed meanwhile.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::extent::{self, Extent, List};
 use crate::local::state::{EntryStamp, LocalFiles, STAMP, State};
 use crate::read::list::{Layers, located};
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use std::cmp::Ordering;
 use std::fs::File;
 
@@ -31,12 +31,19 @@ impl BaseEntry {
     }
 }
 
+/// How much is passed before memory is given back.
+const RELEASE: usize = 4 << 20;
+/// No page is larger, where this runs, and all sizes of pages divide it.
+const PAGE: usize = 64 << 10;
+
 #[derive(Default)]
 pub struct BaseWalk {
     index: Option<Mmap>,
     stamps: Option<Mmap>,
     position: usize,
     number: usize,
+    /// Up to where in the index, and in the stamps, memory was given back.
+    released: [usize; 2],
     decoder: EntryDecoder,
     next: Option<BaseEntry>,
 }
@@ -92,7 +99,24 @@ impl BaseWalk {
         self.number += 1;
         let stamp = EntryStamp::parse(stamp.try_into().expect("the length was given"));
         self.next = Some(BaseEntry { entry, stamp });
+        if self.position >= self.released[0] + RELEASE {
+            self.release();
+        }
         Ok(())
+    }
+
+    /// Gives the memory back that holds what was passed: of millions of entries it would be much.
+    fn release(&mut self) {
+        let passed = [self.position, self.number * STAMP];
+        for ((map, released), passed) in [&self.index, &self.stamps].into_iter().zip(&mut self.released).zip(passed) {
+            if let Some(map) = map {
+                let whole = passed / PAGE * PAGE;
+                // SAFETY: it is a map of a file that does not change: pages that are given back are read again when they are wanted.
+                // When it fails, they stay.
+                let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, *released, whole - *released) };
+                *released = whole;
+            }
+        }
     }
 
     /// The next entry, when it stands before `path`, or at it.

@@ -1,6 +1,6 @@
 //! Giving work to threads and taking what they did. Threads begin when there is enough to do; before that it is done here.
 
-use super::{BATCH_BYTES, BATCH_FILES, Coming, INLINE_BYTES, Order, PENDING_MAX, Pending, Progress};
+use super::{BATCH_BYTES, BATCH_FILES, Coming, FILE_COSTS, INLINE_BYTES, Order, PENDING_MAX, Pending, Progress};
 use crate::error::Result;
 use crate::export::runs::Runs;
 use crate::export::work::{Done, Job, SmallFile};
@@ -25,7 +25,7 @@ impl Order {
             return Ok(());
         }
         let files = std::mem::take(&mut self.batch);
-        let bytes = std::mem::take(&mut self.batch_bytes);
+        let bytes = std::mem::take(&mut self.batch_bytes) + files.len() as u64 * FILE_COSTS;
         self.dispatch(runs, Job::Small(files), bytes)
     }
 
