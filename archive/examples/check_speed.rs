@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (cluster, dataset, node) = (run.cluster.clone(), run.dataset.clone(), run.node.clone());
     let run = Signed::sign(run, &signer);
     repository.publish_run(&run)?;
-    let used = RunUse { ordinal: 0, run: id, record: run.hash, live: vec![LiveRange { first: 0, count }] };
+    let used = RunUse { ordinal: 0, run: id, record: run.id(), live: vec![LiveRange { first: 0, count }] };
     let at = Position { epoch: 0, sequence: 1 };
     let none = SnapshotId::NONE;
     let (epoch, sequence) = (at.epoch, at.sequence);

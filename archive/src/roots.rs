@@ -6,7 +6,7 @@
 //! It does not look at bytes of segments; `check` does.
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{Address, Hash, IdentityId, RunId};
+use crate::id::{Address, IdentityId, RecordId, RunId};
 use crate::name;
 use crate::record::{LiveRange, Run, RunUse, Signed, Snapshot};
 use crate::repository::{Known, Repository};
@@ -127,7 +127,7 @@ pub type Accept<'a> = &'a dyn Fn(&Signed<Run>) -> Result<()>;
 /// Looks whether everything that roots need is there: run records as the snapshots list them, every live segment with the length that was signed,
 /// sealing identities. Each run is read once. `seen` hears of each run and how many of its segments are live.
 pub fn faults(repository: &Repository, roots: &[Root], accept: Accept<'_>, seen: &mut dyn FnMut(u64)) -> Result<Vec<Fault>> {
-    let mut users: BTreeMap<(RunId, Hash), Vec<(usize, usize)>> = BTreeMap::new();
+    let mut users: BTreeMap<(RunId, RecordId), Vec<(usize, usize)>> = BTreeMap::new();
     for (index, root) in roots.iter().enumerate() {
         for (at, used) in root.runs.iter().enumerate() {
             users.entry((used.run, used.record)).or_default().push((index, at));

@@ -287,7 +287,7 @@ def snapshot_runs(d):
         step = d.varint()
         need(not runs or step > 0, "the ordinals of a snapshot's runs do not rise")
         ordinal += step
-        run, hashed, ranges, end = d.id(), d.hash(), [], 0
+        run, hashed, ranges, end = d.id(), d.id(), [], 0
         need(all(run != listed.run for listed in runs.values()), "a snapshot lists a run twice")
         for _ in range(d.varint()):
             gap, count = d.varint(), d.varint()

@@ -109,7 +109,7 @@ impl Forge {
         self.runs.push(RunUse {
             ordinal,
             run: id,
-            record: signed.hash,
+            record: signed.id(),
             live: vec![LiveRange { first: 0, count: plains.len() as u32 }],
         });
         ordinal

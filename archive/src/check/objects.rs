@@ -25,7 +25,7 @@ fn need(repository: &Repository, users: &Users, container: &str, items: &[Item])
         match item.key {
             ItemKey::Segment(address) => users.need(address, &mut out),
             ItemKey::Record(RecordKind::Run, id) => {
-                let needs = |root: &&super::Root| root.runs.iter().any(|used| RecordId::of(&used.record.0) == id);
+                let needs = |root: &&super::Root| root.runs.iter().any(|used| used.record == id);
                 out.extend(users.roots.iter().filter(needs).map(|root| root.known.id));
             }
             ItemKey::Record(..) => {}

@@ -4,7 +4,7 @@
 //! that no export costs much more than what changed.
 
 use crate::extent::Extent;
-use crate::id::{Hash, RunId};
+use crate::id::{RecordId, RunId};
 use crate::record::{LiveRange, RunUse};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -31,7 +31,7 @@ pub struct SegmentLive {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunLive {
     pub id: RunId,
-    pub record: Hash,
+    pub record: RecordId,
     pub segments: Vec<SegmentLive>,
 }
 
@@ -49,6 +49,8 @@ pub struct Live {
 
 /// Runs that a snapshot may use, besides one for each GiB.
 pub const RUNS_MAX: usize = 64;
+/// How many tenths more than what is needed the segments hold, all together, before some are written anew: reading back decodes no more than that.
+const HELD_MAX: u64 = 22;
 /// How much is written anew in one export, besides what is tied to its own literals.
 const REWRITE_MAX: u64 = 64 << 20;
 
@@ -60,7 +62,7 @@ impl Live {
             .is_some_and(|segment| segment.used > 0)
     }
 
-    pub fn add_run(&mut self, ordinal: u64, id: RunId, record: Hash, content_lens: &[u32]) {
+    pub fn add_run(&mut self, ordinal: u64, id: RunId, record: RecordId, content_lens: &[u32]) {
         let segments = content_lens.iter().map(|&len| SegmentLive { len, used: 0 }).collect();
         self.runs.insert(ordinal, RunLive { id, record, segments });
     }
@@ -113,7 +115,7 @@ impl Live {
         chosen
     }
 
-    /// The emptiest segments, until all together are at least half used: reading back then decodes at most twice what it needs.
+    /// The emptiest segments, until all together hold little more than twice what is needed: that is what reading back decodes.
     /// Rewriting each at the moment when it falls below a half would cost twice as much under scattered changes, and gain nothing more.
     fn choose_sparse(&self, chosen: &mut HashSet<Name>, budget: &mut u64) {
         let (mut held, mut needed) = (0u64, 0u64);
@@ -130,7 +132,7 @@ impl Live {
         }
         sparse.sort_unstable();
         for (_, used, name) in sparse {
-            if held <= needed * 2 || used > *budget {
+            if held * 10 <= needed * HELD_MAX || used > *budget {
                 return;
             }
             let len = self.runs[&name.0].segments[name.1 as usize].len;
@@ -219,7 +221,7 @@ mod tests {
         for (ordinal, segments) in runs.iter().enumerate() {
             let segments = segments.iter().map(|&(len, used)| SegmentLive { len, used }).collect();
             live.runs
-                .insert(ordinal as u64, RunLive { id: RunId([ordinal as u8; 16]), record: Hash::default(), segments });
+                .insert(ordinal as u64, RunLive { id: RunId([ordinal as u8; 16]), record: RecordId::default(), segments });
         }
         live
     }

@@ -168,7 +168,7 @@ impl Cutter {
                     if allowed.may_stay(&extent) {
                         push(out, extent);
                     } else {
-                        segments.write(&new[inside..end], out)?;
+                        segments.move_here(&new[inside..end], out)?;
                     }
                     inside = end;
                     Ok(())
@@ -218,7 +218,7 @@ impl Cutter {
         self.segments.cached = true;
         match self.recent.extent(place, extent.len) {
             Ok(bytes) => {
-                self.segments.write(bytes, out)?;
+                self.segments.move_here(bytes, out)?;
                 Ok(true)
             }
             Err(_) => Ok(false),

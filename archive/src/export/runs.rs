@@ -5,7 +5,7 @@
 
 use crate::container::Item;
 use crate::error::{Error, Result};
-use crate::id::{Address, ExportId, Hash, RunId};
+use crate::id::{Address, ExportId, Hash, RecordId, RunId};
 use crate::identity::SealingKey;
 use crate::local::RunTag;
 use crate::pack::PackWriter;
@@ -57,7 +57,7 @@ impl OpenRun {
 pub struct ClosedRun {
     pub ordinal: u64,
     pub id: RunId,
-    pub record: Hash,
+    pub record: RecordId,
     pub content_lens: Vec<u32>,
 }
 
@@ -221,7 +221,7 @@ impl Runs {
             segments: segments.into_iter().map(|(record, _)| record).collect(),
         };
         let signed = Signed::sign(body, &self.writer.signer);
-        let closed = ClosedRun { ordinal: run.ordinal, id: run.id, record: signed.hash, content_lens };
+        let closed = ClosedRun { ordinal: run.ordinal, id: run.id, record: signed.id(), content_lens };
         Ok((signed, closed))
     }
 

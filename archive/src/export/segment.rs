@@ -15,6 +15,8 @@ struct OpenSegment {
     sequence: u32,
     content: Vec<u8>,
     cached: bool,
+    /// Whether it holds pieces of the base that were moved: they will be read again one by one.
+    moved: bool,
 }
 
 pub struct SegmentWriter {
@@ -30,11 +32,21 @@ pub struct SegmentWriter {
 
 /// Content up to this length is not split when the open segment is nearly full: whole, it is restored in one go.
 const KEEP_WHOLE: usize = 64 << 10;
+/// Segments of moved pieces end here: to read one of them again, less is decoded.
+const MOVED: usize = 256 << 10;
 
 impl SegmentWriter {
     pub fn new(runs: Arc<Runs>, cache: Arc<SegmentCache>, level: i32) -> Result<Self> {
         let encoder = Encoder::new(level).map_err(|why| Error::refused(format!("compression level {level}"), why))?;
         Ok(SegmentWriter { runs, cache, encoder, open: None, item: Vec::new(), spare: Vec::new(), cached: true })
+    }
+
+    /// Writes pieces of the base that have to move. Otherwise as `write`.
+    pub fn move_here(&mut self, bytes: &[u8], out: &mut Vec<Extent>) -> Result<()> {
+        self.write(bytes, out)?;
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.moved = true;
+        if open.content.len() >= MOVED { self.flush() } else { Ok(()) }
     }
 
     /// Writes literal bytes; where they came to lie is added to `out`.
@@ -66,7 +78,7 @@ impl SegmentWriter {
     fn open(&mut self) -> &mut OpenSegment {
         self.open.get_or_insert_with(|| {
             let (run, sequence) = self.runs.begin_segment();
-            OpenSegment { run, sequence, content: std::mem::take(&mut self.spare), cached: false }
+            OpenSegment { run, sequence, content: std::mem::take(&mut self.spare), cached: false, moved: false }
         })
     }
 
@@ -77,7 +89,7 @@ impl SegmentWriter {
 
     /// Seals and writes what is open.
     pub fn flush(&mut self) -> Result<()> {
-        let Some(OpenSegment { run, sequence, content, cached }) = self.open.take() else { return Ok(()) };
+        let Some(OpenSegment { run, sequence, content, cached, .. }) = self.open.take() else { return Ok(()) };
         self.encoder.encode(&content, HEADER, &mut self.item);
         if cached {
             // The cache only helps later exports: what it cannot take, it does without.

@@ -144,7 +144,7 @@ impl Healer<'_> {
     fn runs_of(&mut self, known: &Known, snapshot: &Signed<Snapshot>) -> Result<(), Failure> {
         for used in &snapshot.body.runs {
             let run = match self.needed.get(&used.run) {
-                Some(needed) if needed.run.hash == used.record => needed.run.clone(),
+                Some(needed) if needed.run.id() == used.record => needed.run.clone(),
                 _ => {
                     let found = self.run(used);
                     match self.receiver.settle(&name::run(used.run), found)? {
@@ -188,7 +188,7 @@ impl Healer<'_> {
         let name = name::run(used.run);
         let item = self.receiver.source.run(used.run, Some(record_of(used))).map_err(from_source)?;
         let run = Signed::<Run>::parse(&item).map_err(|why| Failure::Refused(Error::damaged(&name, why)))?;
-        if run.hash != used.record || run.body.id != used.run {
+        if run.id() != used.record || run.body.id != used.run {
             return Err(Failure::Refused(Error::refused(&name, "it is not the run that the snapshot lists")));
         }
         proof::prove_run(self.repository, &self.receiver.signers, &run).map_err(Failure::Refused)?;

@@ -170,7 +170,7 @@ impl Healer<'_> {
 fn embedded<'o>(objects: &[&'o Object]) -> Option<Embedded<'o>> {
     let used = &objects.first()?.snapshot.body.runs;
     let mut runs = objects.iter().flat_map(|object| &object.runs);
-    let run = runs.find(|run| used.iter().any(|used| used.record == run.hash))?;
+    let run = runs.find(|run| used.iter().any(|used| used.record == run.id()))?;
     let mut segments = BTreeMap::new();
     for object in objects {
         segments.extend(object.proven_segments(run));

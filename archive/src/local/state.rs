@@ -261,7 +261,7 @@ mod tests {
 
     fn state() -> State {
         let mut live = Live::default();
-        live.add_run(3, RunId([1; 16]), Hash([2; 32]), &[10, 20]);
+        live.add_run(3, RunId([1; 16]), crate::id::RecordId([2; 16]), &[10, 20]);
         State {
             repository: RepositoryId([1; 16]),
             signer: PublicKey([2; 32]),

@@ -2,7 +2,7 @@
 
 use super::{Body, RecordKind, take_name};
 use crate::encode::{Malformed, Put, Take, Taken};
-use crate::id::{ExportId, Hash, RunId, SnapshotId};
+use crate::id::{ExportId, RecordId, RunId, SnapshotId};
 
 /// Segments `first .. first + count` of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,8 @@ pub struct LiveRange {
 pub struct RunUse {
     pub ordinal: u64,
     pub run: RunId,
-    pub record: Hash,
+    /// The id of the run's record: whoever signed it cannot show another instead.
+    pub record: RecordId,
     pub live: Vec<LiveRange>,
 }
 
@@ -115,7 +116,7 @@ fn take_ranges(take: &mut Take<'_>) -> Taken<Vec<LiveRange>> {
 }
 
 fn take_runs(take: &mut Take<'_>) -> Taken<Vec<RunUse>> {
-    let count = take.count(50)?;
+    let count = take.count(34)?;
     let mut runs: Vec<RunUse> = Vec::with_capacity(count);
     for _ in 0..count {
         let step = take.varint()?;
@@ -124,7 +125,7 @@ fn take_runs(take: &mut Take<'_>) -> Taken<Vec<RunUse>> {
             Some(_) if step == 0 => return Err(Malformed("two runs have one ordinal")),
             Some(last) => last.ordinal.checked_add(step).ok_or(Malformed("a number is too large"))?,
         };
-        runs.push(RunUse { ordinal, run: RunId(take.array()?), record: take.hash()?, live: take_ranges(take)? });
+        runs.push(RunUse { ordinal, run: RunId(take.array()?), record: RecordId(take.array()?), live: take_ranges(take)? });
     }
     let mut ids: Vec<RunId> = runs.iter().map(|run| run.run).collect();
     ids.sort_unstable();

@@ -15,13 +15,13 @@ impl Repository {
     pub fn run(&self, used: &RunUse) -> Result<Signed<Run>> {
         let name = name::run(used.run);
         let signed: Signed<Run> = match self.first_record(&name) {
-            Ok(signed) if signed.hash == used.record => signed,
-            first => match self.embedded_run(RecordId::of(&used.record.0))? {
+            Ok(signed) if signed.id() == used.record => signed,
+            first => match self.embedded_run(used.record)? {
                 Some(signed) => signed,
                 None => first.and_then(|_| Err(Error::damaged(&name, "it is not the run that the snapshot lists")))?,
             },
         };
-        if signed.hash != used.record || signed.body.id != used.run {
+        if signed.id() != used.record || signed.body.id != used.run {
             return Err(Error::damaged(&name, "it is not the run that the snapshot lists"));
         }
         self.check_run(&name, &signed)?;

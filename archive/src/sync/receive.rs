@@ -139,7 +139,7 @@ impl<'a> Receiver<'a> {
             Some(proven) => proven.clone(),
             None => self.find_run(used, embedded)?,
         };
-        if proven.signed.hash != used.record {
+        if proven.signed.id() != used.record {
             return Err(Failure::Refused(Error::refused(name, "it is not the run that the snapshot lists")));
         }
         if !proof::ranges_fit(used, &proven.signed.body) {

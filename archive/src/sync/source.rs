@@ -2,7 +2,7 @@
 
 use super::{EachRecord, EachSegment, Listing, Source};
 use crate::error::{Error, Result};
-use crate::id::{Address, Hash, RecordId, RunId};
+use crate::id::{Address, RecordId, RunId};
 use crate::name;
 use crate::record::{Run, RunUse, Signed};
 use crate::repository::{Known, Repository, alone};
@@ -100,6 +100,5 @@ impl Repository {
 
 /// The run as a snapshot names it, for `Source::run`.
 pub(crate) fn record_of(used: &RunUse) -> RecordId {
-    let Hash(hash) = used.record;
-    RecordId::of(&hash)
+    used.record
 }

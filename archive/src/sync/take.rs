@@ -74,7 +74,7 @@ impl Receiver<'_> {
         let mut embedded: Option<Embedded<'_>> = None;
         let mut lacking = 0;
         for used in &body.runs {
-            let inside = object.runs.iter().find(|run| run.hash == used.record);
+            let inside = object.runs.iter().find(|run| run.id() == used.record);
             let run = self.proven_run(used, inside)?;
             if run.signed.body.seal.is_some() != body.sealed {
                 return Err(Failure::Refused(Error::refused(

@@ -307,7 +307,7 @@ fn local(seeds: &Seeds) -> Vec<Target> {
     let runs = vec![archive::export::runs::ClosedRun {
         ordinal: 3,
         id: archive::id::RunId([5; 16]),
-        record: digest::sha256(b"x"),
+        record: archive::id::RecordId([7; 16]),
         content_lens: vec![10, 20, 1 << 20],
     }];
     let sealing = digest::sha256(b"sealing");

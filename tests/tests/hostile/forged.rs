@@ -2,7 +2,7 @@
 
 use super::assert_harmless;
 use archive::Error;
-use archive::id::{Hash, SnapshotId};
+use archive::id::{RecordId, SnapshotId};
 use archive::identity::{Keyring, Maker, generate, make_sealing_identity};
 use archive::name::{self, Position};
 use archive::read::open::OpenSnapshot;
@@ -44,7 +44,7 @@ fn altered(what: &str, alter: impl FnOnce(&mut Snapshot)) {
 fn snapshots_that_lie_about_their_runs_are_refused() {
     altered("another dataset", |body| body.dataset = "other".into());
     altered("another cluster", |body| body.cluster = "other".into());
-    altered("a run with another hash", |body| body.runs[0].record = Hash([1; 32]));
+    altered("a run with another hash", |body| body.runs[0].record = RecordId([1; 16]));
     altered("a run that is not there", |body| body.runs[0].run.0[3] ^= 1);
     altered("two runs swapped", |body| {
         let (a, b) = (body.runs[0].run, body.runs[1].run);
@@ -154,7 +154,7 @@ fn a_run_belongs_to_who_made_its_id_and_to_its_dataset() {
         lie(&mut run);
         let signed = Signed::sign(run, &Signer::from_seed(&[seed; 32]));
         forge.store.set(&name, alone(&signed));
-        snapshot.runs[0].record = signed.hash;
+        snapshot.runs[0].record = signed.id();
         let known = forge.publish(snapshot);
         assert_refused(&forge, &known, what);
     }

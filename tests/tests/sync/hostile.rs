@@ -314,7 +314,7 @@ fn one_run_id_with_two_records_is_refused_and_the_first_stays() {
     let twin = Signed::sign(body, &signer);
     let forged = scene.forge(&signer, |body| {
         body.sequence += 100;
-        body.runs[0].record = twin.hash;
+        body.runs[0].record = twin.id();
     });
     let mut origin = scene.origin();
     let id = scene.first;

@@ -6,7 +6,7 @@ use crate::entry::Time;
 use crate::export::live::{Live, RunLive, SegmentLive};
 use crate::export::runs::ClosedRun;
 use crate::extent::List;
-use crate::id::{RepositoryId, RunId, SnapshotId};
+use crate::id::{RecordId, RepositoryId, RunId, SnapshotId};
 use crate::name::Position;
 use crate::sign::PublicKey;
 
@@ -53,7 +53,7 @@ pub fn encode(state: &State) -> Vec<u8> {
 }
 
 /// Of the local state, which is no part of the repository format: one that is not known is as good as none.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 
 pub fn decode(bytes: &[u8]) -> Taken<State> {
     let mut take = Take::new(bytes);
@@ -73,7 +73,7 @@ pub fn decode(bytes: &[u8]) -> Taken<State> {
     };
     let mut live = Live::default();
     for _ in 0..take.count(50)? {
-        let (ordinal, id, record) = (take.varint()?, RunId(take.array()?), take.hash()?);
+        let (ordinal, id, record) = (take.varint()?, RunId(take.array()?), RecordId(take.array()?));
         let count = take.count(2)?;
         let segments = (0..count)
             .map(|_| Ok(SegmentLive { len: take.varint_u32()?, used: take.varint()? }))
@@ -102,7 +102,7 @@ pub fn decode(bytes: &[u8]) -> Taken<State> {
 }
 
 pub fn take_closed(take: &mut Take<'_>) -> Taken<ClosedRun> {
-    let (ordinal, id, record) = (take.varint()?, RunId(take.array()?), take.hash()?);
+    let (ordinal, id, record) = (take.varint()?, RunId(take.array()?), RecordId(take.array()?));
     let count = take.count(1)?;
     let content_lens = (0..count).map(|_| take.varint_u32()).collect::<Taken<Vec<_>>>()?;
     Ok(ClosedRun { ordinal, id, record, content_lens })
