@@ -72,7 +72,7 @@ pub fn decode(bytes: &[u8]) -> Taken<State> {
         false => None,
     };
     let mut live = Live::default();
-    for _ in 0..take.count(50)? {
+    for _ in 0..take.count(34)? {
         let (ordinal, id, record) = (take.varint()?, RunId(take.array()?), RecordId(take.array()?));
         let count = take.count(2)?;
         let segments = (0..count)
