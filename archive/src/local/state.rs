@@ -214,7 +214,7 @@ impl LocalFiles {
             if take.hash().ok()? != sealing {
                 return None;
             }
-            let count = take.count(50).ok()?;
+            let count = take.count(34).ok()?;
             (0..count).map(|_| take_closed(&mut take).ok()).collect()
         };
         read().unwrap_or_default()
