@@ -199,7 +199,9 @@ proptest! {
             Edit::Insert(_, bytes) | Edit::Overwrite(_, bytes) => bytes.len(),
             Edit::Zero(_, len) => *len,
             Edit::Repeat(_, len, times) => len * times,
-            _ => 0,
+            // What was moved far is looked for only when it is longer than the near searches reach.
+            Edit::Move(_, _, len) => (*len).min(8192),
+            Edit::Delete(..) => 0,
         }).sum();
         let literal = literals(&old, &new, guess, &missing, &mut matcher);
         if missing.is_empty() && guess < 600_000 {
