@@ -6,7 +6,8 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 ours=${OURS:-$here/../../target/release}
-work=${1:-$(mktemp -d /dev/shm/resilient-bench-XXXXXX)}
+work=${1:-/dev/shm/resilient-bench.$$}
+mkdir -p "$work"
 if [ -z "${PEERS:-}" ]; then
     PEERS=$work/peers
     mkdir -p "$PEERS"

@@ -17,8 +17,7 @@ use tests::history::{History, copy_of};
 use tests::plain::PlainTree;
 use tests::trial::START_MS;
 
-const MINUTE_MS: u64 = 60_000;
-const HOUR_MS: u64 = 60 * MINUTE_MS;
+const HOUR_MS: u64 = 60 * 60_000;
 
 /// Central European time, its changes included.
 fn berlin() -> TimeZone {
@@ -333,7 +332,7 @@ fn a_bucket_does_not_lose_its_last_whole_snapshot() {
     for n in 0..4u64 {
         let mut tree = PlainTree::new("s");
         tree.file("s/file", tests::history::noise(n, 500_000));
-        history.trial.wait_ms(if n == 2 { HOUR_MS } else { MINUTE_MS });
+        history.trial.wait_ms(if n == 2 { HOUR_MS } else { 60_000 });
         history.export(&tree);
     }
     let known = history.trial.repository.snapshots().unwrap();
