@@ -12,6 +12,7 @@ OURS=${OURS:-$(cd "$(dirname "$0")/../.." && pwd)/target/release}
 export RESTIC_PASSWORD=x RUSTIC_PASSWORD=x BORG_PASSPHRASE=x BORG_RELOCATED_REPO_ACCESS_IS_OK=yes
 export RESTIC_CACHE_DIR=$W/cache/restic XDG_CACHE_HOME=$W/cache BORG_BASE_DIR=$W/cache/borg BUPSTASH_KEY=$W/bup.key
 mkdir -p "$W"
+. "$(dirname "$0")/common.sh"
 cp -a "$D0" "$W/data"
 DATA=$W/data
 : > "$W/rows"
@@ -21,36 +22,9 @@ second_version() { cp -r "$D1/." "$DATA/"; }
 # Times near to a capture do not count as unchanged: a moment between writing and the next step, for every tool alike.
 settle() { sync; sleep 2.2; }
 
-step() {
-    local tool=$1 name=$2 repo=$3
-    shift 3
-    sync
-    /usr/bin/time -o "$W/t" -f '%e %U %S %M' "$@" >"$W/out" 2>&1
-    local rc=$?
-    read -r e u s m < <(tail -1 "$W/t")
-    local mb
-    mb=$(du -sm "$repo" 2>/dev/null | cut -f1)
-    echo "$tool $name $e $mb $((m / 1024))" >> "$W/rows"
-    printf '%-9s %-10s wall=%7.2f cpu=%7.2f rss_mb=%5d repo_mb=%6d rc=%d\n' "$tool" "$name" "$e" "$(echo "$u+$s" | bc)" $((m / 1024)) "$mb" $rc
-}
-
 ours() {
     local state=$W/ours repo=$W/ours/datasets/bench/repository
-    age-keygen -o "$W/identity" 2>/dev/null
-    cat > "$W/node.toml" <<EOF
-cluster = "bench"
-[node]
-name = "bench"
-state = "$state"
-[seal]
-recipients = ["$(age-keygen -y "$W/identity")"]
-[[dataset]]
-name = "bench"
-every = "60m"
-[[dataset.source]]
-recipe = "files"
-paths = ["$DATA"]
-EOF
+    node_file "$state" "$DATA"
     settle
     step ours first "$repo" "$OURS/exporter" run --config "$W/node.toml"
     step ours unchanged "$repo" "$OURS/exporter" run --config "$W/node.toml"

@@ -9,6 +9,7 @@ P=${PEERS:?folder with the peers}
 OURS=${OURS:-$(cd "$(dirname "$0")/../.." && pwd)/target/release}
 export RESTIC_PASSWORD=x RESTIC_CACHE_DIR=$W/cache/restic XDG_CACHE_HOME=$W/cache BUPSTASH_KEY=$W/bup.key
 mkdir -p "$W/data"
+. "$(dirname "$0")/common.sh"
 DATA=$W/data
 
 make_files() {
@@ -30,33 +31,9 @@ change_some() {
     find "$DATA" -name '500.txt' -exec sh -c 'for file; do echo "one more line" >> "$file"; done' _ {} +
 }
 
-step() {
-    local tool=$1 name=$2 repo=$3
-    shift 3
-    sync
-    /usr/bin/time -o "$W/t" -f '%e %U %S %M' "$@" >"$W/out" 2>&1
-    local rc=$?
-    read -r e u s m < <(tail -1 "$W/t")
-    printf '%-9s %-10s wall=%7.2f cpu=%7.2f rss_mb=%5d repo_mb=%6d rc=%d\n' "$tool" "$name" "$e" "$(echo "$u+$s" | bc)" $((m / 1024)) "$(du -sm "$repo" | cut -f1)" $rc
-}
-
 ours() {
     local repo=$W/ours/datasets/bench/repository
-    age-keygen -o "$W/identity" 2>/dev/null
-    cat > "$W/node.toml" <<EOF
-cluster = "bench"
-[node]
-name = "bench"
-state = "$W/ours"
-[seal]
-recipients = ["$(age-keygen -y "$W/identity")"]
-[[dataset]]
-name = "bench"
-every = "60m"
-[[dataset.source]]
-recipe = "files"
-paths = ["$DATA"]
-EOF
+    node_file "$W/ours" "$DATA"
     step ours first "$repo" "$OURS/exporter" run --config "$W/node.toml"
     step ours unchanged "$repo" "$OURS/exporter" run --config "$W/node.toml"
     change_some

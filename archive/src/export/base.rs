@@ -253,8 +253,8 @@ impl Span {
 
 /// What is read of the base at once.
 const SPAN_MAX: u64 = 6 << 20;
-const SPAN_MIN: u64 = 128 << 10;
-const SPAN_EXTENTS: u64 = 200;
+const SPAN_MIN: u64 = 64 << 10;
+const SPAN_EXTENTS: u64 = 32;
 
 impl matcher::Base for Window<'_, '_> {
     fn len(&self) -> u64 {

@@ -81,23 +81,19 @@ pub struct Difference {
     at: u64,
     index: usize,
     not_found: u64,
-    whole: bool,
-    begun: bool,
+    changed: bool,
 }
 
 impl Difference {
     /// The next extent of the new list.
     pub fn push(&mut self, mut extent: Extent, base: &BaseFile) {
-        if !std::mem::replace(&mut self.begun, true) {
-            self.whole = true;
-        }
         while extent.len > 0 {
             let Some((position, len)) = self.find(&extent, base) else {
                 self.not_found += extent.len;
-                self.whole = false;
+                self.changed = true;
                 return self.writer.here(extent);
             };
-            self.whole &= position == self.at;
+            self.changed |= position != self.at;
             self.writer.skip(position - self.at);
             self.writer.keep(len);
             self.at = position + len;
@@ -131,7 +127,7 @@ impl Difference {
 
     /// The layer; none when the new list is the base's.
     pub fn finish(self, base: &BaseFile) -> Option<Vec<u8>> {
-        let same = self.whole && self.at == base.len();
+        let same = !self.changed && self.at == base.len();
         (!same).then(|| self.writer.finish())
     }
 }

@@ -1,6 +1,6 @@
 //! How much of each segment a snapshot uses, and which segments the next export writes anew.
 //!
-//! A segment less than half used is written anew where it is still used; when a snapshot would use too many runs, the smallest are merged. Both are bounded for each export, so
+//! When all segments together hold more than twice what is needed of them, the emptiest are written anew where they are still used; when a snapshot would use too many runs, the smallest are merged. Both are bounded for each export, so
 //! that no export costs much more than what changed.
 
 use crate::extent::Extent;
@@ -49,7 +49,7 @@ pub struct Live {
 
 /// Runs that a snapshot may use, besides one for each GiB.
 pub const RUNS_MAX: usize = 64;
-/// How many tenths more than what is needed the segments hold, all together, before some are written anew: reading back decodes no more than that.
+/// How much all segments together may hold, in tenths of what is needed of them, before some are written anew: it is what reading back decodes.
 const HELD_MAX: u64 = 22;
 /// How much is written anew in one export, besides what is tied to its own literals.
 const REWRITE_MAX: u64 = 64 << 20;

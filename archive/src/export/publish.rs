@@ -293,7 +293,7 @@ impl Export {
         self.shared.cached.cache.forget_except(&needed);
         let table = &self.shared.table;
         let expected = live.used_bytes() / (16 << 10) + self.order_entries() * 2 + 1024;
-        if table.len() > expected * 2 {
+        if table.is_untidy(expected) {
             table.retain(&needed).map_err(Error::store("write", "the chunk table"))?;
         }
         Ok(())

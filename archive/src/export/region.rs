@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 /// The mean length of chunks. They are at least a quarter of that, and at most four times.
 const CHUNK: usize = 64 << 10;
-/// The same of files that are large, and yet so small that twice as many chunks do not matter: where little changed, little of the base is read to compare.
+/// The same of files that are large, and yet so small that four times as many chunks do not matter: where little changed, little of the base is read to compare.
 const CHUNK_FINE: usize = 16 << 10;
 /// Files up to this length have fine chunks.
 pub const FINE_MAX: u64 = 128 << 20;

@@ -142,7 +142,14 @@ impl ChunkTable {
             capacity *= 2;
         }
         *table = table.rebuilt(&self.path, self.seed, capacity, keep)?;
+        table.note_kept(kept as u64);
         Ok(())
+    }
+
+    /// Whether `retain` is worth its pass: it has twice what is expected, and twice what the last pass left.
+    pub fn is_untidy(&self, expected: u64) -> bool {
+        let kept = self.table.read().unwrap_or_else(|poisoned| poisoned.into_inner()).kept();
+        self.len() > expected.max(kept) * 2
     }
 
     /// How many places are noted: about, after the process was killed.

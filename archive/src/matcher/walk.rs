@@ -20,6 +20,9 @@ const LOOK: usize = 256;
 /// Reach of the near searches, and how many slots their index has, as a power of two.
 const NEAR: [(usize, u32); 2] = [(512, 9), (4096, 12)];
 pub(super) const NEAR_STRIDE: usize = 16;
+/// How far on a long match at the same offset is looked for before the far search: pages of a database are rewritten whole.
+const SAME_REACH: usize = 65 << 10;
+const SAME_BYTES_PER_UNIT: usize = 64;
 const NEAR_REACH: usize = 2 * NEAR[1].0;
 /// Windows of the near searches: so much before the place, and so much after it, by turns when bytes are missing.
 const NEAR_BEHIND: usize = 16 << 10;
@@ -283,10 +286,10 @@ impl<'a> Walk<'a> {
     fn search_near(&mut self, index: &mut Index, view: &View) -> Option<Hit> {
         let place = self.at as i64 + self.drift;
         if self.strain > 2 * STRAIN_MAX {
-            return self.same_offset(view, NEAR[1].0);
+            return self.same_offset(view, NEAR[1].0, MATCH_MIN);
         }
         for (reach, bits) in NEAR {
-            let same = self.same_offset(view, reach);
+            let same = self.same_offset(view, reach, MATCH_MIN);
             let until = same.map_or(self.at + reach, |hit| hit.at);
             let from = view.clamp(place - reach as i64);
             let to = view.clamp(place + 2 * reach as i64);
@@ -298,11 +301,12 @@ impl<'a> Walk<'a> {
                 return found;
             }
         }
-        None
+        self.strain += (SAME_REACH / SAME_BYTES_PER_UNIT) as i64;
+        self.same_offset(view, SAME_REACH, LOOK)
     }
 
-    /// The first match worth it at the drift so far, within `reach`.
-    fn same_offset(&self, view: &View, reach: usize) -> Option<Hit> {
+    /// The first match of at least `least` bytes at the drift so far, within `reach`.
+    fn same_offset(&self, view: &View, reach: usize, least: usize) -> Option<Hit> {
         let new = &self.new[self.at..];
         let base = view.from(self.at as i64 + self.drift);
         let len = new.len().min(base.len());
@@ -315,7 +319,7 @@ impl<'a> Walk<'a> {
             let back = equal_backward(&new[..at], &base[..at]);
             let cap = (at + LOOK).min(len);
             let ahead = equal_forward(&new[at..cap], &base[at..cap]);
-            if back + ahead >= MATCH_MIN {
+            if back + ahead >= least {
                 return Some(Hit { at: self.at + at - back, drift: self.drift, len: back + ahead });
             }
             at += ahead.max(BLOCK);
@@ -384,7 +388,7 @@ impl<'a> Walk<'a> {
                 return;
             }
             let room = room.max((self.at + NEAR[1].0).min(self.new.len()));
-            let same = self.same_offset(view, NEAR[0].0);
+            let same = self.same_offset(view, NEAR[0].0, MATCH_MIN);
             let least = same.map_or(MATCH_MIN, |_| MATCH_BETWEEN);
             match self.scan(index, view, same.map_or(room, |hit| hit.at), least).or(same) {
                 Some(hit) => self.go_on(hit),

@@ -115,6 +115,26 @@ fn what_the_snapshot_does_not_have_goes_only_when_asked_for() {
     tree.assert_same(&PlainTree::read(target.path()), "with deleting");
 }
 
+/// What is written beside a long file is not taken for something that has to go, though its folder is left long before the file is whole.
+#[test]
+fn deleting_spares_what_is_being_written() {
+    let trial = Trial::new();
+    let mut tree = PlainTree::new("s");
+    tree.put("s/a", Plain::Folder);
+    tree.put("s/b", Plain::Folder);
+    // More than two windows: the first is settled when the folder is left.
+    tree.file("s/a/long", noise(1, 36 << 20));
+    tree.file("s/b/other", noise(2, 100));
+    trial.export(&tree);
+    let target = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(target.path().join("s/a")).unwrap();
+    std::fs::write(target.path().join("s/a/long"), "something else").unwrap();
+    std::fs::write(target.path().join("s/a/.resilient-restoring-0123456789abcdef"), "of a restore that was stopped").unwrap();
+    let report = restored(&trial, target.path(), &RestoreOptions { delete: Some(&|_| false), ..RestoreOptions::default() });
+    assert_eq!((report.problems, report.removed), (vec![], 1));
+    tree.assert_same(&PlainTree::read(target.path()), "with deleting");
+}
+
 /// A trial in folders that another process can open.
 fn on_disk(folder: &Path) -> (Trial, PlainTree) {
     let tree = tree();

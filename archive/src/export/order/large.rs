@@ -31,11 +31,10 @@ impl Order {
         read_ms: u64,
     ) -> Result<()> {
         let (contents, stamp, len) = opened;
-        let number = self.begin_large(coming, Some(contents), stamp, len, base, read_ms, 0);
+        let number = self.begin_large(coming, Some(contents), stamp, len, base, read_ms);
         self.send_regions(runs, number)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a large file begins with; a struct for one call would say no more")]
     pub(super) fn begin_large(
         &mut self,
         coming: Coming,
@@ -44,7 +43,6 @@ impl Order {
         len: u64,
         base: Option<BaseList>,
         read_ms: u64,
-        match_min: u32,
     ) -> u64 {
         let number = self.next_number();
         let base_stays = base.as_ref().is_some_and(|base| !touches(base, &|extent| self.hand.cutter.may_stay(extent)));
@@ -53,7 +51,7 @@ impl Order {
             None => (None, vec![]),
         };
         let fine = contents.is_some() && len <= FINE_MAX;
-        let file = Arc::new(LargeFile { number, base: file, drift: AtomicI64::new(0), fine, match_min });
+        let file = Arc::new(LargeFile { number, base: file, drift: AtomicI64::new(0), fine, match_min: 0 });
         let large = Large {
             file,
             contents,
@@ -115,7 +113,7 @@ impl Order {
     ) -> Result<()> {
         self.flush_batch(runs)?;
         let path = coming.entry.path.clone();
-        let number = self.begin_large(coming, None, None, 0, base, read_ms, 0);
+        let number = self.begin_large(coming, None, None, 0, base, read_ms);
         let mut index = 0;
         loop {
             let mut bytes = Vec::with_capacity(REGION);

@@ -21,6 +21,8 @@ const MAGIC_AT: usize = 0;
 const CAPACITY_AT: usize = 1;
 const KEY_AT: usize = 2;
 const COUNT_AT: usize = 3;
+/// How many were left when places were last forgotten.
+const KEPT_AT: usize = 4;
 /// Hash (two words), run, sequence and length, offset and check.
 const SLOT_WORDS: usize = 5;
 pub(super) const CAPACITY_MIN: u64 = 1536;
@@ -133,6 +135,7 @@ impl Table {
                 }
             }
             table.note_count();
+            table.note_kept(self.kept());
             return table.placed(path);
         }
     }
@@ -198,6 +201,14 @@ impl Table {
             }
         }
         false
+    }
+
+    pub(super) fn kept(&self) -> u64 {
+        self.word(KEPT_AT).load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_kept(&self, kept: u64) {
+        self.word(KEPT_AT).store(kept, Ordering::Relaxed);
     }
 
     pub(super) fn note_count(&self) {

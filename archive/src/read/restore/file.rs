@@ -57,6 +57,12 @@ const LEN_MAX: u64 = 64 << 40;
 /// The name under which a file is written that replaces another.
 const BESIDE: &[u8] = b".resilient-restoring-";
 
+/// The name of what will replace the file of this name.
+pub(super) fn beside(name: &[u8]) -> Vec<u8> {
+    let short = digest::sha256(name);
+    [BESIDE, crate::id::hex(&short.0[..8]).as_bytes()].concat()
+}
+
 impl FileJob {
     pub fn new(entry: Entry, found: Option<Found>) -> Self {
         let Entry { path, attributes, node } = entry;
@@ -97,12 +103,7 @@ impl FileJob {
 
     fn written_name(&self) -> Vec<u8> {
         let name = last_part(&self.path);
-        if self.found.is_some() {
-            let short = digest::sha256(name);
-            [BESIDE, crate::id::hex(&short.0[..8]).as_bytes()].concat()
-        } else {
-            name.to_vec()
-        }
+        if self.found.is_some() { beside(name) } else { name.to_vec() }
     }
 
     /// Whether what is in its place has the right length and time and content already.

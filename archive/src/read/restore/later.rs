@@ -119,7 +119,7 @@ impl Restore<'_> {
             }
             Ok(())
         })?;
-        self.window.flush()?;
+        self.window.finish()?;
         links.each(&mut |path, to| {
             let made = match targets.get(to) {
                 Some(Target::Here) => self.link(path, to),

@@ -6,6 +6,7 @@
 //!
 //! It does not decide what is restored where: that is for the caller.
 
+mod batch;
 mod file;
 mod later;
 mod scatter;
@@ -18,12 +19,15 @@ use super::tree::{self, Owners, Tree};
 use crate::entry::{self, Entry, Node};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
+use batch::{Batch, Shared};
 use later::{Folders, Links};
 use rustix::fs::{FileType, Mode};
+use scatter::Scatter;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use window::Window;
+use std::sync::mpsc;
+use window::{Window, Writer};
 
 /// How to restore.
 pub struct RestoreOptions<'a> {
@@ -81,6 +85,7 @@ struct Restore<'a> {
     made: Vec<u8>,
     folders: Folders,
     links: Links,
+    shared: &'a Shared<'a>,
     window: Window<'a>,
     report: RestoreReport,
     /// Bytes of paths and reasons that the report has so far.
@@ -100,22 +105,37 @@ pub fn restore(snapshot: &OpenSnapshot<'_>, target: &Path, options: &RestoreOpti
     let tree = Tree::open(target).map_err(Error::file("open", target))?;
     let owners = Owners(rustix::process::geteuid().is_root());
     let top = tree.folder(b"").map_err(Error::file("open", target))?;
-    let mut restore = Restore {
-        tree: &tree,
-        options,
-        owners,
-        levels: vec![Level { path: vec![], fd: Some(top), seen: vec![], new: false }],
-        made: vec![],
-        folders: Folders::default(),
-        links: Links::default(),
-        window: Window::new(snapshot, &tree, options, owners),
-        report: RestoreReport::default(),
-        named: 0,
-        matched: options.paths.is_empty(),
-    };
-    let mut recent = Recent::new(snapshot, 4);
-    snapshot.entries(options.threads, &mut |entry| restore.entry(entry, &mut recent))?;
-    restore.finish(target, snapshot, &mut recent)
+    let shared = Shared::new(snapshot, &tree, options, owners);
+    std::thread::scope(|scope| {
+        let (to, gathered) = mpsc::sync_channel::<Batch>(1);
+        let (written, from) = mpsc::sync_channel(1);
+        let shared = &shared;
+        scope.spawn(move || {
+            for batch in gathered {
+                Scatter { shared, batch: &batch }.all();
+                if written.send(batch).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut restore = Restore {
+            tree: &tree,
+            options,
+            owners,
+            levels: vec![Level { path: vec![], fd: Some(top), seen: vec![], new: false }],
+            made: vec![],
+            folders: Folders::default(),
+            links: Links::default(),
+            shared,
+            window: Window::new(shared, Writer { to, from }),
+            report: RestoreReport::default(),
+            named: 0,
+            matched: options.paths.is_empty(),
+        };
+        let mut recent = Recent::new(snapshot, 4);
+        snapshot.entries(options.threads, &mut |entry| restore.entry(entry, &mut recent))?;
+        restore.finish(target, snapshot, &mut recent)
+    })
 }
 
 /// The last part of a path.
@@ -135,7 +155,7 @@ impl Restore<'_> {
 
     /// Ends it when more is to be named than there is room for.
     fn bounded(&self) -> Result<()> {
-        if self.named > NAMED_MAX || (self.report.entries.is_multiple_of(1000) && self.window.named() > NAMED_MAX) {
+        if self.named > NAMED_MAX || (self.report.entries.is_multiple_of(1000) && self.shared.named() > NAMED_MAX) {
             return Err(Error::refused("the snapshot", "more of it cannot be restored than can be named"));
         }
         Ok(())
@@ -309,6 +329,10 @@ impl Restore<'_> {
             }
         };
         let path = entry.path.clone();
+        if found.is_some() && self.options.delete.is_some() {
+            let level = self.levels.last_mut().expect("the target is always there");
+            level.seen.push(file::beside(name));
+        }
         let folder = self
             .levels
             .last()
@@ -335,12 +359,13 @@ impl Restore<'_> {
     }
 
     fn finish(mut self, target: &Path, snapshot: &OpenSnapshot<'_>, recent: &mut Recent<'_>) -> Result<RestoreReport> {
-        self.window.flush()?;
+        self.window.finish()?;
         while let Some(level) = self.levels.pop() {
             self.leave(level);
         }
         self.finish_links(snapshot, recent)?;
-        self.window.report_into(&mut self.report);
+        self.shared.report_into(&mut self.report);
+        self.report.files_kept = self.window.kept;
         self.finish_folders()?;
         self.tree.sync().map_err(Error::file("write", target))?;
         if !self.matched {

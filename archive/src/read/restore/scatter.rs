@@ -3,8 +3,8 @@
 //! Threads take segments in turn. Whoever fills a slot writes it, while its bytes are still near; whoever writes the last slot of a file completes the file.
 //! A segment or file that fails is noted with its file, and the rest goes on.
 
+use super::batch::{Batch, Shared};
 use super::slots::{Groups, Piece, Room};
-use super::window::Window;
 use crate::digest;
 use crate::error::Error;
 use crate::extent::Place;
@@ -25,25 +25,31 @@ struct Hand {
 /// Slots that are hashed together: two take hardly longer than one.
 const TOGETHER: usize = 2;
 
-impl Window<'_> {
-    pub(super) fn scatter(&self) {
-        let groups = self.slots.groups();
+/// A window that is being written.
+pub(super) struct Scatter<'a> {
+    pub shared: &'a Shared<'a>,
+    pub batch: &'a Batch,
+}
+
+impl Scatter<'_> {
+    pub fn all(&self) {
+        let groups = self.batch.slots.groups();
         let work = |task: usize, hand: &mut Hand| {
             match task.checked_sub(groups.len()) {
                 None => self.segment(&groups, task, hand),
-                Some(ready) => hand.full.push(self.slots.ready[ready]),
+                Some(ready) => hand.full.push(self.batch.slots.ready[ready]),
             }
             if hand.full.len() >= TOGETHER {
                 self.write_full(hand);
             }
         };
-        share(groups.len() + self.slots.ready.len(), self.options.threads, &work, &|hand| self.write_full(hand));
+        share(groups.len() + self.batch.slots.ready.len(), self.shared.options.threads, &work, &|hand| self.write_full(hand));
     }
 
     fn segment(&self, groups: &Groups, group: usize, hand: &mut Hand) {
         let ((ordinal, sequence), numbers) = groups.get(group);
-        let pieces = || numbers.iter().map(|&number| &self.slots.pieces[number as usize]);
-        let read = self.snapshot.content(ordinal, sequence, &mut hand.workspace, &mut hand.content);
+        let pieces = || numbers.iter().map(|&number| &self.batch.slots.pieces[number as usize]);
+        let read = self.shared.snapshot.content(ordinal, sequence, &mut hand.workspace, &mut hand.content);
         if let Err(error) = read {
             return pieces().for_each(|piece| self.fail(piece, &error));
         }
@@ -57,33 +63,34 @@ impl Window<'_> {
                 continue;
             };
             bytes += part.len() as u64;
-            if self.slots.all[piece.slot as usize].room == Room::Whole {
+            if self.batch.slots.all[piece.slot as usize].room == Room::Whole {
                 whole.push((piece.slot, part));
-            } else if self.slots.put(piece, part) {
+            } else if self.batch.slots.put(piece, part) {
                 hand.full.push(piece.slot);
             }
         }
         self.write_whole(&whole);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        (self.options.advance)(bytes);
+        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        (self.shared.options.advance)(bytes);
     }
 
     fn fail(&self, piece: &Piece, why: &Error) {
-        let job = self.slots.all[piece.slot as usize].job;
-        self.jobs[job as usize].file.fail(why);
+        let job = self.batch.slots.all[piece.slot as usize].job;
+        self.batch.jobs[job as usize].file.fail(why);
     }
 
     /// Writes files that are one piece each.
     fn write_whole(&self, whole: &[(u32, &[u8])]) {
         let contents: Vec<&[u8]> = whole.iter().map(|(_, part)| *part).collect();
         for ((slot, content), digest) in whole.iter().zip(digest::sha256_each(&contents)) {
-            let job = &self.jobs[self.slots.all[*slot as usize].job as usize];
+            let job = &self.batch.jobs[self.batch.slots.all[*slot as usize].job as usize];
             let written = self
+                .shared
                 .folder(&job.file.path)
-                .and_then(|folder| job.file.write_whole(&folder, content, digest, self.owners));
+                .and_then(|folder| job.file.write_whole(&folder, content, digest, self.shared.owners));
             match written {
                 Ok(()) => {
-                    self.written.fetch_add(1, Ordering::Relaxed);
+                    self.shared.written.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(error) => job.file.fail(error),
             }
@@ -91,7 +98,7 @@ impl Window<'_> {
     }
 
     fn write_full(&self, hand: &mut Hand) {
-        let contents: Vec<&[u8]> = hand.full.iter().map(|&slot| self.slots.bytes(&self.slots.all[slot as usize])).collect();
+        let contents: Vec<&[u8]> = hand.full.iter().map(|&slot| self.batch.slots.bytes(&self.batch.slots.all[slot as usize])).collect();
         for (&slot, hash) in hand.full.iter().zip(digest::sha256_each(&contents)) {
             self.write_slot(slot, hash);
         }
@@ -99,19 +106,19 @@ impl Window<'_> {
     }
 
     fn write_slot(&self, number: u32, hash: Hash) {
-        let slot = &self.slots.all[number as usize];
-        let job = &self.jobs[slot.job as usize];
+        let slot = &self.batch.slots.all[number as usize];
+        let job = &self.batch.jobs[slot.job as usize];
         if job.file.has_failed() {
             return;
         }
-        let folder = || self.folder(&job.file.path);
-        let parts = self.slots.data_in(number);
-        if let Err(error) = job.file.write_block(&folder, slot.start, self.slots.bytes(slot), parts) {
+        let folder = || self.shared.folder(&job.file.path);
+        let parts = self.batch.slots.data_in(number);
+        if let Err(error) = job.file.write_block(&folder, slot.start, self.batch.slots.bytes(slot), parts) {
             return job.file.fail(error);
         }
         slot.hash.get_or_init(|| hash);
         if job.left.fetch_sub(1, Ordering::AcqRel) == 1 && job.closed {
-            self.complete(slot.job as usize);
+            self.shared.complete(self.batch, job);
         }
     }
 }

@@ -16,12 +16,12 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The bytes of all slots together.
+/// The bytes of all slots together; two windows have hardly more.
 const BUFFER: usize = 64 << 20;
 /// Content that does not lie scattered gains nothing by a window of more than this, and less memory is faster.
 const DENSE: usize = 16 << 20;
 /// Pieces and holes in a window. The last slot may come to more.
-const PIECES_MAX: usize = 600_000;
+const PIECES_MAX: usize = 400_000;
 
 /// How many segments are found without a search.
 const NEAR: usize = 256;
@@ -150,10 +150,16 @@ impl Slots {
         self.push(job, Room::Empty(blocks), start, 0);
     }
 
-    /// Whether there is no room for another slot.
-    pub fn is_full(&self) -> bool {
+    /// Whether there is no room for another slot, while another window takes so much.
+    pub fn is_full(&self, other: usize) -> bool {
         let dense = self.used >= DENSE && self.scattered <= 2 * self.used / BLOCK;
-        dense || self.used + BLOCK > BUFFER || self.pieces.len() + self.holes.len() >= PIECES_MAX
+        let room = (BUFFER - other).max(DENSE);
+        dense || self.used + BLOCK > room || self.pieces.len() + self.holes.len() >= PIECES_MAX
+    }
+
+    /// How much of the buffer is taken.
+    pub fn used(&self) -> usize {
+        self.used
     }
 
     /// Begins a slot in the buffer.
@@ -273,6 +279,10 @@ impl Slots {
     }
 
     pub fn clear(&mut self) {
+        if self.used > DENSE {
+            // The other window may need it next.
+            self.buffer = None;
+        }
         self.all.clear();
         self.pieces.clear();
         self.segments.clear();
@@ -320,7 +330,7 @@ mod tests {
     fn a_window_of_what_lies_together_is_smaller_than_one_of_what_lies_scattered() {
         let blocks = |scattered: u64| {
             let mut slots = Slots::default();
-            while !slots.is_full() {
+            while !slots.is_full(0) {
                 let number = slots.all.len() as u64;
                 slots.open(0, number * BLOCK as u64, BLOCK as u32).unwrap();
                 for part in 0..16 {

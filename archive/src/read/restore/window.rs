@@ -1,89 +1,60 @@
-//! A window of files: gathered until there is enough of it, then each segment is decoded once and its pieces are put where they belong (`scatter`).
+//! Windows of files: one is gathered while the one before it is written, each of its segments decoded once and its pieces put where they belong (`scatter`).
 //!
-//! Memory is bounded by the window, whatever the size of the tree or of one file: a file may be spread over several windows, which are cut where its blocks are.
+//! Memory is bounded by the two windows, whatever the size of the tree or of one file: a file may be spread over several windows, which are cut where its blocks are.
+//! A window is written only when the one before it is settled, so the blocks of a file are hashed in order.
 
+use super::batch::{Batch, Job, Shared};
 use super::file::{Below, FileJob, block_len};
-use super::slots::{Room, Slots};
-use super::{Problem, RestoreOptions, RestoreReport};
-use crate::digest::{self, BLOCK};
-use crate::entry::{self, Entry};
+use super::slots::Room;
+use crate::digest::BLOCK;
+use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::extent::{Extent, List};
 use crate::id::Hash;
-use crate::read::open::OpenSnapshot;
 use crate::read::segments::outside;
-use crate::read::tree::{Found, Owners, Tree};
-use std::cell::RefCell;
+use crate::read::tree::Found;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
 
-const FILES_MAX: usize = 60_000;
+/// So many that the first window is soon there.
+const FILES_MAX: usize = 8_000;
 /// What the files of a window take in memory.
-const WEIGHT_MAX: usize = 32 << 20;
+const WEIGHT_MAX: usize = 16 << 20;
 
-/// A file of a window.
-pub(super) struct Job {
-    pub file: Arc<FileJob>,
-    /// Its slots in this window.
-    first: usize,
-    end: usize,
-    /// Slots in the buffer that are still to be written.
-    pub left: AtomicU32,
-    /// Whether its last slot is in this window.
-    pub closed: bool,
+/// The way to the thread that writes windows, and back.
+pub(super) struct Writer {
+    pub to: SyncSender<Batch>,
+    pub from: Receiver<Batch>,
 }
 
 pub(super) struct Window<'a> {
-    pub snapshot: &'a OpenSnapshot<'a>,
-    tree: &'a Tree,
-    pub options: &'a RestoreOptions<'a>,
-    pub owners: Owners,
-    pub jobs: Vec<Job>,
-    pub slots: Slots,
+    shared: &'a Shared<'a>,
+    writer: Writer,
+    /// How much buffer the window takes that is being written.
+    away: Option<usize>,
+    spare: Batch,
+    batch: Batch,
     /// How much of the last job was laid out, while its list is read.
     current: Option<u64>,
     weight: usize,
-    problems: Mutex<Vec<Problem>>,
-    pub written: AtomicU64,
-    pub bytes: AtomicU64,
-    kept: u64,
+    pub kept: u64,
 }
-
-thread_local! {
-    /// The folder that this thread wrote to last: files of one folder come one after the other.
-    static FOLDER: RefCell<Option<(u64, Vec<u8>, Arc<Below>)>> = const { RefCell::new(None) };
-}
-
-/// Tells restores of one process apart in `FOLDER`.
-static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 impl<'a> Window<'a> {
-    pub fn new(snapshot: &'a OpenSnapshot<'a>, tree: &'a Tree, options: &'a RestoreOptions<'a>, owners: Owners) -> Self {
-        GENERATION.fetch_add(1, Ordering::Relaxed);
-        Window {
-            snapshot,
-            tree,
-            options,
-            owners,
-            jobs: vec![],
-            slots: Slots::default(),
-            current: None,
-            weight: 0,
-            problems: Mutex::default(),
-            written: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            kept: 0,
-        }
+    pub fn new(shared: &'a Shared<'a>, writer: Writer) -> Self {
+        let (spare, batch) = Default::default();
+        Window { shared, writer, away: None, spare, batch, current: None, weight: 0, kept: 0 }
     }
 
     /// Begins a file. `false` when it is in its place already.
     pub fn begin(&mut self, entry: Entry, found: Option<Found>, folder: BorrowedFd<'_>) -> io::Result<bool> {
         let file = FileJob::new(entry, found);
-        if file.is_there(folder, self.owners).unwrap_or(false) {
+        if file.is_there(folder, self.shared.owners).unwrap_or(false) {
             self.kept += 1;
-            (self.options.advance)(file.content.len);
+            (self.shared.options.advance)(file.content.len);
             return Ok(false);
         }
         if file.is_impossible() {
@@ -91,24 +62,29 @@ impl<'a> Window<'a> {
         }
         if file.content.len == 0 {
             let below = Below::new(folder.try_clone_to_owned()?);
-            file.write_whole(&below, &[], Hash([0; 32]), self.owners)?;
-            self.written.fetch_add(1, Ordering::Relaxed);
+            file.write_whole(&below, &[], Hash([0; 32]), self.shared.owners)?;
+            self.shared.written.fetch_add(1, Ordering::Relaxed);
             return Ok(false);
         }
         self.weight += file.weight();
-        let first = self.slots.all.len();
-        self.jobs
-            .push(Job { file: Arc::new(file), first, end: first, left: AtomicU32::new(0), closed: false });
+        self.push(Arc::new(file));
         self.current = Some(0);
         Ok(true)
     }
 
+    fn push(&mut self, file: Arc<FileJob>) {
+        let first = self.batch.slots.all.len();
+        self.batch
+            .jobs
+            .push(Job { file, first, end: first, left: AtomicU32::new(0), closed: false, goes_on: false });
+    }
+
     fn last(&mut self) -> &mut Job {
-        self.jobs.last_mut().expect("a file was begun")
+        self.batch.jobs.last_mut().expect("a file was begun")
     }
 
     pub fn list(&self) -> List {
-        self.jobs.last().map(|job| job.file.content.list.clone()).unwrap_or_default()
+        self.batch.jobs.last().map(|job| job.file.content.list.clone()).unwrap_or_default()
     }
 
     /// Adds an extent of the file that was begun.
@@ -123,36 +99,34 @@ impl<'a> Window<'a> {
                 return Err(outside(place));
             }
             if extent.len == file_len {
-                let job = self.jobs.len() as u32 - 1;
-                self.slots.whole(job, place, extent.len as u32);
+                let job = self.batch.jobs.len() as u32 - 1;
+                self.batch.slots.whole(job, place, extent.len as u32);
                 self.current = Some(end);
                 return Ok(());
             }
         }
         while at < end {
             let blocks = (end - at) / BLOCK as u64;
-            if self.slots.open_len() == 0 {
+            if self.batch.slots.open_len() == 0 {
                 if place.is_none() && blocks > 0 {
-                    let job = self.jobs.len() as u32 - 1;
-                    self.slots.empty(job, at, blocks);
+                    let job = self.batch.jobs.len() as u32 - 1;
+                    self.batch.slots.empty(job, at, blocks);
                     at += blocks * BLOCK as u64;
                     self.current = Some(at);
                     continue;
                 }
-                if self.slots.is_full() {
-                    self.flush()?;
-                }
-                let job = self.jobs.len() as u32 - 1;
-                self.slots.open(job, at, block_len(file_len, at) as u32)?;
+                self.make_room()?;
+                let job = self.batch.jobs.len() as u32 - 1;
+                self.batch.slots.open(job, at, block_len(file_len, at) as u32)?;
                 *self.last().left.get_mut() += 1;
             }
-            let part = (end - at).min(self.slots.open_len().into()) as u32;
+            let part = (end - at).min(self.batch.slots.open_len().into()) as u32;
             match &mut place {
                 Some(place) => {
-                    self.slots.data(*place, part);
+                    self.batch.slots.data(*place, part);
                     place.offset += part;
                 }
-                None => self.slots.hole(part),
+                None => self.batch.slots.hole(part),
             }
             at += u64::from(part);
             self.current = Some(at);
@@ -163,117 +137,81 @@ impl<'a> Window<'a> {
     /// Ends the file that was begun.
     pub fn end(&mut self) -> Result<()> {
         let at = self.current.take().expect("a file was begun");
-        self.slots.abandon();
-        let end = self.slots.all.len();
+        self.batch.slots.abandon();
+        let end = self.batch.slots.all.len();
         let job = self.last();
         (job.end, job.closed) = (end, true);
         if at != job.file.content.len {
             job.file.fail("its extents do not give its length");
         }
         let (first, unwritten) = (job.first, *job.left.get_mut());
-        let only_holes = unwritten == 0 && self.slots.all[first..].iter().all(|slot| matches!(slot.room, Room::Empty(_)));
+        let only_holes = unwritten == 0 && self.batch.slots.all[first..].iter().all(|slot| matches!(slot.room, Room::Empty(_)));
         if only_holes {
-            self.complete(self.jobs.len() - 1);
+            // What it has before them may still be on its way.
+            self.settle();
+            self.shared.complete(&self.batch, &self.batch.jobs[self.batch.jobs.len() - 1]);
         }
         self.breathe()
     }
 
     fn breathe(&mut self) -> Result<()> {
-        if self.jobs.len() >= FILES_MAX || self.weight >= WEIGHT_MAX || self.slots.is_full() { self.flush() } else { Ok(()) }
+        if self.batch.jobs.len() >= FILES_MAX || self.weight >= WEIGHT_MAX { self.flush() } else { self.make_room() }
+    }
+
+    /// Lets the window go when it is full; waits first when only both together are.
+    fn make_room(&mut self) -> Result<()> {
+        if self.batch.slots.is_full(self.away.unwrap_or(0)) && !self.batch.slots.is_full(0) {
+            self.settle();
+        }
+        if self.batch.slots.is_full(0) { self.flush() } else { Ok(()) }
     }
 
     /// Gives up the file that was begun.
     pub fn give_up(&mut self, why: &Error) -> Result<()> {
         if self.current.take().is_some() {
-            self.slots.abandon();
+            self.batch.slots.abandon();
             self.last().file.fail(why);
         }
         self.breathe()
     }
 
-    /// How much memory the problems take.
-    pub fn named(&self) -> usize {
-        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        problems.iter().map(|problem| problem.path.len() + problem.why.len()).sum()
-    }
-
-    fn problem(&self, file: &FileJob, why: impl std::fmt::Display) {
-        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        problems.push(Problem { path: file.path.clone(), why: why.to_string() });
-    }
-
-    /// The folder that a path lies in.
-    pub fn folder(&self, path: &[u8]) -> io::Result<Arc<Below>> {
-        let parent = entry::parent(path);
-        let generation = GENERATION.load(Ordering::Relaxed);
-        FOLDER.with_borrow_mut(|last| {
-            if let Some((of, known, fd)) = last
-                && *of == generation
-                && known == parent
-            {
-                return Ok(fd.clone());
-            }
-            let fd = Arc::new(Below::new(self.tree.folder(parent)?));
-            *last = Some((generation, parent.to_vec(), fd.clone()));
-            Ok(fd)
-        })
-    }
-
-    /// Decodes what was gathered, and writes it.
-    pub fn flush(&mut self) -> Result<()> {
-        self.scatter();
-        let begun = self.current.and_then(|_| self.jobs.pop());
-        for Job { file, .. } in std::mem::take(&mut self.jobs) {
-            if let Some(why) = file.failure() {
-                if let Ok(folder) = self.folder(&file.path) {
-                    file.discard(folder.fd.as_fd());
-                }
-                self.problem(&file, why);
-            }
+    /// Has what was gathered written, as soon as the window before is.
+    fn flush(&mut self) -> Result<()> {
+        self.settle();
+        let goes_on = self.current.and_then(|_| self.batch.jobs.last_mut()).map(|job| {
+            (job.goes_on, job.end) = (true, self.batch.slots.all.len());
+            job.file.clone()
+        });
+        self.away = Some(self.batch.slots.used());
+        let gathered = std::mem::replace(&mut self.batch, std::mem::take(&mut self.spare));
+        self.writer.to.send(gathered).map_err(|_| ended())?;
+        self.weight = 0;
+        if let Some(file) = goes_on {
+            self.weight = file.weight();
+            self.push(file);
         }
-        if let Some(mut job) = begun {
-            (self.weight, job.end) = (job.file.weight(), self.slots.all.len());
-            self.hand_over(&job);
-            (job.first, job.end) = (0, 0);
-            self.jobs.push(job);
-        } else {
-            self.weight = 0;
-        }
-        self.slots.clear();
         Ok(())
     }
 
-    /// Hands the hashes of a file's slots to it, in their order.
-    fn hand_over(&self, job: &Job) {
-        // One that has none failed, and so did its file.
-        job.file.push(self.slots.all[job.first..job.end].iter().filter_map(|slot| match slot.room {
-            Room::Empty(blocks) => Some((digest::of_zeros(), blocks)),
-            Room::Buffer(_) | Room::Whole => slot.hash.get().map(|hash| (*hash, 1)),
-        }));
-    }
-
-    /// Checks a file whose slots are all written, and puts it in its place.
-    pub fn complete(&self, number: usize) {
-        let job = &self.jobs[number];
-        if job.file.has_failed() {
-            return;
-        }
-        self.hand_over(job);
-        match job.file.complete(&|| self.folder(&job.file.path), self.owners) {
-            Ok(()) => {
-                self.written.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(error) => job.file.fail(error),
+    /// Waits for the window that is being written.
+    fn settle(&mut self) {
+        if self.away.take().is_some()
+            && let Ok(mut written) = self.writer.from.recv()
+        {
+            self.shared.settle(&mut written);
+            self.spare = written;
         }
     }
 
-    pub fn report_into(&self, report: &mut RestoreReport) {
-        report.files_written = self.written.load(Ordering::Relaxed);
-        report.bytes_written = self.bytes.load(Ordering::Relaxed);
-        report.files_kept = self.kept;
-        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        report.problems.extend(problems.iter().cloned());
-        report.problems.sort_by(|a, b| entry::compare(&a.path, &b.path));
-        report.problems.dedup_by(|a, b| a.path == b.path);
+    /// Writes what is left.
+    pub fn finish(&mut self) -> Result<()> {
+        self.flush()?;
+        self.settle();
+        Ok(())
     }
+}
+
+/// A thread ends only by a fault of ours, which the one who started it will hear of.
+fn ended() -> Error {
+    Error::store("write", "a window of files")(io::Error::other("the thread that writes has ended"))
 }
