@@ -39,6 +39,11 @@ pub trait Base {
         self.len() == 0
     }
 
+    /// Whether many bytes around a place cost much to get. Then what is moved far is not looked for where the same offset soon matches again.
+    fn is_scattered(&self) -> bool {
+        false
+    }
+
     /// The bytes from `start` on, exactly `len` of them; at most 4 MiB are asked for, none beyond the end. `None`
     /// when some of them are not to be had; then a smaller window is asked for, and at last the place is passed over.
     fn window(&mut self, start: u64, len: usize) -> io::Result<Option<&[u8]>>;
@@ -67,6 +72,7 @@ impl Matcher {
     pub fn pieces(&mut self, new: &[u8], guess: u64, base: &mut dyn Base, out: &mut Vec<Piece>) -> io::Result<Option<i64>> {
         let base_len = base.len();
         let mut walk = Walk::new(new, guess, self.credit, out);
+        walk.scattered = base.is_scattered();
         self.far.doubt();
         while walk.at < new.len() {
             let far = walk.is_far();

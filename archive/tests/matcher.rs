@@ -8,6 +8,9 @@ struct Bytes {
     bytes: Vec<u8>,
     /// These stretches of 64 KiB are not to be had.
     missing: Vec<u64>,
+    scattered: bool,
+    /// How many bytes were asked for.
+    asked: u64,
 }
 
 impl Base for Bytes {
@@ -15,7 +18,12 @@ impl Base for Bytes {
         self.bytes.len() as u64
     }
 
+    fn is_scattered(&self) -> bool {
+        self.scattered
+    }
+
     fn window(&mut self, start: u64, len: usize) -> io::Result<Option<&[u8]>> {
+        self.asked += len as u64;
         assert!(len > 0 && len <= 4 << 20 && start + len as u64 <= self.len());
         let touched = start >> 16..=(start + len as u64 - 1) >> 16;
         match self.missing.iter().any(|stretch| touched.contains(stretch)) {
@@ -38,9 +46,14 @@ fn random(len: usize, seed: u64) -> Vec<u8> {
 
 /// Bytes that are not copied, after all that must hold was checked.
 fn literals(old: &[u8], new: &[u8], guess: u64, missing: &[u64], matcher: &mut Matcher) -> usize {
-    let mut base = Bytes { bytes: old.to_vec(), missing: missing.to_vec() };
+    let mut base = Bytes { bytes: old.to_vec(), missing: missing.to_vec(), scattered: false, asked: 0 };
+    literals_of(&mut base, new, guess, matcher)
+}
+
+fn literals_of(base: &mut Bytes, new: &[u8], guess: u64, matcher: &mut Matcher) -> usize {
+    let old = base.bytes.clone();
     let mut pieces = Vec::new();
-    let drift = matcher.pieces(new, guess, &mut base, &mut pieces).expect("memory gives its bytes");
+    let drift = matcher.pieces(new, guess, base, &mut pieces).expect("memory gives its bytes");
     let (mut at, mut literal, mut last) = (0usize, 0, None);
     for piece in &pieces {
         match *piece {
@@ -108,6 +121,22 @@ fn missing_windows_become_literals() {
     assert_eq!(literals(&[], &old, 0, &[], &mut Matcher::new()), old.len());
     assert_eq!(literals(&old, &[], 77, &[], &mut Matcher::new()), 0);
     assert_eq!(literals(&old[..100], &old[2_000_000..], 1 << 40, &[], &mut Matcher::new()), old.len() - 2_000_000);
+}
+
+/// Where the base's bytes cost much to get, pages that were written anew do not make it read megabytes around them.
+#[test]
+fn pages_written_anew_in_a_scattered_base_are_passed_over() {
+    let old = random(4 << 20, 6);
+    let mut new = old[2 << 20..(2 << 20) + (64 << 10)].to_vec();
+    new[8192..8192 + 4096].copy_from_slice(&random(4096, 7));
+    new[24576..24576 + 16384].copy_from_slice(&random(16384, 8));
+    let asked = |scattered| {
+        let mut base = Bytes { bytes: old.clone(), missing: vec![], scattered, asked: 0 };
+        assert!(literals_of(&mut base, &new, 2 << 20, &mut Matcher::new()) <= 4096 + 16384 + 64);
+        base.asked
+    };
+    assert!(asked(true) <= 256 << 10, "it stays near");
+    assert!(asked(false) >= 2 << 20, "elsewhere it looks further, for what may have moved");
 }
 
 /// One matcher for many bases: knowledge of one never harms another.

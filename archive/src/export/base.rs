@@ -217,6 +217,11 @@ impl BaseFile {
         Ok(whole.is_ok())
     }
 
+    /// Whether its mean extent is no longer than a few pages.
+    fn is_scattered(&self) -> bool {
+        self.len / (self.extents.len() as u64 + 1) < SCATTERED
+    }
+
     /// How much to read at once: little where a stretch lies in many segments.
     fn span(&self) -> u64 {
         let mean = self.len / (self.extents.len() as u64 + 1);
@@ -255,10 +260,15 @@ impl Span {
 const SPAN_MAX: u64 = 6 << 20;
 const SPAN_MIN: u64 = 64 << 10;
 const SPAN_EXTENTS: u64 = 32;
+const SCATTERED: u64 = 32 << 10;
 
 impl matcher::Base for Window<'_, '_> {
     fn len(&self) -> u64 {
         self.file.len()
+    }
+
+    fn is_scattered(&self) -> bool {
+        self.file.is_scattered()
     }
 
     fn window(&mut self, start: u64, len: usize) -> io::Result<Option<&[u8]>> {

@@ -20,7 +20,7 @@ const LOOK: usize = 256;
 /// Reach of the near searches, and how many slots their index has, as a power of two.
 const NEAR: [(usize, u32); 2] = [(512, 9), (4096, 12)];
 pub(super) const NEAR_STRIDE: usize = 16;
-/// How far on a long match at the same offset is looked for before the far search: pages of a database are rewritten whole.
+/// How far on a long match at the same offset is looked for before the far search, where the base is scattered: pages of a database are rewritten whole.
 const SAME_REACH: usize = 65 << 10;
 const SAME_BYTES_PER_UNIT: usize = 64;
 const NEAR_REACH: usize = 2 * NEAR[1].0;
@@ -115,6 +115,8 @@ pub(super) struct Walk<'a> {
     pub(super) turn: usize,
     strain: i64,
     credit: i64,
+    /// Whether the base's bytes cost much to get.
+    pub(super) scattered: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -136,6 +138,7 @@ impl<'a> Walk<'a> {
             turn: 0,
             strain: 0,
             credit,
+            scattered: false,
         }
     }
 
@@ -300,6 +303,9 @@ impl<'a> Walk<'a> {
             if found.is_some() {
                 return found;
             }
+        }
+        if !self.scattered {
+            return None;
         }
         self.strain += (SAME_REACH / SAME_BYTES_PER_UNIT) as i64;
         self.same_offset(view, SAME_REACH, LOOK)

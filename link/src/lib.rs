@@ -1,0 +1,24 @@
+//! Bytes on the wire between hosts.
+//!
+//! Every hop is the same: the receiver dials, asks what there is, and pulls what it lacks; `remote::Remote` is a `sync::Source` behind a connection, so
+//! that nothing of what it says is believed. Whoever has something new may say so (`Notice`); that is a hint and no more.
+//!
+//! TLS 1.3 alone, and both sides prove a key that the other knows from enrolment (`identity`, `tls`); certificates only carry keys, and nobody's word
+//! counts but a pin. What a caller may ask for is one table (`role`). Without a known key there is `/live`, and an invitation's one use.
+//!
+//! It keeps no state, and does not decide when something is pulled: that is for the daemons. No request writes into a repository or removes from one.
+
+pub mod backoff;
+pub mod client;
+pub mod error;
+pub mod frame;
+pub mod identity;
+pub mod invitation;
+pub mod message;
+pub mod remote;
+pub mod role;
+pub mod routes;
+pub mod server;
+pub mod tls;
+
+pub use error::{Error, Result};
