@@ -38,7 +38,7 @@ impl Frames {
     }
 
     /// The next whole item.
-    pub fn next(&mut self) -> Result<Option<(u32, Bytes)>, &'static str> {
+    pub fn take(&mut self) -> Result<Option<(u32, Bytes)>, &'static str> {
         if self.ended {
             return if self.buffer.is_empty() { Ok(None) } else { Err("something follows its end") };
         }
@@ -47,7 +47,7 @@ impl Frames {
         if number == END && len == 0 {
             self.buffer.advance(HEAD);
             self.ended = true;
-            return self.next();
+            return self.take();
         }
         if len > self.most {
             return Err("an item of it is longer than any can be");
@@ -84,7 +84,7 @@ mod tests {
             for part in sent.chunks(cut) {
                 assert!(!frames.is_whole());
                 frames.add(part);
-                while let Some((number, bytes)) = frames.next().unwrap() {
+                while let Some((number, bytes)) = frames.take().unwrap() {
                     got.push((number, bytes.to_vec()));
                 }
             }
@@ -93,10 +93,10 @@ mod tests {
         }
         let mut frames = Frames::new(4);
         frames.add(&sent);
-        assert!(frames.next().is_err(), "an item of five bytes is too long");
+        assert!(frames.take().is_err(), "an item of five bytes is too long");
         let mut frames = Frames::new(5);
         frames.add(&[&sent[..], b"more"].concat());
-        while let Ok(Some(_)) = frames.next() {}
-        assert!(frames.next().is_err());
+        while let Ok(Some(_)) = frames.take() {}
+        assert!(frames.take().is_err());
     }
 }

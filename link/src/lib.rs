@@ -11,14 +11,19 @@
 pub mod backoff;
 pub mod client;
 pub mod error;
+pub mod follow;
 pub mod frame;
 pub mod identity;
 pub mod invitation;
+pub mod membership;
 pub mod message;
+pub mod pull;
 pub mod remote;
+pub mod repositories;
 pub mod role;
 pub mod routes;
 pub mod server;
+pub mod state_file;
 pub mod tls;
 
 pub use error::{Error, Result};

@@ -62,7 +62,7 @@ impl Remote {
         let mut frames = Frames::new(most);
         while let Some(bytes) = self.runtime.block_on(answer.chunk())? {
             frames.add(&bytes);
-            while let Some((number, item)) = frames.next().map_err(|why| answer.nonsense(why))? {
+            while let Some((number, item)) = frames.take().map_err(|why| answer.nonsense(why))? {
                 each(number, &item)?;
             }
         }

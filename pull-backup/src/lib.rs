@@ -9,6 +9,8 @@ use lookup::Surroundings;
 use lookup::cmd as reading;
 
 pub mod cmd;
+pub mod members;
+pub mod serve;
 
 /// Keeps the history of datasets, and gives it back by date
 #[derive(Parser, Debug)]

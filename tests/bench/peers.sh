@@ -12,7 +12,7 @@ OURS=${OURS:-$(cd "$(dirname "$0")/../.." && pwd)/target/release}
 export RESTIC_PASSWORD=x RUSTIC_PASSWORD=x BORG_PASSPHRASE=x BORG_RELOCATED_REPO_ACCESS_IS_OK=yes
 export RESTIC_CACHE_DIR=$W/cache/restic XDG_CACHE_HOME=$W/cache BORG_BASE_DIR=$W/cache/borg BUPSTASH_KEY=$W/bup.key
 mkdir -p "$W"
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/steps.sh"
 cp -a "$D0" "$W/data"
 DATA=$W/data
 : > "$W/rows"

@@ -9,7 +9,7 @@ P=${PEERS:?folder with the peers}
 OURS=${OURS:-$(cd "$(dirname "$0")/../.." && pwd)/target/release}
 export RESTIC_PASSWORD=x RESTIC_CACHE_DIR=$W/cache/restic XDG_CACHE_HOME=$W/cache BUPSTASH_KEY=$W/bup.key
 mkdir -p "$W/data"
-. "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/steps.sh"
 DATA=$W/data
 
 make_files() {

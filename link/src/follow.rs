@@ -1,0 +1,113 @@
+//! Following a host: its heads are asked for at intervals, and at once when it says that there is something new. A question about what did not change is one
+//! small request and an answer without content.
+//!
+//! A host that fails is asked again after a wait that grows. What is new is pulled beside the asking, so that one slow dataset delays no other.
+
+use crate::backoff::Backoff;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::message::{Head, Heads};
+use crate::pull::{Origin, Pulls};
+use bytes::Bytes;
+use hyper::{Method, StatusCode};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// What is known of a host that is followed.
+#[derive(Clone, Debug, Default)]
+pub struct Contact {
+    /// When it answered last, in Unix milliseconds.
+    pub answered_ms: Option<u64>,
+    pub trouble: Option<String>,
+    pub failures: u32,
+    pub received: u64,
+}
+
+pub struct Follow {
+    pub origin: Arc<Origin>,
+    pub pulls: Arc<Pulls>,
+    /// Which of its datasets are wanted here.
+    pub wanted: Box<dyn Fn(&Head) -> bool + Send + Sync>,
+    pub every: Duration,
+    pub backoff: Backoff,
+    /// It said that there is something new.
+    pub poke: Arc<Notify>,
+    pub contact: Arc<Mutex<Contact>>,
+    pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub chance: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Follow {
+    /// Until `stop` turns true; what is being pulled then is broken off, to be gone on with.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut known: Option<(String, Vec<Head>)> = None;
+        let mut tasks = JoinSet::new();
+        loop {
+            let asked = self.ask(&mut known).await;
+            let wait = self.note(&asked);
+            if let (Ok(()), Some((_, heads))) = (&asked, &known) {
+                self.begin(heads, &mut tasks);
+            }
+            while tasks.try_join_next().is_some() {}
+            tokio::select! {
+                _ = timeout(wait, self.poke.notified()) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    async fn ask(&self, known: &mut Option<(String, Vec<Head>)>) -> Result<()> {
+        let tag = known.as_ref().map(|(tag, _)| tag.as_str());
+        let mut answer = self.origin.client.ask(Method::GET, "/v1/heads", Bytes::new(), tag).await?;
+        if answer.status == StatusCode::NOT_MODIFIED {
+            // The connection is used again once the answer is over.
+            return answer.whole(0).await.map(drop);
+        }
+        let heads: Heads = answer.json().await?;
+        *known = Some((answer.etag.take().unwrap_or_default(), heads.datasets));
+        Ok(())
+    }
+
+    /// Notes how it went. How long to wait now.
+    fn note(&self, asked: &Result<()>) -> Duration {
+        let mut contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        contact.received = self.origin.client.received();
+        match asked {
+            Ok(()) => {
+                (contact.answered_ms, contact.trouble, contact.failures) = (Some((self.clock)()), None, 0);
+                self.every
+            }
+            Err(error) => {
+                contact.failures += 1;
+                contact.trouble = Some(crate::pull::chain(error));
+                self.backoff.after(contact.failures, (self.chance)()).max(self.every.min(self.backoff.first))
+            }
+        }
+    }
+
+    fn begin(&self, heads: &[Head], tasks: &mut JoinSet<Result<(), Error>>) {
+        for head in heads.iter().filter(|head| (self.wanted)(head) && !self.pulls.is_done(self.origin.pin, head)) {
+            let key = crate::pull::dataset_of(head);
+            if !self.pulls.begin(&key, self.origin.pin) {
+                continue;
+            }
+            let (pulls, origin, head, poke) = (self.pulls.clone(), self.origin.clone(), head.clone(), self.poke.clone());
+            tasks.spawn(async move {
+                let outcome = pulls.pull(&origin, &head).await;
+                // What came meanwhile is looked for at once; what failed, at the next time.
+                if pulls.ended(&key, origin.pin) && outcome.is_ok() {
+                    poke.notify_one();
+                }
+                outcome
+            });
+        }
+    }
+}
+
+/// A client for the host, as messages name it.
+pub fn origin(client: Client, pin: crate::identity::Pin, trust: archive::trust::Trust) -> Origin {
+    Origin { client: Arc::new(client), pin, trust, bytes_max: u64::MAX }
+}

@@ -1,0 +1,91 @@
+//! What a node knows of the pull-backups that it joined, and its role: `state/membership.toml` and `state/role`.
+//!
+//! An administrator's files are never touched. Without a role file a node exports at epoch 0, and nothing is imported on it.
+
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::identity::{Identity, Pin};
+use crate::invitation::Invitation;
+use crate::message::{Join, Joined};
+use crate::role::Role;
+use crate::state_file;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The pull-backups that a node joined.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Membership {
+    #[serde(rename = "pull-backup", default)]
+    pub pull_backups: Vec<PullBackup>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PullBackup {
+    pub cluster: String,
+    /// HOST:PORT.
+    pub address: String,
+    pub pin: Pin,
+    /// With which key it signs receipts.
+    pub receipt: String,
+}
+
+impl Membership {
+    pub fn path(state: &Path) -> PathBuf {
+        state.join("membership.toml")
+    }
+
+    pub fn open(state: &Path) -> Result<Membership> {
+        Ok(state_file::read(&Membership::path(state))?.unwrap_or_default())
+    }
+
+    /// What the holder of a key is to this node.
+    pub fn role(&self, pin: &Pin) -> Role {
+        let known = self.pull_backups.iter().find(|known| known.pin == *pin);
+        known.map_or(Role::Stranger, |known| Role::PullBackup { cluster: known.cluster.clone() })
+    }
+
+    /// Joins with an invitation, and keeps what came of it.
+    pub async fn join(state: &Path, identity: &Identity, invitation: &Invitation, join: Join) -> Result<Joined> {
+        let client = Client::dial(&invitation.address, identity, invitation.pin)?;
+        let name = join.name.clone();
+        let joined: Joined = client.post("/v1/join", &join).await?;
+        if joined.name != name {
+            let why = format!("it took in {} and not {name}", joined.name);
+            return Err(Error::Nonsense { peer: client.peer, why });
+        }
+        let mut membership = Membership::open(state)?;
+        membership.pull_backups.retain(|known| known.pin != invitation.pin && known.address != invitation.address);
+        membership.pull_backups.push(PullBackup {
+            cluster: joined.cluster.clone(),
+            address: invitation.address.clone(),
+            pin: invitation.pin,
+            receipt: joined.receipt.clone(),
+        });
+        if let Some(active) = joined.active
+            && Reign::open(state)?.is_none()
+        {
+            Reign { epoch: 1, active }.keep(state)?;
+        }
+        state_file::say(&Membership::path(state), &membership)?;
+        Ok(joined)
+    }
+}
+
+/// A node's role: the number of the reign, and whether it is its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reign {
+    pub epoch: u64,
+    pub active: bool,
+}
+
+impl Reign {
+    pub fn open(state: &Path) -> Result<Option<Reign>> {
+        state_file::read(&state.join("role"))
+    }
+
+    pub fn keep(&self, state: &Path) -> Result<()> {
+        state_file::say(&state.join("role"), self)
+    }
+}

@@ -1,0 +1,220 @@
+//! Pulling: what a host says is new is synced into a repository here, one at a time for each dataset, so many at once.
+//!
+//! What was pulled is told to the host that it came from, once it is durable and verified; with it what is needed and lacking. What is known of each dataset
+//! and peer (`Fact`) comes from what was verified, never from the fact that something ran.
+//!
+//! It keeps no queue: what is lacking is seen from what the other side has, so that a process that was killed goes on where it was.
+
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::identity::Pin;
+use crate::message::{Head, Report, WantSegments, WantedRun};
+use crate::remote::Remote;
+use crate::repositories::{Dataset, Repositories};
+use archive::id::Address;
+use archive::name::Position;
+use archive::sign::Signer;
+use archive::sync::{SyncOptions, SyncReport, Wanted, sync};
+use archive::trust::Trust;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+/// What is known of a dataset as one peer has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fact {
+    /// What the peer had when all of it was held here.
+    pub done: Option<String>,
+    pub done_ms: Option<u64>,
+    /// The newest snapshot that is held here whole.
+    pub held: Option<String>,
+    /// Why it is not further.
+    pub trouble: Option<String>,
+    pub failures: u32,
+    pub bytes: u64,
+    pub lacking: usize,
+}
+
+/// Hears of what was pulled.
+pub type Pulled = Box<dyn Fn(&Dataset, &SyncReport) + Send + Sync>;
+
+pub struct Pulls {
+    pub repositories: Arc<Repositories>,
+    receipt: Arc<Signer>,
+    clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    at_once: Semaphore,
+    busy: Mutex<HashMap<Dataset, Arc<tokio::sync::Mutex<()>>>>,
+    facts: Mutex<BTreeMap<(Dataset, Pin), Fact>>,
+    /// What is being pulled, and whether it was wanted again meanwhile.
+    under_way: Mutex<HashMap<(Dataset, Pin), bool>>,
+    pulled: Pulled,
+}
+
+/// From whom something is pulled.
+pub struct Origin {
+    pub client: Arc<Client>,
+    pub pin: Pin,
+    pub trust: Trust,
+    /// No more bytes than this are taken of it at once.
+    pub bytes_max: u64,
+}
+
+impl Pulls {
+    pub fn new(
+        repositories: Arc<Repositories>,
+        receipt: Arc<Signer>,
+        clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+        at_once: usize,
+        pulled: Pulled,
+    ) -> Pulls {
+        let (busy, facts, under_way) = Default::default();
+        Pulls { repositories, receipt, clock, at_once: Semaphore::new(at_once), busy, facts, under_way, pulled }
+    }
+
+    /// With which key receipts are signed.
+    pub fn receipt(&self) -> archive::sign::PublicKey {
+        self.receipt.public()
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<(Dataset, Pin), Fact>> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn facts(&self) -> Vec<(Dataset, Pin, Fact)> {
+        self.known().iter().map(|((dataset, pin), fact)| (dataset.clone(), *pin, fact.clone())).collect()
+    }
+
+    /// Says that a peer's dataset is about to be pulled. `false` when it is already.
+    pub fn begin(&self, dataset: &Dataset, pin: Pin) -> bool {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        match under_way.get_mut(&(dataset.clone(), pin)) {
+            Some(again) => {
+                *again = true;
+                false
+            }
+            None => under_way.insert((dataset.clone(), pin), false).is_none(),
+        }
+    }
+
+    /// Says that it was. Whether it was wanted again meanwhile.
+    pub fn ended(&self, dataset: &Dataset, pin: Pin) -> bool {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.remove(&(dataset.clone(), pin)).unwrap_or(false)
+    }
+
+    /// Whether all of what a peer says it has was held here when it said so last.
+    pub fn is_done(&self, pin: Pin, head: &Head) -> bool {
+        self.known().get(&(dataset_of(head), pin)).is_some_and(|fact| fact.done.as_ref() == Some(&head.change))
+    }
+
+    /// Pulls what a peer has and is lacking here. What goes wrong is in the fact as well.
+    pub async fn pull(&self, origin: &Origin, head: &Head) -> Result<()> {
+        let dataset = dataset_of(head);
+        let turn = self.busy.lock().unwrap_or_else(PoisonError::into_inner).entry(dataset.clone()).or_default().clone();
+        let _turn = turn.lock().await;
+        if self.is_done(origin.pin, head) {
+            return Ok(());
+        }
+        let permit = self.at_once.acquire().await;
+        let outcome = self.take(origin, &dataset).await;
+        drop(permit);
+        let said = self.note(origin, &dataset, head, &outcome);
+        if let Ok(report) = &outcome {
+            (self.pulled)(&dataset, report);
+        }
+        let told: Result<()> = origin.client.post("/v1/report", &said).await;
+        outcome.and_then(|report| match report.stopped {
+            Some(error) => Err(Error::Failed { peer: origin.client.peer.clone(), why: chain(&error) }),
+            None => told,
+        })
+    }
+
+    async fn take(&self, origin: &Origin, dataset: &Dataset) -> Result<SyncReport> {
+        let failed = |error: archive::Error| Error::Failed { peer: format!("pulling {dataset}"), why: chain(&error) };
+        let remote = Remote::new(origin.client.clone(), Handle::current(), &dataset.cluster, &dataset.name);
+        let options = SyncOptions {
+            bytes_max: origin.bytes_max,
+            ..SyncOptions::new(origin.trust.clone(), self.receipt.clone(), self.clock.clone())
+        };
+        let (repositories, of) = (self.repositories.clone(), dataset.clone());
+        let work = move || {
+            let repository = repositories.open_or_create(&of)?;
+            let wanted = Wanted::Above(Position::default());
+            sync(&remote, &repository, &wanted, &options)
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|error| Error::Failed { peer: format!("pulling {dataset}"), why: error.to_string() })?.map_err(failed)
+    }
+
+    fn note(&self, origin: &Origin, dataset: &Dataset, head: &Head, outcome: &Result<SyncReport>) -> Report {
+        let mut facts = self.known();
+        let fact = facts.entry((dataset.clone(), origin.pin)).or_default();
+        let mut said = Report { cluster: dataset.cluster.clone(), dataset: dataset.name.clone(), ..Report::default() };
+        match outcome {
+            Ok(report) => {
+                fact.bytes += report.bytes;
+                fact.lacking = report.lacking.len();
+                fact.held = report.head.as_ref().map(|known| known.name.clone());
+                fact.trouble = trouble(report);
+                said.lacking = runs(&report.lacking);
+                if report.is_complete() {
+                    (fact.done, fact.done_ms, fact.failures) = (Some(head.change.clone()), Some((self.clock)()), 0);
+                } else {
+                    fact.failures += 1;
+                }
+            }
+            Err(error) => {
+                fact.trouble = Some(chain(error));
+                fact.failures += 1;
+            }
+        }
+        (said.held, said.trouble) = (fact.held.clone(), fact.trouble.clone());
+        said
+    }
+}
+
+pub fn dataset_of(head: &Head) -> Dataset {
+    Dataset { cluster: head.cluster.clone(), name: head.dataset.clone() }
+}
+
+fn trouble(report: &SyncReport) -> Option<String> {
+    if let Some(error) = &report.stopped {
+        return Some(chain(error));
+    }
+    if let Some(refused) = report.refused.first() {
+        let more = report.refused.len() - 1;
+        let rest = if more > 0 { format!(", and {more} more") } else { String::new() };
+        return Some(format!("{} is refused: {}{rest}", refused.name, refused.why));
+    }
+    let lacking = report.lacking.len();
+    (lacking > 0).then(|| format!("{lacking} segments are lacking at the source"))
+}
+
+fn runs(lacking: &[Address]) -> Vec<WantedRun> {
+    let mut by: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+    for address in lacking {
+        by.entry(address.run).or_default().push(address.sequence);
+    }
+    let want = |(run, mut sequences): (_, Vec<u32>)| {
+        sequences.sort_unstable();
+        let WantSegments { run, ranges } = WantSegments::new(run, &sequences);
+        WantedRun { run, ranges }
+    };
+    by.into_iter().map(want).collect()
+}
+
+/// An error with its sources, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,267 @@
+//! Who is enrolled at this pull-backup: nodes of clusters, and pull-backups that follow it. Each is a file under `state/members`, an invitation one under
+//! `state/invitations` that bears the hash of its token.
+//!
+//! `invite` and `expel` are processes of their own beside the daemon, so who is known is read anew whenever the folder changed. A token works once: using it up
+//! is removing its file, which only one can do.
+
+use archive::sign::PublicKey;
+use link::error::{Error, Result};
+use link::identity::Pin;
+use link::invitation::Token;
+use link::message::{Join, Ports};
+use link::role::Role;
+use link::state_file;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The cluster of those that follow: no cluster can have this name.
+pub const FOLLOWERS: &str = "+followers";
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    pub cluster: String,
+    pub name: String,
+    pub pin: Pin,
+    /// With which key it signs: `ed25519:…`.
+    pub signing: String,
+    /// Where it can be reached.
+    pub hosts: Vec<String>,
+    #[serde(default)]
+    pub ports: Ports,
+    pub joined_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expelled_ms: Option<u64>,
+    /// Whether it is the one that works; nothing is said where roles are not given.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub active: Option<bool>,
+}
+
+impl Member {
+    pub fn is_follower(&self) -> bool {
+        self.cluster == FOLLOWERS
+    }
+
+    pub fn role(&self) -> Role {
+        match self.is_follower() {
+            true => Role::Follower { name: self.name.clone() },
+            false => Role::Node { cluster: self.cluster.clone(), name: self.name.clone() },
+        }
+    }
+
+    pub fn key(&self) -> Option<PublicKey> {
+        PublicKey::parse(&self.signing)
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invited {
+    pub cluster: String,
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub active: Option<bool>,
+    /// Unix time in seconds.
+    pub expires: u64,
+}
+
+/// Why nobody was taken in.
+#[derive(Debug)]
+pub enum Rejected {
+    /// The invitation is used, expired, forged or for another name.
+    Invitation(&'static str),
+    State(Error),
+}
+
+impl From<Error> for Rejected {
+    fn from(error: Error) -> Self {
+        Rejected::State(error)
+    }
+}
+
+/// When the folder changed last, as far as its time tells.
+type Change = Option<(i64, i64)>;
+type Known = Arc<HashMap<Pin, Member>>;
+
+pub struct Members {
+    state: PathBuf,
+    known: Mutex<(Change, Known)>,
+}
+
+impl Members {
+    pub fn new(state: &Path) -> Members {
+        Members { state: state.into(), known: Mutex::default() }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.state.join("members")
+    }
+
+    fn path(&self, cluster: &str, name: &str) -> PathBuf {
+        self.folder().join(format!("{cluster}.{name}.toml"))
+    }
+
+    fn invitation(&self, token: &Token) -> PathBuf {
+        self.state.join("invitations").join(format!("{}.toml", token.hash()))
+    }
+
+    /// All, expelled ones too.
+    pub fn all(&self) -> Result<Vec<Member>> {
+        let entries = match std::fs::read_dir(self.folder()) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(source) => return Err(Error::File { operation: "read", path: self.folder(), source }),
+        };
+        let mut members = Vec::new();
+        for entry in entries.flatten() {
+            let named = entry.file_name().to_str().is_some_and(|name| name.ends_with(".toml") && !name.starts_with('.'));
+            if named && let Some(member) = state_file::read::<Member>(&entry.path())? {
+                members.push(member);
+            }
+        }
+        members.sort_by(|a, b| (&a.cluster, &a.name).cmp(&(&b.cluster, &b.name)));
+        Ok(members)
+    }
+
+    fn change(&self) -> Change {
+        let found = std::fs::metadata(self.folder()).ok()?;
+        Some((found.mtime(), found.mtime_nsec()))
+    }
+
+    /// Who is enrolled now, by key.
+    pub fn now(&self) -> Known {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let change = self.change();
+        if known.0 != change {
+            // What cannot be read is nobody: better closed than open.
+            let all = self.all().unwrap_or_default();
+            let enrolled = all.into_iter().filter(|member| member.expelled_ms.is_none());
+            *known = (change, Arc::new(enrolled.map(|member| (member.pin, member)).collect()));
+        }
+        known.1.clone()
+    }
+
+    pub fn role(&self, pin: &Pin) -> Role {
+        self.now().get(pin).map_or(Role::Stranger, Member::role)
+    }
+
+    /// Keys of the cluster's nodes, those of expelled ones too: what they signed before stays theirs.
+    pub fn signers(&self, cluster: &str) -> Vec<PublicKey> {
+        let all = self.all().unwrap_or_default();
+        all.iter().filter(|member| member.cluster == cluster).filter_map(Member::key).collect()
+    }
+
+    pub fn invite(&self, token: &Token, invited: &Invited) -> Result<()> {
+        state_file::say(&self.invitation(token), invited)
+    }
+
+    /// Takes in who shows an invitation.
+    pub fn take_in(&self, join: &Join, pin: Pin, from: std::net::IpAddr, now_ms: u64) -> std::result::Result<Member, Rejected> {
+        let token = Token::parse(&join.token).ok_or(Rejected::Invitation("it is not whole"))?;
+        let path = self.invitation(&token);
+        let Some(invited) = state_file::read::<Invited>(&path)? else {
+            return Err(Rejected::Invitation("it was used already, or was never given; invite again"));
+        };
+        if now_ms / 1000 >= invited.expires {
+            // It may be gone already.
+            let _ = std::fs::remove_file(&path);
+            return Err(Rejected::Invitation("it has expired; invite again"));
+        }
+        if join.name != invited.name {
+            return Err(Rejected::Invitation("it is for a node of another name; `name` in the node file must be the invited one"));
+        }
+        if PublicKey::parse(&join.signing).is_none() {
+            return Err(Rejected::Invitation("the node's signing key is not whole"));
+        }
+        match std::fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Rejected::Invitation("it was used already; invite again"));
+            }
+            Err(source) => return Err(Error::File { operation: "use up", path, source }.into()),
+        }
+        let hosts = if join.hosts.is_empty() { vec![from.to_string()] } else { join.hosts.iter().take(8).cloned().collect() };
+        let member = Member {
+            cluster: invited.cluster,
+            name: invited.name,
+            pin,
+            signing: join.signing.clone(),
+            hosts,
+            ports: join.ports,
+            joined_ms: now_ms,
+            expelled_ms: None,
+            active: invited.active,
+        };
+        state_file::say(&self.path(&member.cluster, &member.name), &member)?;
+        Ok(member)
+    }
+
+    /// Ends a membership. Who it was; `None` when there is no such member.
+    pub fn expel(&self, cluster: Option<&str>, name: &str, now_ms: u64) -> Result<Vec<Member>> {
+        let is_meant = |member: &Member| member.name == name && member.expelled_ms.is_none() && cluster.is_none_or(|of| of == member.cluster);
+        let mut meant: Vec<Member> = self.all()?.into_iter().filter(is_meant).collect();
+        if meant.len() == 1 {
+            meant[0].expelled_ms = Some(now_ms);
+            state_file::say(&self.path(&meant[0].cluster, name), &meant[0])?;
+        }
+        Ok(meant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FROM: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn join(token: &Token, name: &str) -> Join {
+        let signing = format!("ed25519:{}", "0a".repeat(32));
+        Join { token: token.reveal(), name: name.into(), signing, ports: Ports::default(), hosts: vec![] }
+    }
+
+    fn refused(outcome: std::result::Result<Member, Rejected>) -> &'static str {
+        match outcome {
+            Err(Rejected::Invitation(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_invitation_works_once_and_for_its_name_and_time() {
+        let state = tempfile::tempdir().unwrap();
+        let members = Members::new(state.path());
+        let (token, late) = (Token::new(), Token::new());
+        let invited = Invited { cluster: "shop".into(), name: "web1".into(), active: Some(true), expires: 1000 };
+        members.invite(&token, &invited).unwrap();
+        members.invite(&late, &Invited { expires: 10, ..invited }).unwrap();
+        let (pin, now) = (Pin([1; 32]), 500_000);
+        assert!(refused(members.take_in(&join(&Token::new(), "web1"), pin, FROM, now)).contains("never given"));
+        assert!(refused(members.take_in(&join(&late, "web1"), pin, FROM, now)).contains("expired"));
+        assert!(refused(members.take_in(&join(&token, "web2"), pin, FROM, now)).contains("another name"));
+        assert_eq!(members.role(&pin), Role::Stranger);
+        let member = members.take_in(&join(&token, "web1"), pin, FROM, now).unwrap();
+        assert_eq!((member.active, member.hosts), (Some(true), vec!["127.0.0.1".to_owned()]));
+        assert!(refused(members.take_in(&join(&token, "web1"), Pin([2; 32]), FROM, now)).contains("used already"));
+        assert_eq!(members.role(&pin), Role::Node { cluster: "shop".into(), name: "web1".into() });
+        assert_eq!(members.role(&Pin([2; 32])), Role::Stranger);
+    }
+
+    #[test]
+    fn who_is_expelled_is_a_stranger_at_once_whose_key_stays_known() {
+        let state = tempfile::tempdir().unwrap();
+        let (members, beside) = (Members::new(state.path()), Members::new(state.path()));
+        let token = Token::new();
+        members.invite(&token, &Invited { cluster: "shop".into(), name: "web1".into(), active: None, expires: 1000 }).unwrap();
+        let pin = Pin([1; 32]);
+        members.take_in(&join(&token, "web1"), pin, FROM, 0).unwrap();
+        assert_ne!(members.role(&pin), Role::Stranger);
+        assert_eq!(beside.expel(Some("bank"), "web1", 7).unwrap(), vec![]);
+        assert_eq!(beside.expel(None, "web1", 7).unwrap().len(), 1);
+        assert_eq!(members.role(&pin), Role::Stranger, "another process expelled it");
+        assert_eq!(members.signers("shop").len(), 1);
+    }
+}

@@ -1,0 +1,210 @@
+//! The daemon: follows the nodes that joined, keeps what they published, and offers it to those who may have it.
+//!
+//! Who joins or is expelled while it runs counts at once. It holds no data key and knows no recipe.
+
+mod shelf;
+
+use crate::members::{Member, Members};
+use archive::sign::Signer;
+use archive::trust::Trust;
+use console::pull_backup_file::PullBackupFile;
+use link::backoff::Backoff;
+use link::client::{Client, Deadlines, Way};
+use link::follow::{Contact, Follow};
+use link::identity::{Identity, Pin};
+use link::message::Notice;
+use link::pull::{Origin, Pulls};
+use link::repositories::{Dataset, Layout, Repositories};
+use link::server::{Limits, Server};
+use shelf::Archive;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What a daemon is given besides its configuration.
+pub struct Around {
+    pub clock: Clock,
+    pub chance: Clock,
+    pub deadlines: Deadlines,
+    pub limits: Limits,
+    /// How often a node is asked what is new.
+    pub every: Duration,
+}
+
+/// A node that is followed.
+struct Followed {
+    poke: Arc<Notify>,
+    contact: Arc<Mutex<Contact>>,
+    stop: watch::Sender<bool>,
+}
+
+pub struct Daemon {
+    identity: Arc<Identity>,
+    members: Arc<Members>,
+    pulls: Arc<Pulls>,
+    around: Around,
+    followed: Mutex<HashMap<Pin, Followed>>,
+    /// Datasets that have something new for importers.
+    news: Mutex<Option<mpsc::UnboundedReceiver<Dataset>>>,
+}
+
+/// So many datasets are pulled at once.
+const AT_ONCE: usize = 4;
+/// How often it is looked who is a member.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Daemon {
+    pub fn new(file: &PullBackupFile, identity: Identity, receipt: Signer, around: Around) -> Arc<Daemon> {
+        let layout = Layout::Archive { store: file.store.clone() };
+        let repositories = Arc::new(Repositories::new(layout, around.clock.clone()));
+        let (tell, news) = mpsc::unbounded_channel();
+        let pulled = Box::new(move |dataset: &Dataset, report: &archive::sync::SyncReport| {
+            if !report.snapshots.is_empty() || report.records > 0 {
+                // Nobody listens any more when the daemon ends.
+                let _ = tell.send(dataset.clone());
+            }
+        });
+        let pulls = Pulls::new(repositories, Arc::new(receipt), around.clock.clone(), AT_ONCE, pulled);
+        Arc::new(Daemon {
+            identity: Arc::new(identity),
+            members: Arc::new(Members::new(&file.state)),
+            pulls: Arc::new(pulls),
+            around,
+            followed: Mutex::default(),
+            news: Mutex::new(Some(news)),
+        })
+    }
+
+    /// Serves and pulls until `stop` turns true.
+    pub async fn run(self: &Arc<Self>, listener: TcpListener, stop: watch::Receiver<bool>) -> link::Result<()> {
+        let shelf = Arc::new(Archive { daemon: self.clone() });
+        let server = Server {
+            tls: link::tls::server(&self.identity)?,
+            shelf: shelf.clone(),
+            router: link::routes::routes(shelf),
+            limits: self.around.limits,
+            allow: Arc::new(|_| true),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server.serve(listener, stop.clone()));
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(news) = news {
+            tasks.spawn(self.clone().tell(news, stop.clone()));
+        }
+        self.look_after(stop).await;
+        while tasks.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    /// Follows who is a member, and no longer who is not.
+    async fn look_after(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut tasks = JoinSet::new();
+        loop {
+            let now = self.members.now();
+            self.followed().retain(|pin, followed| {
+                let stays = now.contains_key(pin);
+                if !stays {
+                    followed.stop.send_replace(true);
+                }
+                stays
+            });
+            for (pin, member) in now.iter().filter(|(_, member)| !member.is_follower() && member.active != Some(false)) {
+                if !self.followed().contains_key(pin)
+                    && let Some(follow) = self.follow(member)
+                {
+                    tasks.spawn(follow);
+                }
+            }
+            while tasks.try_join_next().is_some() {}
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+        }
+        self.followed().values().for_each(|followed| _ = followed.stop.send_replace(true));
+        while tasks.join_next().await.is_some() {}
+    }
+
+    fn followed(&self) -> std::sync::MutexGuard<'_, HashMap<Pin, Followed>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self, member: &Member, port: u16) -> Option<Client> {
+        let host = member.hosts.first()?;
+        let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
+        let tls = link::tls::client(&self.identity, member.pin).ok()?;
+        let way = Way::Dial { address: format!("{host}:{port}"), tls };
+        Some(Client::new(format!("{} ({host}:{port})", member.name), way, self.around.deadlines, None))
+    }
+
+    fn follow(&self, member: &Member) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let client = self.client(member, member.ports.exporter?)?;
+        let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
+        let trust = Trust { cluster_key: None, pinned: self.members.signers(&member.cluster) };
+        let origin = Origin { client: Arc::new(client), pin: member.pin, trust, bytes_max: u64::MAX };
+        let cluster = member.cluster.clone();
+        let follow = Follow {
+            origin: Arc::new(origin),
+            pulls: self.pulls.clone(),
+            wanted: Box::new(move |head| head.cluster == cluster),
+            every: self.around.every,
+            backoff: Backoff::default(),
+            poke: poke.clone(),
+            contact: Arc::clone(&contact),
+            clock: self.around.clock.clone(),
+            chance: self.around.chance.clone(),
+        };
+        self.followed().insert(member.pin, Followed { poke, contact, stop });
+        Some(follow.run(stopped))
+    }
+
+    /// A node says that it has something new.
+    fn poke(&self, pin: &Pin) {
+        if let Some(followed) = self.followed().get(pin) {
+            followed.poke.notify_one();
+        }
+    }
+
+    /// Tells importers what is new; each by itself, so that none waits for another.
+    async fn tell(self: Arc<Self>, mut news: mpsc::UnboundedReceiver<Dataset>, mut stop: watch::Receiver<bool>) {
+        let mut clients: HashMap<Pin, Arc<Client>> = HashMap::new();
+        loop {
+            let dataset = tokio::select! {
+                dataset = news.recv() => dataset,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let Some(dataset) = dataset else { return };
+            let members = self.members.now();
+            clients.retain(|pin, _| members.contains_key(pin));
+            for member in members.values().filter(|member| member.cluster == dataset.cluster) {
+                let Some(port) = member.ports.importer else { continue };
+                let made = || self.client(member, port).map(Arc::new);
+                let Some(client) = clients.get(&member.pin).cloned().or_else(made) else { continue };
+                clients.insert(member.pin, client.clone());
+                let notice = Notice { cluster: dataset.cluster.clone(), dataset: dataset.name.clone() };
+                // A hint: who does not hear it asks at its next interval.
+                tokio::spawn(async move { drop(client.post::<()>("/v1/notice", &notice).await) });
+            }
+        }
+    }
+
+    /// What is known of each member that is followed.
+    pub fn contacts(&self) -> Vec<(Pin, Contact)> {
+        let followed = self.followed();
+        let contact = |followed: &Followed| followed.contact.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        followed.iter().map(|(pin, followed)| (*pin, contact(followed))).collect()
+    }
+
+    pub fn pulls(&self) -> &Pulls {
+        &self.pulls
+    }
+
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+}

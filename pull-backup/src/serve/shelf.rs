@@ -1,0 +1,69 @@
+//! What the daemon gives, and to whom.
+
+use super::Daemon;
+use crate::members::Rejected;
+use archive::repository::Repository;
+use link::identity::Pin;
+use link::message::{Head, Join, Joined};
+use link::repositories::Dataset;
+use link::role::{Caller, Role};
+use link::routes::{Refusal, Shelf, Word};
+use link::server::Upgraded;
+use std::sync::Arc;
+
+pub struct Archive {
+    pub daemon: Arc<Daemon>,
+}
+
+impl Archive {
+    fn take_in(&self, caller: &Caller, join: &Join) -> Result<Joined, Refusal> {
+        let pin = caller.pin.ok_or_else(|| Refusal::not_yours("show the key that is to be known here"))?;
+        let now = (self.daemon.around.clock)();
+        let member = self.daemon.members.take_in(join, pin, caller.address.ip(), now).map_err(|rejected| match rejected {
+            Rejected::Invitation(why) => Refusal::not_yours(format!("the invitation does not work: {why}")),
+            Rejected::State(error) => Refusal::failed(link::pull::chain(&error)),
+        })?;
+        Ok(Joined {
+            cluster: member.cluster,
+            name: member.name,
+            active: member.active,
+            receipt: self.daemon.pulls.receipt().to_string(),
+        })
+    }
+}
+
+impl Shelf for Archive {
+    fn role(&self, pin: &Pin) -> Role {
+        self.daemon.members.role(pin)
+    }
+
+    fn heads(&self, caller: &Caller) -> Result<Vec<Head>, Refusal> {
+        Ok(self.daemon.pulls.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster)))
+    }
+
+    fn open(&self, _: &Caller, cluster: &str, dataset: &str) -> Result<Arc<Repository>, Refusal> {
+        let wanted = Dataset { cluster: cluster.into(), name: dataset.into() };
+        let repositories = &self.daemon.pulls.repositories;
+        if !repositories.layout().datasets().contains(&wanted) {
+            return Err(Refusal::missing(format!("dataset {wanted}")));
+        }
+        Ok(repositories.open(&wanted)?)
+    }
+
+    fn hear(&self, caller: &Caller, word: Word) -> Result<Option<Joined>, Refusal> {
+        match word {
+            Word::Join(join) => self.take_in(caller, &join).map(Some),
+            Word::Notice(_) => {
+                if let Some(pin) = &caller.pin {
+                    self.daemon.poke(pin);
+                }
+                Ok(None)
+            }
+            Word::Report(_) => Ok(None),
+        }
+    }
+
+    fn lend(&self, _: &Caller, _: Upgraded) -> Result<(), Refusal> {
+        Err(Refusal::not_yours("connections cannot be lent here yet"))
+    }
+}
