@@ -23,10 +23,11 @@ fn sockets(hosts: &Hosts) -> Vec<UdpSocket> {
     hosts.all().iter().map(bind).collect()
 }
 
-fn hears(sockets: &[UdpSocket], hosts: &Hosts, from: usize, to: usize) -> bool {
+/// Asked with what is expected, since what should come may take long on a busy machine.
+fn hears(sockets: &[UdpSocket], hosts: &Hosts, (from, to): (usize, usize), expected: bool) -> bool {
     let (sender, receiver) = (&sockets[from - 1], &sockets[to - 1]);
     sender.send_to(b"x", (hosts.host(to).address(), 9)).unwrap();
-    receiver.set_read_timeout(Some(MOMENT)).unwrap();
+    receiver.set_read_timeout(Some(if expected { LIMIT } else { MOMENT })).unwrap();
     let heard = receiver.recv_from(&mut [0]);
     heard.is_ok_and(|(_, sender)| sender.ip() == hosts.host(from).address())
 }
@@ -65,19 +66,23 @@ fn cuts_are_silent_one_way_at_a_time_and_heal() {
     let hosts = Hosts::new(3);
     let sockets = sockets(&hosts);
     let ways = [(1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2)];
-    let heard = || ways.map(|(from, to)| hears(&sockets, &hosts, from, to));
-    assert_eq!(heard(), [true; 6]);
+    let check = |expected: [bool; 6]| {
+        for (way, expected) in ways.into_iter().zip(expected) {
+            assert_eq!(hears(&sockets, &hosts, way, expected), expected, "{way:?}");
+        }
+    };
+    check([true; 6]);
     hosts.cut(1, 2);
-    assert_eq!(heard(), [false, true, true, true, true, true], "one way only");
+    check([false, true, true, true, true, true]);
     hosts.partition(2, 3);
-    assert_eq!(heard(), [false, true, true, true, false, false]);
+    check([false, true, true, true, false, false]);
     hosts.heal(1, 2);
     hosts.heal(2, 3);
-    assert_eq!(heard(), [true; 6]);
+    check([true; 6]);
     hosts.isolate(3);
-    assert_eq!(heard(), [true, true, false, false, false, false]);
+    check([true, true, false, false, false, false]);
     hosts.rejoin(3);
-    assert_eq!(heard(), [true; 6]);
+    check([true; 6]);
 }
 
 #[test]

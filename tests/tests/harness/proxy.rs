@@ -296,7 +296,7 @@ fn more_than_it_has_room_for_are_turned_away() {
     let mut sockets: Vec<TcpStream> = (0..512).map(|_| connect(proxy.address())).collect();
     proxy.plan().wait(LIMIT, "all to be in", |counts| counts.open == 512);
     assert!(connect(proxy.address()).read(&mut [0]).is_err());
-    assert_eq!(proxy.plan().counts().turned_away, 1);
+    proxy.plan().wait(LIMIT, "it to be counted", |counts| counts.turned_away == 1);
     sockets.clear();
     proxy.door(Door::Open);
     proxy.plan().wait(LIMIT, "all to leave", |counts| counts.open == 0);
