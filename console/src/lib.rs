@@ -15,6 +15,7 @@ pub mod place;
 pub mod progress;
 pub mod pull_backup_file;
 pub mod quantity;
+pub mod ranges;
 pub mod table;
 pub mod when;
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::located::{Section, Text};
+use crate::ranges::{Ranges, allow};
 pub use crate::takeover::Takeover;
 use crate::{Error, dataset, place, takeover};
 
@@ -33,6 +34,8 @@ pub struct Node {
     pub identity: Option<PathBuf>,
     pub interface: Option<String>,
     pub listen: Option<IpAddr>,
+    /// Who may connect here at all.
+    pub allow: Ranges,
 }
 
 /// A pull-backup of this cluster.
@@ -153,7 +156,14 @@ fn read(mut root: Section<'_>) -> NodeFile {
 }
 
 fn node_default(name: String) -> Node {
-    Node { name, state: STATE_DEFAULT.into(), identity: None, interface: None, listen: None }
+    Node {
+        name,
+        state: STATE_DEFAULT.into(),
+        identity: None,
+        interface: None,
+        listen: None,
+        allow: Ranges::default(),
+    }
 }
 
 fn node(mut section: Section<'_>) -> Node {
@@ -165,6 +175,7 @@ fn node(mut section: Section<'_>) -> Node {
     node.identity = section.path("identity");
     node.interface = section.string("interface");
     node.listen = section.parsed("listen", |text| text.parse().map_err(|_| format!("`{text}` is no address of a host, as \"192.0.2.1\"")));
+    node.allow = allow(&mut section);
     section.finish(&[]);
     node
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::located::{Section, Text};
+use crate::ranges::{Ranges, allow};
 use crate::takeover::one_of;
 use crate::{Error, place};
 
@@ -18,6 +19,8 @@ const MOST: i64 = 1_000_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullBackupFile {
     pub listen: SocketAddr,
+    /// Who may connect here at all.
+    pub allow: Ranges,
     pub state: PathBuf,
     pub store: PathBuf,
     pub retain: Retain,
@@ -83,6 +86,7 @@ impl PullBackupFile {
 
 fn read(mut root: Section<'_>) -> PullBackupFile {
     let listen = root.parsed("listen", |text| text.parse().map_err(|_| format!("`{text}` is no address and port, as \"0.0.0.0:8025\"")));
+    let allow = allow(&mut root);
     let state = root.path("state");
     root.require("store", "store = { path = \"/srv/archive\" }");
     let mut store = PathBuf::new();
@@ -96,6 +100,7 @@ fn read(mut root: Section<'_>) -> PullBackupFile {
     root.finish(&[]);
     PullBackupFile {
         listen: listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 8025))),
+        allow,
         state: state.unwrap_or_else(|| "/var/lib/resilient".into()),
         store,
         retain,
