@@ -16,10 +16,12 @@
 use std::io;
 
 mod index;
+mod view;
 mod walk;
 
 use index::Index;
-use walk::{CREDIT_START, FAR_STRIDE, NEAR_STRIDE, View, Walk};
+use view::View;
+use walk::{CREDIT_START, FAR_STRIDE, NEAR_STRIDE, Walk};
 
 /// A part of the new bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@ pub mod identity;
 pub mod invitation;
 pub mod membership;
 pub mod message;
+pub mod node;
 pub mod pull;
 pub mod remote;
 pub mod repositories;

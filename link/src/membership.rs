@@ -56,7 +56,9 @@ impl Membership {
             return Err(Error::Nonsense { peer: client.peer, why });
         }
         let mut membership = Membership::open(state)?;
-        membership.pull_backups.retain(|known| known.pin != invitation.pin && known.address != invitation.address);
+        membership
+            .pull_backups
+            .retain(|known| known.pin != invitation.pin && known.address != invitation.address);
         membership.pull_backups.push(PullBackup {
             cluster: joined.cluster.clone(),
             address: invitation.address.clone(),

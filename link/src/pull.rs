@@ -105,7 +105,9 @@ impl Pulls {
 
     /// Whether all of what a peer says it has was held here when it said so last.
     pub fn is_done(&self, pin: Pin, head: &Head) -> bool {
-        self.known().get(&(dataset_of(head), pin)).is_some_and(|fact| fact.done.as_ref() == Some(&head.change))
+        self.known()
+            .get(&(dataset_of(head), pin))
+            .is_some_and(|fact| fact.done.as_ref() == Some(&head.change))
     }
 
     /// Pulls what a peer has and is lacking here. What goes wrong is in the fact as well.
@@ -144,7 +146,8 @@ impl Pulls {
             sync(&remote, &repository, &wanted, &options)
         };
         let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|error| Error::Failed { peer: format!("pulling {dataset}"), why: error.to_string() })?.map_err(failed)
+        done.map_err(|error| Error::Failed { peer: format!("pulling {dataset}"), why: error.to_string() })?
+            .map_err(failed)
     }
 
     fn note(&self, origin: &Origin, dataset: &Dataset, head: &Head, outcome: &Result<SyncReport>) -> Report {

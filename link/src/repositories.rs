@@ -51,7 +51,11 @@ impl Layout {
                 names.into_iter().map(|name| Dataset { cluster: cluster.clone(), name }).collect()
             }
             Layout::Archive { store } => {
-                let of = |cluster: String| folders(&store.join(&cluster)).into_iter().map(move |name| Dataset { cluster: cluster.clone(), name });
+                let of = |cluster: String| {
+                    folders(&store.join(&cluster))
+                        .into_iter()
+                        .map(move |name| Dataset { cluster: cluster.clone(), name })
+                };
                 folders(store).into_iter().flat_map(of).collect()
             }
         };
@@ -64,7 +68,10 @@ impl Layout {
 fn folders(path: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    folders.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| !name.starts_with('.')).collect()
+    folders
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.'))
+        .collect()
 }
 
 struct Open {

@@ -40,7 +40,9 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::file("read", path)(error)),
     };
-    toml::from_str(&text).map(Some).map_err(|error| Error::Damaged { path: path.into(), why: error.message().to_owned() })
+    toml::from_str(&text)
+        .map(Some)
+        .map_err(|error| Error::Damaged { path: path.into(), why: error.message().to_owned() })
 }
 
 /// Puts what is said in the place of what the file says.

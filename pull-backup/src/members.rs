@@ -202,7 +202,8 @@ impl Members {
 
     /// Ends a membership. Who it was; `None` when there is no such member.
     pub fn expel(&self, cluster: Option<&str>, name: &str, now_ms: u64) -> Result<Vec<Member>> {
-        let is_meant = |member: &Member| member.name == name && member.expelled_ms.is_none() && cluster.is_none_or(|of| of == member.cluster);
+        let is_meant =
+            |member: &Member| member.name == name && member.expelled_ms.is_none() && cluster.is_none_or(|of| of == member.cluster);
         let mut meant: Vec<Member> = self.all()?.into_iter().filter(is_meant).collect();
         if meant.len() == 1 {
             meant[0].expelled_ms = Some(now_ms);
@@ -255,7 +256,9 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let (members, beside) = (Members::new(state.path()), Members::new(state.path()));
         let token = Token::new();
-        members.invite(&token, &Invited { cluster: "shop".into(), name: "web1".into(), active: None, expires: 1000 }).unwrap();
+        members
+            .invite(&token, &Invited { cluster: "shop".into(), name: "web1".into(), active: None, expires: 1000 })
+            .unwrap();
         let pin = Pin([1; 32]);
         members.take_in(&join(&token, "web1"), pin, FROM, 0).unwrap();
         assert_ne!(members.role(&pin), Role::Stranger);

@@ -18,6 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// 2026-11-21, noon.
 pub const START_MS: u64 = 1_795_262_400_000;
 
+/// What every trial's repository is of.
+pub const CLUSTER: &str = "shop";
+pub const DATASET: &str = "data";
+
 pub struct Trial {
     pub folder: tempfile::TempDir,
     pub repository: Arc<Repository>,
@@ -57,7 +61,7 @@ impl Trial {
             sources: vec![Source { name: "s".into(), recipe: "files".into(), manifest: vec![] }],
             advance: Arc::new(|_| ()),
         };
-        Repository::create(&*store, "shop", "data").expect("a repository is made");
+        Repository::create(&*store, CLUSTER, DATASET).expect("a repository is made");
         let repository = Arc::new(Repository::open(store).expect("it opens"));
         Trial { folder, repository, options, identity, clock }
     }

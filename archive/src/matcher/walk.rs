@@ -7,6 +7,7 @@
 
 use super::Piece;
 use super::index::{BLOCK, Index, equal_backward, equal_block, equal_forward};
+use super::view::View;
 
 /// A shorter match costs more in the list of extents than it saves.
 const MATCH_MIN: usize = 48;
@@ -53,37 +54,6 @@ enum Mode {
     Far,
     /// Nothing more can be found.
     Over,
-}
-
-/// The base's bytes in sight.
-pub(super) struct View<'b> {
-    pub(super) bytes: &'b [u8],
-    pub(super) start: u64,
-    pub(super) base_len: u64,
-}
-
-impl View<'_> {
-    fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
-
-    fn is_last(&self) -> bool {
-        self.end() >= self.base_len
-    }
-
-    /// Place in `bytes` of an offset in the base, cut to what is in sight.
-    fn clamp(&self, offset: i64) -> usize {
-        (offset - self.start as i64).clamp(0, self.bytes.len() as i64) as usize
-    }
-
-    /// What is in sight from an offset on; nothing when that is out of sight.
-    fn from(&self, offset: i64) -> &[u8] {
-        let relative = offset - self.start as i64;
-        match relative < 0 {
-            true => &[],
-            false => &self.bytes[(relative as usize).min(self.bytes.len())..],
-        }
-    }
 }
 
 /// A place to go on: `new[at..]` and the base at `at + drift` are equal for some bytes, at least `len`.

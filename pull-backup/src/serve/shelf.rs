@@ -19,10 +19,14 @@ impl Archive {
     fn take_in(&self, caller: &Caller, join: &Join) -> Result<Joined, Refusal> {
         let pin = caller.pin.ok_or_else(|| Refusal::not_yours("show the key that is to be known here"))?;
         let now = (self.daemon.around.clock)();
-        let member = self.daemon.members.take_in(join, pin, caller.address.ip(), now).map_err(|rejected| match rejected {
-            Rejected::Invitation(why) => Refusal::not_yours(format!("the invitation does not work: {why}")),
-            Rejected::State(error) => Refusal::failed(link::pull::chain(&error)),
-        })?;
+        let member = self
+            .daemon
+            .members
+            .take_in(join, pin, caller.address.ip(), now)
+            .map_err(|rejected| match rejected {
+                Rejected::Invitation(why) => Refusal::not_yours(format!("the invitation does not work: {why}")),
+                Rejected::State(error) => Refusal::failed(link::pull::chain(&error)),
+            })?;
         Ok(Joined {
             cluster: member.cluster,
             name: member.name,
