@@ -1,8 +1,9 @@
-//! Parts of a snapshot, single files, and what damage costs.
+//! Parts of a snapshot, single files, what damage costs, and what is left of files that could not be restored.
 
 use super::{newest, opened, restored};
 use archive::container::ItemKey;
 use archive::entry::Node;
+use archive::extent::Extent;
 use archive::read::restore::{RestoreOptions, restore};
 use archive::read::view;
 use archive::store::{MemoryStore, read_all};
@@ -10,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use tests::chance::noise;
-use tests::forge::{Forge, extent, folder, honest};
+use tests::forge::{Forge, extent, folder, hole, honest};
 use tests::plain::{Plain, PlainTree};
 use tests::trial::Trial;
 
@@ -152,6 +153,60 @@ fn a_damaged_segment_costs_only_the_files_that_need_it() {
     }
     assert!(hurt >= 2, "only {hurt} segments held files alone");
     trial.assert_newest_is(&tree, "mended");
+}
+
+/// Files over several windows: what fails or is only holes in one of them, and what that does to those before and behind.
+#[test]
+fn long_files_end_well_whatever_a_window_of_theirs_holds() {
+    const MIB: usize = 1 << 20;
+    let mut forge = Forge::new();
+    let block = noise(7, MIB);
+    let ordinal = forge.run(&[&block, &block[..1000]]);
+    let (data, hole) = (|blocks: usize| vec![extent(ordinal, 0, 0, MIB as u64); blocks], |blocks: usize| vec![hole((blocks * MIB) as u64)]);
+    // It is shorter than this says.
+    let bad = || vec![extent(ordinal, 1, 0, MIB as u64)];
+    let bytes = |extents: &[Extent]| -> Vec<u8> {
+        let part =
+            |extent: &Extent| if extent.place.is_some() { block[..extent.len as usize].to_vec() } else { vec![0; extent.len as usize] };
+        extents.iter().flat_map(part).collect()
+    };
+    let files = [
+        ("s/a", [data(18), hole(40)].concat(), true),
+        ("s/b", [bad(), data(18), hole(40)].concat(), false),
+        ("s/c", [data(33), bad(), data(1)].concat(), false),
+        ("s/d", [hole(40), data(17), hole(3), vec![extent(ordinal, 0, 0, 7)]].concat(), true),
+        ("s/e", [bad(), data(34)].concat(), false),
+        ("s/f", [data(17), hole(1), data(16), hole(1)].concat(), true),
+        ("s/g", [hole(3)].concat(), true),
+    ];
+    let mut entries = vec![folder("s")];
+    entries.extend(files.iter().map(|(path, extents, _)| honest(path, &bytes(extents), extents)));
+    // One is given up in a window behind its first.
+    entries.push(honest("s/h", &bytes(&data(20)), &data(21)));
+    let known = forge.tree(&entries);
+    let target = tempfile::tempdir().unwrap();
+    let there = |path: &str| target.path().join(path);
+    for again in [false, true] {
+        if again {
+            files.iter().for_each(|(path, ..)| std::fs::write(there(path), "an old one").unwrap());
+        }
+        let report = forge.restore(&known, target.path()).unwrap();
+        let named: Vec<&[u8]> = report.problems.iter().map(|problem| &problem.path[..]).collect();
+        assert_eq!(named, [b"s/b", b"s/c", b"s/e", b"s/h"]);
+        assert_eq!(report.files_written, 4);
+        for (path, extents, good) in &files {
+            match std::fs::read(there(path)) {
+                Ok(found) if *good => assert!(found == bytes(extents), "{path}"),
+                Ok(found) => assert!(again && found == b"an old one", "{path}"),
+                Err(error) => assert!(!good && !again && error.kind() == std::io::ErrorKind::NotFound, "{path}: {error}"),
+            }
+        }
+        assert_eq!(there("s").read_dir().unwrap().count(), if again { 7 } else { 4 });
+    }
+    let open = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    assert_eq!(open.filter(|path| path.starts_with(target.path())).count(), 0, "nothing of it is held open");
 }
 
 /// What is written beside a file that then cannot take its place does not stay there.

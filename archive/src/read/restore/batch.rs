@@ -55,6 +55,13 @@ thread_local! {
 /// Tells restores of one process apart in `FOLDER`.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
+impl Drop for Shared<'_> {
+    fn drop(&mut self) {
+        // The thread that restored lives on, and nobody could unmount what it holds open.
+        FOLDER.take();
+    }
+}
+
 impl<'a> Shared<'a> {
     pub fn new(snapshot: &'a OpenSnapshot<'a>, tree: &'a Tree, options: &'a RestoreOptions<'a>, owners: Owners) -> Self {
         Shared {
