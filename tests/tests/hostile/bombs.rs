@@ -276,7 +276,7 @@ fn endless_holes() -> String {
     }
     let ordinal = forge.run(&[&bytes]);
     let list = List::stored(&vec![full(ordinal); 40]);
-    let len = 40 * (1 << 18) << 20;
+    let len = (40 << 18) << 20;
     let known = forge.tree(&[folder("s"), file("s/a", len, Hash([1; 32]), list)]);
     restored(&forge, &known)
 }
