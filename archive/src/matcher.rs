@@ -6,7 +6,8 @@
 //! search has an index that moves along with it, so its cost is spread over the way; the near ones build a small index
 //! each time, and pay for it from the way made since: too many of them in too few bytes, and the far search takes over
 //! for a while. The index of a new far place is paid from the bytes seen before. So no input costs more than a fixed
-//! time per byte.
+//! time per byte. Where far searches were in vain, a long match at the same offset saves the next ones, as long as that
+//! leaps over no more than some times what they looked through: pages that are rewritten in place need no far window.
 //!
 //! Pieces tile the new bytes; a copy is always equal to the base's bytes, as `Base` gave them.
 //!
@@ -21,7 +22,7 @@ mod walk;
 
 use index::Index;
 use view::View;
-use walk::{CREDIT_START, FAR_STRIDE, NEAR_STRIDE, Walk};
+use walk::{CREDIT_START, FAR_STRIDE, LEAP_MAX, NEAR_STRIDE, Walk};
 
 /// A part of the new bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,8 @@ pub trait Base {
 pub struct Matcher {
     near: Index,
     far: Index,
-    credit: i64,
+    /// What searches may cost, and what may be leapt over without one.
+    credit: (i64, usize),
 }
 
 impl Default for Matcher {
@@ -66,15 +68,17 @@ impl Default for Matcher {
 
 impl Matcher {
     pub fn new() -> Self {
-        Self { near: Index::new(NEAR_STRIDE), far: Index::new(FAR_STRIDE), credit: CREDIT_START }
+        Self { near: Index::new(NEAR_STRIDE), far: Index::new(FAR_STRIDE), credit: (CREDIT_START, 0) }
     }
 
     /// Appends to `out` the pieces that tile `new`, whose first byte is expected at `guess` in the base. Returns the
     /// drift of the last copy (its offset in the base less its offset in `new`), `None` when nothing matched.
     pub fn pieces(&mut self, new: &[u8], guess: u64, base: &mut dyn Base, out: &mut Vec<Piece>) -> io::Result<Option<i64>> {
         let base_len = base.len();
+        if base.is_scattered() {
+            self.credit.1 = LEAP_MAX;
+        }
         let mut walk = Walk::new(new, guess, self.credit, out);
-        walk.scattered = base.is_scattered();
         self.far.doubt();
         while walk.at < new.len() {
             let far = walk.is_far();

@@ -10,7 +10,7 @@ struct Bytes {
     missing: Vec<u64>,
     scattered: bool,
     /// How many bytes were asked for.
-    asked: u64,
+    asked: usize,
 }
 
 impl Base for Bytes {
@@ -23,8 +23,8 @@ impl Base for Bytes {
     }
 
     fn window(&mut self, start: u64, len: usize) -> io::Result<Option<&[u8]>> {
-        self.asked += len as u64;
         assert!(len > 0 && len <= 4 << 20 && start + len as u64 <= self.len());
+        self.asked += len;
         let touched = start >> 16..=(start + len as u64 - 1) >> 16;
         match self.missing.iter().any(|stretch| touched.contains(stretch)) {
             true => Ok(None),
@@ -98,7 +98,8 @@ fn each_kind_of_change_is_found() {
     let moved = [&old[..500_000], &old[1_500_000..1_800_000], &old[500_000..1_500_000], &old[1_800_000..]].concat();
     assert!(found(&old, &moved) <= 200);
     let swapped: Vec<u8> = old.chunks(8192).flat_map(|pair| [&pair[4096..], &pair[..4096]]).flatten().copied().collect();
-    assert!(found(&old, &swapped) <= 40_000);
+    let literal = found(&old, &swapped);
+    assert!(literal <= 40_000, "pages changed places: {literal}");
     assert!(literals(&old, &old[2_000_000..3_000_000], 500_000, &[], &mut Matcher::new()) <= 64, "a wrong guess");
 }
 
@@ -108,6 +109,49 @@ fn rows_in_another_order_are_found() {
     let mut rows: Vec<&[u8]> = old.chunks(150).collect();
     rows.sort_by_key(|row| row[0]);
     assert!(found(&old, &rows.concat()) < old.len() / 50);
+}
+
+/// Zeros that happen to stand at the same offset are no reason to stay where everything else has moved on.
+#[test]
+fn pages_with_room_in_them_are_found_where_they_moved_to() {
+    for (page, room) in [(16 << 10, 600), (16 << 10, 3000), (32 << 10, 600), (64 << 10, 2000)] {
+        let mut old = random(4 << 20, 5);
+        old.chunks_mut(page).for_each(|page| page[1000..1000 + room].fill(0));
+        let inserted = [&random(page, 6)[..], &old].concat();
+        let literal = found(&old, &inserted);
+        assert!(literal < 4 * page, "pages of {page}, {room} of them zeros: {literal}");
+        let literal = found(&old, &old[page..]);
+        assert!(literal < 4 * page, "one gone of pages of {page}, {room} of them zeros: {literal}");
+    }
+}
+
+/// Pages that are rewritten in place: the far searches that find nothing are soon left out, and come back as soon as something moved.
+#[test]
+fn pages_that_are_rewritten_in_place_need_few_far_windows() {
+    const PAGE: usize = 16 << 10;
+    let (old, fresh) = (random(32 << 20, 7), random(32 << 20, 8));
+    let mut new = old.clone();
+    for page in (0..new.len() / PAGE).filter(|page| page * 7919 % 50 == 3) {
+        let range = page * PAGE..(page + 1) * PAGE;
+        new[range.clone()].copy_from_slice(&fresh[range]);
+    }
+    let (mut base, mut matcher) = (Bytes { bytes: old.clone(), missing: vec![], scattered: false, asked: 0 }, Matcher::new());
+    for (number, region) in new.chunks(4 << 20).enumerate() {
+        matcher.pieces(region, (number as u64) << 22, &mut base, &mut vec![]).unwrap();
+    }
+    assert!(base.asked < 2 * old.len(), "{} MiB asked for", base.asked >> 20);
+    let swapped: Vec<u8> = old[..8 << 20]
+        .chunks(PAGE)
+        .flat_map(|pair| [&pair[4096..], &pair[..4096]])
+        .flatten()
+        .copied()
+        .collect();
+    let lost: Vec<usize> = swapped
+        .chunks(4 << 20)
+        .enumerate()
+        .map(|(number, region)| literals(&old, region, (number as u64) << 22, &[], &mut matcher))
+        .collect();
+    assert!(lost[0] < 1 << 20 && lost[1] < 50_000, "{lost:?}");
 }
 
 /// What is missing of the base costs itself only.

@@ -21,8 +21,11 @@ const LOOK: usize = 256;
 /// Reach of the near searches, and how many slots their index has, as a power of two.
 const NEAR: [(usize, u32); 2] = [(512, 9), (4096, 12)];
 pub(super) const NEAR_STRIDE: usize = 16;
-/// How far on a long match at the same offset is looked for before the far search, where the base is scattered: pages of a database are rewritten whole.
+/// How far on a long match at the same offset is looked for before the far search: pages of a database are rewritten whole.
 const SAME_REACH: usize = 65 << 10;
+/// So many bytes may be leapt over for each that the far searches of earlier stretches looked through in vain: what has moved may lie there, and zeros look like a match.
+const LEAP_PER_BYTE: usize = 16;
+pub(super) const LEAP_MAX: usize = 1 << 20;
 const SAME_BYTES_PER_UNIT: usize = 64;
 const NEAR_REACH: usize = 2 * NEAR[1].0;
 /// Windows of the near searches: so much before the place, and so much after it, by turns when bytes are missing.
@@ -85,12 +88,14 @@ pub(super) struct Walk<'a> {
     pub(super) turn: usize,
     strain: i64,
     credit: i64,
-    /// Whether the base's bytes cost much to get.
-    pub(super) scattered: bool,
+    /// How many bytes may be leapt over, unsearched, to a long match at the same offset.
+    leap: usize,
+    /// What comes to that for the next stretch.
+    in_vain: usize,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(new: &'a [u8], guess: u64, credit: i64, out: &'a mut Vec<Piece>) -> Self {
+    pub(super) fn new(new: &'a [u8], guess: u64, (credit, leap): (i64, usize), out: &'a mut Vec<Piece>) -> Self {
         let drift = guess as i64;
         Self {
             new,
@@ -108,15 +113,17 @@ impl<'a> Walk<'a> {
             turn: 0,
             strain: 0,
             credit,
-            scattered: false,
+            leap,
+            in_vain: 0,
         }
     }
 
-    /// Gives what is left its pieces. Returns the drift of the last copy, and the credit for the next stretch.
-    pub(super) fn finish(mut self) -> (Option<i64>, i64) {
+    /// Gives what is left its pieces. Returns the drift of the last copy, and the credit and leap for the next stretch.
+    pub(super) fn finish(mut self) -> (Option<i64>, (i64, usize)) {
         self.close_run();
         self.literal_up_to(self.new.len());
-        (self.matched, (self.credit + self.new.len() as i64).min(CREDIT_MAX))
+        let credit = (self.credit + self.new.len() as i64).min(CREDIT_MAX);
+        (self.matched, (credit, (self.leap + self.in_vain * LEAP_PER_BYTE).min(LEAP_MAX)))
     }
 
     pub(super) fn is_far(&self) -> bool {
@@ -274,11 +281,11 @@ impl<'a> Walk<'a> {
                 return found;
             }
         }
-        if !self.scattered {
-            return None;
-        }
-        self.strain += (SAME_REACH / SAME_BYTES_PER_UNIT) as i64;
-        self.same_offset(view, SAME_REACH, LOOK)
+        let reach = SAME_REACH.min(self.leap);
+        self.strain += (reach / SAME_BYTES_PER_UNIT) as i64;
+        let found = self.same_offset(view, reach, LOOK)?;
+        self.leap = self.leap.saturating_sub(found.at - self.at);
+        Some(found)
     }
 
     /// The first match of at least `least` bytes at the drift so far, within `reach`.
@@ -366,7 +373,12 @@ impl<'a> Walk<'a> {
             let room = room.max((self.at + NEAR[1].0).min(self.new.len()));
             let same = self.same_offset(view, NEAR[0].0, MATCH_MIN);
             let least = same.map_or(MATCH_MIN, |_| MATCH_BETWEEN);
-            match self.scan(index, view, same.map_or(room, |hit| hit.at), least).or(same) {
+            let found = self.scan(index, view, same.map_or(room, |hit| hit.at), least).or(same);
+            match found {
+                Some(hit) if hit.drift != self.drift => (self.leap, self.in_vain) = (0, 0),
+                _ => self.in_vain += found.map_or(room, |hit| hit.at).saturating_sub(self.at),
+            }
+            match found {
                 Some(hit) => self.go_on(hit),
                 None => {
                     self.at = room;

@@ -18,6 +18,7 @@ pub(crate) mod take;
 use crate::error::{Error, Kind, Result};
 use crate::id::{Address, RecordId, RunId, SnapshotId};
 use crate::name::Position;
+use crate::record::{Signed, Snapshot};
 use crate::repository::{Known, Repository};
 use crate::sign::Signer;
 use crate::trust::Trust;
@@ -164,7 +165,8 @@ pub fn sync(source: &dyn Source, into: &Repository, wanted: &Wanted, options: &S
 fn pull(receiver: &mut Receiver<'_>, listing: &Listing, wanted: &Wanted) -> Result<(), Failure> {
     let held = receiver.into.snapshots()?;
     receiver.early_records(&listing.records)?;
-    let groups = candidates(listing, &held, head(receiver, &held)?, wanted);
+    let head = head(receiver, &held)?.map_or(Position::default(), |(at, _)| at);
+    let groups = candidates(listing, &held, head, wanted);
     if !groups.is_empty() {
         // Another process may have swept since the map was read.
         receiver.into.forget_locations();
@@ -183,15 +185,17 @@ fn pull(receiver: &mut Receiver<'_>, listing: &Listing, wanted: &Wanted) -> Resu
 }
 
 /// The newest that we have and believe: damage and strangers from the end of all numbers must not keep away what comes.
-fn head(receiver: &Receiver<'_>, held: &[Known]) -> Result<Position> {
+fn head(receiver: &Receiver<'_>, held: &[Known]) -> Result<Option<(Position, Signed<Snapshot>)>> {
     for known in held.iter().rev() {
         match receiver.into.snapshot(known) {
-            Ok(signed) if receiver.signers.check(&signed.signer, &signed.body.node, &known.name).is_ok() => return Ok(known.at),
+            Ok(signed) if receiver.signers.check(&signed.signer, &signed.body.node, &known.name).is_ok() => {
+                return Ok(Some((known.at, signed)));
+            }
             Err(error) if error.kind() == Kind::Retry => return Err(error),
             _ => {}
         }
     }
-    Ok(Position::default())
+    Ok(None)
 }
 
 /// What may be taken, by position. At a position that the receiver has already, whatever has another id: it may prove that a node lies.

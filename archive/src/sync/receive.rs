@@ -335,10 +335,7 @@ impl<'a> Receiver<'a> {
     /// Takes runs that no snapshot uses yet, so that little is left to fetch when theirs appears. Those that closed before our newest snapshot was
     /// captured are left alone: what was swept here would come back.
     pub fn runs_ahead(&mut self, listed: &[RunId]) -> Result<(), Failure> {
-        let head = match self.into.snapshots()?.last() {
-            Some(known) => Some(self.into.snapshot(known)?),
-            None => None,
-        };
+        let head = super::head(self, &self.into.snapshots()?)?.map(|(_, signed)| signed);
         let used: HashSet<RunId> = head.iter().flat_map(|head| head.body.runs.iter().map(|used| used.run)).collect();
         let since_ms = head.as_ref().map_or(0, |head| head.body.captured_ms);
         let listed: BTreeSet<RunId> = listed.iter().copied().filter(|id| !used.contains(id) && !self.runs.contains_key(id)).collect();

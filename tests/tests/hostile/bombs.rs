@@ -22,7 +22,7 @@ const PEAK_KIB_MAX: u64 = 200 << 10;
 
 type Bomb = (&'static str, fn() -> String);
 
-const BOMBS: [Bomb; 17] = [
+const BOMBS: [Bomb; 19] = [
     ("decompression", decompression),
     ("sequences in an index file", sequences_in_index),
     ("sequences in a trailer", sequences_in_trailer),
@@ -35,6 +35,8 @@ const BOMBS: [Bomb; 17] = [
     ("a sparse file of 2^60 bytes", || sparse(1 << 60, 1)),
     ("many sparse files of 64 TiB", || sparse(64 << 40, 20)),
     ("many sparse files of 1 TiB", || sparse(1 << 40, 10)),
+    ("holes without end", endless_holes),
+    ("scattered files that all lie", scattered_lies),
     ("long paths", long_paths),
     ("long paths of hard links", long_links),
     ("files that all lie", all_lies),
@@ -262,6 +264,39 @@ fn sparse(len: u64, count: usize) -> String {
     entries.extend((0..count).map(|n| file(format!("s/{n:04}"), len, Hash([1; 32]), list.clone())));
     let known = forge.tree(&entries);
     restored(&forge, &known)
+}
+
+/// One hole after the other, each a block.
+fn endless_holes() -> String {
+    let mut forge = Forge::new();
+    let (mut encoder, mut bytes) = (PieceEncoder::default(), vec![]);
+    let piece = Piece::Here(hole(1 << 20));
+    while bytes.len() < 1 << 20 {
+        encoder.put(&piece, &mut bytes);
+    }
+    let ordinal = forge.run(&[&bytes]);
+    let list = List::stored(&vec![full(ordinal); 40]);
+    let len = (40 << 18) << 20;
+    let known = forge.tree(&[folder("s"), file("s/a", len, Hash([1; 32]), list)]);
+    restored(&forge, &known)
+}
+
+/// More files than may be open at once, each put together from two pieces and then found to be another. A good one is restored all the same.
+fn scattered_lies() -> String {
+    let limit = rustix::process::Rlimit { current: Some(256), maximum: Some(256) };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("limits can be lowered");
+    let mut forge = Forge::new();
+    let ordinal = forge.run(&[b"abcdef"]);
+    let extents = [extent(ordinal, 0, 0, 1), extent(ordinal, 0, 3, 1)];
+    let mut entries = vec![folder("s")];
+    entries.extend((0..2000).map(|n| file(format!("s/{n:04}"), 2, Hash([1; 32]), List::inline(encode(&extents)))));
+    entries.push(tests::forge::honest("s/good", b"ad", &extents));
+    let known = forge.tree(&entries);
+    let canary = Canary::new();
+    let report = forge.restore(&known, &canary.target()).expect("it goes on");
+    assert_eq!((report.problems.len(), report.files_written), (2000, 1), "{:?}", report.problems.last());
+    canary.assert_untouched("files that lie");
+    report.problems[1999].why.clone()
 }
 
 /// A path nearly as long as is read, and `count` more beside its end.

@@ -101,6 +101,18 @@ fn lists_that_lie_are_named() {
     });
 }
 
+/// A list that goes on behind the end of its file: that the beginning is right does not make it good.
+#[test]
+fn what_is_given_up_is_not_written() {
+    let (mut forge, canary) = (Forge::new(), Canary::new());
+    let content = noise(6, 2000);
+    forge.run(&[&content]);
+    let known = forge.tree(&[folder("s"), honest("s/a", &content, &[extent(0, 0, 0, 2000), extent(0, 0, 0, 1)])]);
+    let report = forge.restore(&known, &canary.target()).unwrap();
+    assert_eq!((report.problems.len(), report.files_written), (1, 0));
+    assert!(!canary.target().join("s/a").exists());
+}
+
 /// A layer that keeps something of what lies below.
 fn keeping(skip: u64, len: u64) -> Vec<u8> {
     let mut bytes = vec![];

@@ -122,7 +122,10 @@ fn what_a_receiver_has_from_the_end_keeps_nothing_away() {
     let store = tests::history::copy_of(&history.store);
     tree.file("s/file", "newer");
     history.export(&tree);
-    store.set(&name::snapshot(Position { epoch: 0, sequence: END }, SnapshotId([9; 16])), b"garbage".to_vec());
+    // Damage is before and behind what a stranger signed.
+    for id in [0, 0xff] {
+        store.set(&name::snapshot(Position { epoch: 0, sequence: END }, SnapshotId([id; 16])), b"garbage".to_vec());
+    }
     let forged = from_the_end(&history, &Signer::from_seed(&[9; 32]));
     store.set(&forged, archive::store::read_all(&history.store, &forged, 1 << 20).unwrap());
     history.store.remove(&forged).unwrap();

@@ -1,13 +1,17 @@
-//! Parts of a snapshot, single files, and what damage costs.
+//! Parts of a snapshot, single files, what damage costs, and what is left of files that could not be restored.
 
 use super::{newest, opened, restored};
 use archive::container::ItemKey;
 use archive::entry::Node;
+use archive::extent::Extent;
 use archive::read::restore::{RestoreOptions, restore};
 use archive::read::view;
 use archive::store::{MemoryStore, read_all};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use tests::chance::noise;
+use tests::forge::{Forge, extent, folder, hole, honest};
 use tests::plain::{Plain, PlainTree};
 use tests::trial::Trial;
 
@@ -149,6 +153,158 @@ fn a_damaged_segment_costs_only_the_files_that_need_it() {
     }
     assert!(hurt >= 2, "only {hurt} segments held files alone");
     trial.assert_newest_is(&tree, "mended");
+}
+
+/// Files over several windows: what fails or is only holes in one of them, and what that does to those before and behind.
+#[test]
+fn long_files_end_well_whatever_a_window_of_theirs_holds() {
+    const MIB: usize = 1 << 20;
+    let mut forge = Forge::new();
+    let block = noise(7, MIB);
+    let ordinal = forge.run(&[&block, &block[..1000]]);
+    let (data, hole) = (|blocks: usize| vec![extent(ordinal, 0, 0, MIB as u64); blocks], |blocks: usize| vec![hole((blocks * MIB) as u64)]);
+    // It is shorter than this says.
+    let bad = || vec![extent(ordinal, 1, 0, MIB as u64)];
+    let bytes = |extents: &[Extent]| -> Vec<u8> {
+        let part =
+            |extent: &Extent| if extent.place.is_some() { block[..extent.len as usize].to_vec() } else { vec![0; extent.len as usize] };
+        extents.iter().flat_map(part).collect()
+    };
+    let files = [
+        ("s/a", [data(18), hole(40)].concat(), true),
+        ("s/b", [bad(), data(18), hole(40)].concat(), false),
+        ("s/c", [data(33), bad(), data(1)].concat(), false),
+        ("s/d", [hole(40), data(17), hole(3), vec![extent(ordinal, 0, 0, 7)]].concat(), true),
+        ("s/e", [bad(), data(34)].concat(), false),
+        ("s/f", [data(17), hole(1), data(16), hole(1)].concat(), true),
+        ("s/g", [hole(3)].concat(), true),
+    ];
+    let mut entries = vec![folder("s")];
+    entries.extend(files.iter().map(|(path, extents, _)| honest(path, &bytes(extents), extents)));
+    // One is given up in a window behind its first.
+    entries.push(honest("s/h", &bytes(&data(20)), &data(21)));
+    let known = forge.tree(&entries);
+    let target = tempfile::tempdir().unwrap();
+    let there = |path: &str| target.path().join(path);
+    for again in [false, true] {
+        if again {
+            files.iter().for_each(|(path, ..)| std::fs::write(there(path), "an old one").unwrap());
+        }
+        let report = forge.restore(&known, target.path()).unwrap();
+        let named: Vec<&[u8]> = report.problems.iter().map(|problem| &problem.path[..]).collect();
+        assert_eq!(named, [b"s/b", b"s/c", b"s/e", b"s/h"]);
+        assert_eq!(report.files_written, 4);
+        for (path, extents, good) in &files {
+            match std::fs::read(there(path)) {
+                Ok(found) if *good => assert!(found == bytes(extents), "{path}"),
+                Ok(found) => assert!(again && found == b"an old one", "{path}"),
+                Err(error) => assert!(!good && !again && error.kind() == std::io::ErrorKind::NotFound, "{path}: {error}"),
+            }
+        }
+        assert_eq!(there("s").read_dir().unwrap().count(), if again { 7 } else { 4 });
+    }
+    let open = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    assert_eq!(open.filter(|path| path.starts_with(target.path())).count(), 0, "nothing of it is held open");
+}
+
+/// What is written beside a file that then cannot take its place does not stay there.
+#[test]
+fn nothing_is_left_beside_a_file_that_could_not_be_replaced() {
+    let mut forge = Forge::new();
+    let content = noise(4, 2_000_000);
+    let ordinal = forge.run(&[&content[..1 << 20], &content[1 << 20..]]);
+    let all = [extent(ordinal, 0, 0, 1 << 20), extent(ordinal, 1, 0, 2_000_000 - (1 << 20))];
+    let mut entries = vec![
+        folder("s"),
+        honest("s/empty", b"", &[]),
+        honest("s/large", &content, &all),
+        honest("s/small", &content[..10], &[extent(ordinal, 0, 0, 10)]),
+    ];
+    // No system has attributes of this name.
+    entries[1..]
+        .iter_mut()
+        .for_each(|entry| entry.attributes.xattrs = vec![(b"none.such".to_vec(), b"x".to_vec())]);
+    let known = forge.tree(&entries);
+    let target = tempfile::tempdir().unwrap();
+    std::fs::create_dir(target.path().join("s")).unwrap();
+    let names = ["empty", "large", "small"];
+    names
+        .iter()
+        .for_each(|name| std::fs::write(target.path().join("s").join(name), "what was there").unwrap());
+    let report = forge.restore(&known, target.path()).unwrap();
+    assert_eq!((report.problems.len(), report.files_written), (3, 0), "{:?}", report.problems);
+    let mut left: Vec<_> = target.path().join("s").read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, names);
+    names
+        .iter()
+        .for_each(|name| assert_eq!(std::fs::read(target.path().join("s").join(name)).unwrap(), b"what was there"));
+}
+
+/// Where there is no room for all of it, a file is not there by half.
+#[test]
+fn a_file_that_could_not_be_written_is_not_there_by_half() {
+    const NAME: &str = "part::a_file_that_could_not_be_written_is_not_there_by_half";
+    const TARGET: &str = "RESILIENT_TEST_TARGET";
+    let Some(target) = std::env::var_os(TARGET) else {
+        let target = tempfile::tempdir().unwrap();
+        // Files end at some hundred KiB in there, and no signal tells of it.
+        let bounded = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$0\" --exact \"$1\" --nocapture"])
+            .arg(std::env::current_exe().unwrap())
+            .arg(NAME)
+            .env(TARGET, target.path())
+            .output()
+            .unwrap();
+        assert!(bounded.status.success(), "{}", String::from_utf8_lossy(&bounded.stderr));
+        let left: Vec<_> = target.path().join("s").read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["good"]);
+        return;
+    };
+    let mut forge = Forge::new();
+    let content = noise(5, 800_000);
+    let ordinal = forge.run(&[&content]);
+    let whole = |path, len: u32| honest(path, &content[..len as usize], &[extent(ordinal, 0, 0, len.into())]);
+    let halves = [extent(ordinal, 0, 400_000, 400_000), extent(ordinal, 0, 0, 400_000)];
+    let known = forge.tree(&[
+        folder("s"),
+        whole("s/good", 1000),
+        honest("s/halves", &[&content[400_000..], &content[..400_000]].concat(), &halves),
+        whole("s/whole", 800_000),
+    ]);
+    let report = forge.restore(&known, Path::new(&target)).unwrap();
+    assert_eq!((report.problems.len(), report.files_written), (2, 1), "{:?}", report.problems);
+}
+
+/// A link is never made to what the target happens to have where a file could not be restored, and what lies under the link's name stays.
+#[test]
+fn a_link_to_a_file_that_is_not_restored_is_named_too() {
+    let store = MemoryStore::default();
+    let trial = Trial::with(Arc::new(store.clone()), true);
+    let tree = tree();
+    trial.export(&tree);
+    let run = opened(&trial, |opened| opened.snapshot.body.runs[0].clone());
+    let sequence = run
+        .sequences()
+        .find(|&sequence| needing(&trial, sequence, run.ordinal) == [b"s/a/large".to_vec()])
+        .unwrap();
+    let target = tempfile::tempdir().unwrap();
+    restored(&trial, target.path(), &RestoreOptions::default());
+    let path = |name: &str| target.path().join("s").join(name);
+    std::fs::remove_file(path("a/large")).unwrap();
+    std::fs::write(path("a/large"), "an old one").unwrap();
+    let (container, at) = trial.repository.locate(archive::id::Address { run: run.run, sequence }).unwrap().unwrap();
+    let mut bad = read_all(&store, &container, 1 << 30).unwrap();
+    bad[(at.offset + at.len / 2) as usize] ^= 1;
+    store.set(&container, bad);
+    trial.repository.forget_locations();
+    let report = restored(&trial, target.path(), &RestoreOptions::default());
+    let named: Vec<&[u8]> = report.problems.iter().map(|problem| &problem.path[..]).collect();
+    assert_eq!(named, [&b"s/a/large"[..], b"s/b/twin", b"s/b/twin too"]);
+    assert_eq!(std::fs::read(path("a/large")).unwrap(), b"an old one");
+    assert_eq!(&std::fs::read(path("b/twin")).unwrap(), &**tree.content(b"s/a/large").unwrap(), "what was right is still there");
 }
 
 #[test]

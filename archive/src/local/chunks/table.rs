@@ -204,7 +204,8 @@ impl Table {
     }
 
     pub(super) fn kept(&self) -> u64 {
-        self.word(KEPT_AT).load(Ordering::Relaxed)
+        // No more than there is room for, whatever the file says.
+        self.word(KEPT_AT).load(Ordering::Relaxed).min(self.capacity)
     }
 
     pub(super) fn note_kept(&self, kept: u64) {

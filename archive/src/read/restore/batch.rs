@@ -8,6 +8,7 @@ use crate::entry;
 use crate::read::open::OpenSnapshot;
 use crate::read::tree::{Owners, Tree};
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -54,6 +55,13 @@ thread_local! {
 /// Tells restores of one process apart in `FOLDER`.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
+impl Drop for Shared<'_> {
+    fn drop(&mut self) {
+        // The thread that restored lives on, and nobody could unmount what it holds open.
+        FOLDER.take();
+    }
+}
+
 impl<'a> Shared<'a> {
     pub fn new(snapshot: &'a OpenSnapshot<'a>, tree: &'a Tree, options: &'a RestoreOptions<'a>, owners: Owners) -> Self {
         Shared {
@@ -72,6 +80,12 @@ impl<'a> Shared<'a> {
     pub fn named(&self) -> usize {
         let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         problems.iter().map(|problem| problem.path.len() + problem.why.len()).sum()
+    }
+
+    /// The paths of files that could not be restored.
+    pub fn failed(&self) -> HashSet<Vec<u8>> {
+        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.iter().map(|problem| problem.path.clone()).collect()
     }
 
     fn problem(&self, file: &FileJob, why: impl std::fmt::Display) {
@@ -101,9 +115,7 @@ impl<'a> Shared<'a> {
             if job.goes_on {
                 self.hand_over(batch, &job);
             } else if let Some(why) = job.file.failure() {
-                if let Ok(folder) = self.folder(&job.file.path) {
-                    job.file.discard(folder.fd.as_fd());
-                }
+                self.discard(&job.file);
                 self.problem(&job.file, why);
             }
         }
@@ -129,7 +141,17 @@ impl<'a> Shared<'a> {
             Ok(()) => {
                 self.written.fetch_add(1, Ordering::Relaxed);
             }
-            Err(error) => job.file.fail(error),
+            Err(error) => {
+                job.file.fail(error);
+                // Now, for a window may have more such files than may be open.
+                self.discard(&job.file);
+            }
+        }
+    }
+
+    fn discard(&self, file: &FileJob) {
+        if let Ok(folder) = self.folder(&file.path) {
+            file.discard(folder.fd.as_fd());
         }
     }
 

@@ -129,8 +129,11 @@ impl FileJob {
     pub fn write_whole(&self, folder: &Below, content: &[u8], digest: Hash, owners: Owners) -> io::Result<()> {
         self.check(digest)?;
         let file = self.create(folder.fd.as_fd())?;
-        if !content.is_empty() {
-            io::Write::write_all(&mut &file, content)?;
+        if !content.is_empty()
+            && let Err(error) = io::Write::write_all(&mut &file, content)
+        {
+            self.remove_written(folder.fd.as_fd());
+            return Err(error);
         }
         let wanted = (self.attributes.uid, self.attributes.gid);
         let owned = owners.0 && folder.owner_of(&file)? == wanted;
@@ -153,11 +156,20 @@ impl FileJob {
     }
 
     fn finish(&self, folder: BorrowedFd<'_>, file: &File, owners: Owners) -> io::Result<()> {
-        tree::set_attributes(file.as_fd(), &self.attributes, owners)?;
-        if self.found.is_some() {
-            rustix::fs::renameat(folder, self.written_name(), folder, last_part(&self.path))?;
+        let set = tree::set_attributes(file.as_fd(), &self.attributes, owners);
+        if self.found.is_none() {
+            return set;
         }
-        Ok(())
+        let placed = set.and_then(|()| Ok(rustix::fs::renameat(folder, self.written_name(), folder, last_part(&self.path))?));
+        if placed.is_err() {
+            self.remove_written(folder);
+        }
+        placed
+    }
+
+    fn remove_written(&self, folder: BorrowedFd<'_>) {
+        // What cannot be removed has another time than the snapshot says, so the next restore replaces it.
+        let _ = tree::remove(folder, &self.written_name());
     }
 
     fn open(&self, folder: Folder<'_>) -> io::Result<Arc<File>> {
@@ -165,8 +177,12 @@ impl FileJob {
         if let Some(file) = &*slot {
             return Ok(file.clone());
         }
-        let file = Arc::new(self.create(folder()?.fd.as_fd())?);
-        file.set_len(self.content.len)?;
+        let folder = folder()?;
+        let file = Arc::new(self.create(folder.fd.as_fd())?);
+        if let Err(error) = file.set_len(self.content.len) {
+            self.remove_written(folder.fd.as_fd());
+            return Err(error);
+        }
         *slot = Some(file.clone());
         Ok(file)
     }
@@ -207,8 +223,7 @@ impl FileJob {
     pub fn discard(&self, folder: BorrowedFd<'_>) {
         let begun = self.file.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
         if begun {
-            // What cannot be removed has another time than the snapshot says, so the next restore replaces it.
-            let _ = tree::remove(folder, &self.written_name());
+            self.remove_written(folder);
         }
     }
 }

@@ -120,11 +120,17 @@ impl Restore<'_> {
             Ok(())
         })?;
         self.window.finish()?;
+        let mut failed = self.shared.failed();
+        failed.extend(self.report.problems.iter().map(|problem| problem.path.clone()));
         links.each(&mut |path, to| {
+            let link = |first: &[u8]| match failed.contains(first) {
+                true => Err(io::Error::other("that could not be restored")),
+                false => self.link(path, first),
+            };
             let made = match targets.get(to) {
-                Some(Target::Here) => self.link(path, to),
+                Some(Target::Here) => link(to),
                 Some(Target::Under(first)) if first == path => Ok(()),
-                Some(Target::Under(first)) => self.link(path, first),
+                Some(Target::Under(first)) => link(first),
                 Some(Target::Apart(_)) | None => Err(io::Error::other("the snapshot has no such file")),
             };
             if let Err(error) = made {

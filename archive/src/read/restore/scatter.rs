@@ -84,6 +84,9 @@ impl Scatter<'_> {
         let contents: Vec<&[u8]> = whole.iter().map(|(_, part)| *part).collect();
         for ((slot, content), digest) in whole.iter().zip(digest::sha256_each(&contents)) {
             let job = &self.batch.jobs[self.batch.slots.all[*slot as usize].job as usize];
+            if job.file.has_failed() {
+                continue;
+            }
             let written = self
                 .shared
                 .folder(&job.file.path)

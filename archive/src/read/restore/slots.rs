@@ -145,8 +145,12 @@ impl Slots {
         self.filled = len;
     }
 
-    /// Blocks that are a hole.
+    /// Blocks that are a hole. Those that follow one another are one slot, however many extents they come in.
     pub fn empty(&mut self, job: u32, start: u64, blocks: u64) {
+        if let Some(Slot { room: Room::Empty(before), .. }) = self.all.last_mut().filter(|last| last.job == job) {
+            *before += blocks;
+            return;
+        }
         self.push(job, Room::Empty(blocks), start, 0);
     }
 
