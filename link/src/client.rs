@@ -205,6 +205,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header(HOST, "resilient")
+            .header(CONTENT_TYPE, "application/json")
             .header(CONTENT_LENGTH, body.len());
         if let Some(known) = known.and_then(|known| HeaderValue::from_str(known).ok()) {
             request = request.header(IF_NONE_MATCH, known);

@@ -20,7 +20,7 @@ pub enum Role {
 pub enum Ask {
     /// Whether the daemon is there.
     Live,
-    /// To be taken in, with an invitation.
+    /// To be taken in, or anew, with an invitation.
     Join,
     /// Which datasets there are and what is newest in each.
     Heads,
@@ -38,9 +38,9 @@ impl Role {
     pub fn may(&self, ask: Ask) -> bool {
         match self {
             Role::Stranger => matches!(ask, Ask::Live | Ask::Join),
-            Role::Node { .. } => matches!(ask, Ask::Live | Ask::Heads | Ask::Fetch | Ask::Notify | Ask::Report | Ask::Lend),
+            Role::Node { .. } => matches!(ask, Ask::Live | Ask::Join | Ask::Heads | Ask::Fetch | Ask::Notify | Ask::Report | Ask::Lend),
             Role::PullBackup { .. } => matches!(ask, Ask::Live | Ask::Heads | Ask::Fetch | Ask::Notify | Ask::Report),
-            Role::Follower { .. } => matches!(ask, Ask::Live | Ask::Heads | Ask::Fetch | Ask::Report),
+            Role::Follower { .. } => matches!(ask, Ask::Live | Ask::Join | Ask::Heads | Ask::Fetch | Ask::Report),
         }
     }
 
@@ -72,7 +72,7 @@ mod tests {
         let may = |role: &Role| all.into_iter().filter(|ask| role.may(*ask)).collect::<Vec<_>>();
         assert_eq!(may(&Role::Stranger), [Ask::Live, Ask::Join]);
         let node = Role::Node { cluster: "shop".into(), name: "web1".into() };
-        assert!(!node.may(Ask::Join) && node.sees("shop") && !node.sees("bank"));
+        assert!(node.sees("shop") && !node.sees("bank"));
         let follower = Role::Follower { name: "second".into() };
         assert!(!follower.may(Ask::Notify) && !follower.may(Ask::Lend) && follower.sees("bank"));
     }

@@ -118,7 +118,23 @@ impl FromRequestParts<Shared> for Caller {
     async fn from_request_parts(parts: &mut Parts, shelf: &Shared) -> Result<Caller, Refusal> {
         let peer = parts.extensions.get::<Peer>().ok_or_else(|| Refusal::failed("it is not known who asks"))?;
         let role = peer.pin.as_ref().map_or(Role::Stranger, |pin| shelf.role(pin));
-        Ok(Caller { role, pin: peer.pin, address: peer.address })
+        let caller = Caller { role, pin: peer.pin, address: peer.address };
+        // Before anything of the question is read.
+        admit(&caller, ask_of(parts.uri.path()))?;
+        Ok(caller)
+    }
+}
+
+/// What a path asks for.
+fn ask_of(path: &str) -> Ask {
+    match path {
+        "/live" => Ask::Live,
+        "/v1/join" => Ask::Join,
+        "/v1/heads" => Ask::Heads,
+        "/v1/notice" => Ask::Notify,
+        "/v1/report" => Ask::Report,
+        "/v1/lend" => Ask::Lend,
+        _ => Ask::Fetch,
     }
 }
 
@@ -137,7 +153,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> +
 }
 
 async fn heads(State(shelf): State<Shared>, caller: Caller, headers: HeaderMap) -> Result<Response, Refusal> {
-    admit(&caller, Ask::Heads)?;
     let datasets = blocking(move || shelf.heads(&caller)).await?;
     let body = serde_json::to_vec(&Heads { datasets }).map_err(Refusal::failed)?;
     let tag = archive::id::hex(&archive::digest::sha256(&body).0[..16]);
@@ -147,8 +162,7 @@ async fn heads(State(shelf): State<Shared>, caller: Caller, headers: HeaderMap) 
     Ok(([(ETAG, tag)], body).into_response())
 }
 
-async fn hear(shelf: Shared, caller: Caller, ask: Ask, word: Word) -> Result<Option<Joined>, Refusal> {
-    admit(&caller, ask)?;
+async fn hear(shelf: Shared, caller: Caller, word: Word) -> Result<Option<Joined>, Refusal> {
     let of = match &word {
         Word::Notice(notice) => Some(&notice.cluster),
         Word::Report(report) => Some(&report.cluster),
@@ -161,28 +175,26 @@ async fn hear(shelf: Shared, caller: Caller, ask: Ask, word: Word) -> Result<Opt
 }
 
 async fn notice(State(shelf): State<Shared>, caller: Caller, Json(said): Json<Notice>) -> Result<Response, Refusal> {
-    hear(shelf, caller, Ask::Notify, Word::Notice(said)).await?;
+    hear(shelf, caller, Word::Notice(said)).await?;
     Ok(Json(()).into_response())
 }
 
 async fn report(State(shelf): State<Shared>, caller: Caller, Json(said): Json<Report>) -> Result<Response, Refusal> {
-    hear(shelf, caller, Ask::Report, Word::Report(said)).await?;
+    hear(shelf, caller, Word::Report(said)).await?;
     Ok(Json(()).into_response())
 }
 
 async fn join(State(shelf): State<Shared>, caller: Caller, Json(said): Json<Join>) -> Result<Response, Refusal> {
-    let ask = if caller.role == Role::Stranger { Ask::Join } else { Ask::Heads };
     if caller.pin.is_none() {
         return Err(Refusal::not_yours("show the key that is to be known here"));
     }
-    let joined = hear(shelf, caller, ask, Word::Join(Box::new(said))).await?;
+    let joined = hear(shelf, caller, Word::Join(Box::new(said))).await?;
     joined
         .map(|joined| Json(joined).into_response())
         .ok_or_else(|| Refusal::not_yours("nobody is taken in here"))
 }
 
 async fn lend(State(shelf): State<Shared>, caller: Caller, request: Request) -> Result<Response, Refusal> {
-    admit(&caller, Ask::Lend)?;
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
         if let Ok(connection) = upgrade.await {
@@ -196,7 +208,6 @@ async fn lend(State(shelf): State<Shared>, caller: Caller, request: Request) -> 
 type Place = Path<(String, String)>;
 
 async fn open(shelf: &Shared, caller: &Caller, Path((cluster, dataset)): Place) -> Result<Arc<Repository>, Refusal> {
-    admit(caller, Ask::Fetch)?;
     if !caller.role.sees(&cluster) {
         return Err(Refusal::not_yours("this is another cluster's"));
     }

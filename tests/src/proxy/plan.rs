@@ -291,7 +291,7 @@ enum Verdict {
 
 impl Verdict {
     fn harms(self) -> bool {
-        !matches!(self, Verdict::Go { flipped: false, .. })
+        !matches!(self, Verdict::Go { flipped: false, pause, .. } if pause.is_zero())
     }
 }
 

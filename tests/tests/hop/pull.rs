@@ -78,7 +78,7 @@ fn a_hostile_network_costs_time_and_no_data() {
         Act::Reset { after: 100_000 },
         Act::Stall { after: 100_000 },
         Act::Swallow,
-        Act::Trickle(Duration::from_millis(50)),
+        Act::Trickle(Duration::from_millis(20)),
     ];
     let world = World::new();
     let (at, host) = (world.pull_backup("backup"), world.host("web1"));

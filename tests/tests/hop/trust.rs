@@ -125,7 +125,7 @@ fn plain_http_noise_and_long_questions_are_turned_away() {
 
 #[test]
 fn ten_thousand_who_say_nothing_keep_nobody_out() {
-    raise_files(25_000);
+    raise_files(15_000);
     let world = World::new();
     let (at, host) = (world.pull_backup("backup"), world.host("web1"));
     world.join(&host, &at, 1).unwrap();
