@@ -19,6 +19,10 @@ const MOST: i64 = 1_000_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullBackupFile {
     pub listen: SocketAddr,
+    /// Where others reach it, as they are told in invitations: HOST:PORT.
+    pub address: Option<String>,
+    /// Where it tells without keys that it lives, and its figures.
+    pub health: SocketAddr,
     /// Who may connect here at all.
     pub allow: Ranges,
     pub state: PathBuf,
@@ -87,6 +91,8 @@ impl PullBackupFile {
 fn read(mut root: Section<'_>) -> PullBackupFile {
     let listen = root.parsed("listen", |text| text.parse().map_err(|_| format!("`{text}` is no address and port, as \"0.0.0.0:8025\"")));
     let allow = allow(&mut root);
+    let health = root.parsed("health", |text| text.parse().map_err(|_| format!("`{text}` is no address and port, as \"127.0.0.1:8028\"")));
+    let address = root.parsed("address", address);
     let state = root.path("state");
     root.require("store", "store = { path = \"/srv/archive\" }");
     let mut store = PathBuf::new();
@@ -100,6 +106,8 @@ fn read(mut root: Section<'_>) -> PullBackupFile {
     root.finish(&[]);
     PullBackupFile {
         listen: listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 8025))),
+        address,
+        health: health.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8028))),
         allow,
         state: state.unwrap_or_else(|| "/var/lib/resilient".into()),
         store,
@@ -107,6 +115,14 @@ fn read(mut root: Section<'_>) -> PullBackupFile {
         retain_of,
         clusters,
     }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let fits = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-[]:".contains(&b));
+        !host.is_empty() && plain && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if fits { Ok(text.to_owned()) } else { Err(format!("`{text}` is no host and port, as \"backup.example.org:8025\"")) }
 }
 
 fn retains(mut section: Section<'_>) -> (Retain, BTreeMap<String, Retain>) {

@@ -5,6 +5,7 @@
 use crate::error::{Error, Result};
 use archive::digest::sha256;
 use archive::id::{hex, unhex};
+use archive::sign::Signer;
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -121,12 +122,27 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     pairs.map(|pair| unhex::<1>(std::str::from_utf8(pair).ok()?).map(|byte| byte[0])).collect()
 }
 
+/// The key that a host signs with, kept as 64 digits in a file of its state folder; made when there is none.
+pub fn signing_key(state: &Path, name: &str) -> Result<Signer> {
+    let path = state.join(name);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => unhex(text.trim())
+            .map(|seed| Signer::from_seed(&seed))
+            .ok_or_else(|| Error::Damaged { path: path.clone(), why: "it is no signing key; put back the one from before".into() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            keep(state, &path, &Signer::new_seed()).map_err(Error::file("make", &path))?;
+            signing_key(state, name)
+        }
+        Err(error) => Err(Error::file("read", &path)(error)),
+    }
+}
+
 /// Creates the file whole or not at all, and never in place of another.
-fn keep(state: &Path, path: &Path, pkcs8: &[u8]) -> io::Result<()> {
+fn keep(state: &Path, path: &Path, secret: &[u8]) -> io::Result<()> {
     archive::store::make_folder(state, 0o700)?;
-    let draft = state.join(format!(".{FILE}-{}", hex(&archive::sign::random::<8>())));
+    let draft = state.join(format!(".key-{}", hex(&archive::sign::random::<8>())));
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    writeln!(file, "{}", hex(pkcs8))?;
+    writeln!(file, "{}", hex(secret))?;
     file.sync_all()?;
     let linked = std::fs::hard_link(&draft, path);
     std::fs::remove_file(&draft)?;

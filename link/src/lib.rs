@@ -23,6 +23,7 @@ pub mod remote;
 pub mod repositories;
 pub mod role;
 pub mod routes;
+pub mod running;
 pub mod server;
 pub mod state_file;
 pub mod tls;

@@ -1,7 +1,7 @@
 //! The command line of `pull-backup`: one variant a command, each in a file of its own.
 //!
-//! What only reads a repository stands in `lookup`, because `importer` has it too. Here is what keeps an archive healthy. No key is needed for that but for `reseal`,
-//! and this crate knows no recipe: it cannot know what it keeps.
+//! What only reads a repository stands in `lookup`, because `importer` has it too. Here is what keeps an archive healthy, the members (`members`) and the daemon
+//! (`serve`). No key is needed for that but for `reseal`, and this crate knows no recipe: it cannot know what it keeps.
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
@@ -31,6 +31,10 @@ pub enum Command {
     Check(reading::check::Check),
     Retain(cmd::retain::Retain),
     Reseal(cmd::reseal::Reseal),
+    Init(cmd::init::Init),
+    Invite(cmd::invite::Invite),
+    Expel(cmd::invite::Expel),
+    Serve(cmd::serve::Serve),
 }
 
 /// Runs one command.
@@ -44,5 +48,9 @@ pub fn run(line: &CommandLine, surroundings: &Surroundings) -> Result<Status, Fa
         Command::Check(command) => command.run(surroundings),
         Command::Retain(command) => command.run(surroundings),
         Command::Reseal(command) => command.run(surroundings),
+        Command::Init(command) => command.run(surroundings),
+        Command::Invite(command) => command.run(surroundings),
+        Command::Expel(command) => command.run(surroundings),
+        Command::Serve(command) => command.run(surroundings),
     }
 }

@@ -1,0 +1,72 @@
+//! `serve`: the daemon, until it is asked to end.
+
+use crate::cmd::init::RECEIPT_KEY;
+use crate::serve::{Around, Daemon};
+use clap::Args;
+use console::exit::{Failure, Status};
+use console::output::tell;
+use console::place;
+use console::pull_backup_file::PullBackupFile;
+use link::client::Deadlines;
+use link::identity::{Identity, signing_key};
+use link::running::{Alone, until_asked_to_end};
+use link::server::{Limits, plain};
+use lookup::open::Surroundings;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// Pulls what nodes export, and offers it to importers, until it is asked to end
+#[derive(Args, Debug)]
+pub struct Serve {
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+fn now_ms() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "a command is where the clock is read")]
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+impl Serve {
+    pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
+        let path = place::of(self.config.as_deref(), surroundings.config.as_deref(), place::PULL_BACKUP);
+        let file = PullBackupFile::open(&path)?;
+        let alone = Alone::take(&file.state, "pull-backup").map_err(super::failure)?;
+        let Some(_alone) = alone else {
+            return Err(Failure::refused(format!("another `pull-backup serve` runs on {}", file.state.display()))
+                .hint("end that one first, or give this one a state folder of its own"));
+        };
+        let identity = Identity::open_or_make(&file.state).map_err(super::failure)?;
+        let receipt = signing_key(&file.state, RECEIPT_KEY).map_err(super::failure)?;
+        let around = Around {
+            clock: Arc::new(now_ms),
+            chance: Arc::new(|| u64::from_le_bytes(archive::sign::random())),
+            deadlines: Deadlines::default(),
+            limits: Limits::default(),
+            every: Duration::from_secs(5),
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+        runtime.block_on(async {
+            let stop = until_asked_to_end().map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
+            let bind = |address| async move {
+                TcpListener::bind(address).await.map_err(|error| {
+                    Failure::failed(format!("cannot listen at {address}: {error}"))
+                        .hint("is another program there? See `listen` and `health`")
+                })
+            };
+            let (listener, health) = (bind(file.listen).await?, bind(file.health).await?);
+            let router = axum::Router::new().route("/live", axum::routing::get(|| async { "alive\n" }));
+            tokio::spawn(plain(health, router, stop.clone()));
+            tell(format_args!("pull-backup serves at {}", file.listen));
+            let daemon = Daemon::new(&file, identity, receipt, around);
+            daemon.run(listener, stop).await.map_err(super::failure)
+        })?;
+        Ok(Status::Done)
+    }
+}
