@@ -18,6 +18,8 @@ pub mod quantity;
 pub mod table;
 pub mod when;
 
+mod alert;
+mod cron;
 mod dataset;
 mod nearest;
 mod takeover;

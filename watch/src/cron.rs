@@ -109,7 +109,19 @@ mod tests {
     #[test]
     fn expressions_that_are_wrong_or_never_due_are_refused() {
         let zone = TimeZone::UTC;
-        for text in ["", "0 3 * *", "0 0 3 * * *", "61 * * * *", "* 24 * * *", "0 0 0 * *", "0 0 * 13 *", "0 0 * * 8", "*/0 * * * *", "5- * * * *", "a b c d e"] {
+        for text in [
+            "",
+            "0 3 * *",
+            "0 0 3 * * *",
+            "61 * * * *",
+            "* 24 * * *",
+            "0 0 0 * *",
+            "0 0 * 13 *",
+            "0 0 * * 8",
+            "*/0 * * * *",
+            "5- * * * *",
+            "a b c d e",
+        ] {
             assert!(matches!(Cron::parse(text, zone.clone()), Err(Error::Cron { .. })), "{text}");
         }
         for text in ["0 0 30 2 *", "0 0 31 4,6,9,11 *"] {

@@ -118,7 +118,10 @@ pub fn judge(place: &Place, evidence: &Evidence, schedule: Option<&Schedule>, no
         age_seconds: age_ms.map(|age| age.max(0) as u64 / 1_000),
         late_after_seconds: late_after_ms.map(|after| after.max(0) as u64 / 1_000),
         last_success: evidence.success_ms.map(moment),
-        last_failure: evidence.failure.as_ref().map(|failure| Told { at: moment(failure.at_ms), text: line(&failure.text, TEXT_MOST) }),
+        last_failure: evidence
+            .failure
+            .as_ref()
+            .map(|failure| Told { at: moment(failure.at_ms), text: line(&failure.text, TEXT_MOST) }),
         failures: evidence.failures,
         queued_snapshots: evidence.queued_snapshots,
         queued_bytes: evidence.queued_bytes,
@@ -151,7 +154,10 @@ fn verdict(place: &Place, evidence: &Evidence, age_ms: Option<i64>, late_after_m
         );
     }
     let Some(late_after_ms) = late_after_ms else {
-        return told(Word::Late, format!("captured {} ago, and how often it should be is not known here; {}", length(age_ms), advice(place)));
+        return told(
+            Word::Late,
+            format!("captured {} ago, and how often it should be is not known here; {}", length(age_ms), advice(place)),
+        );
     };
     let late = age_ms > late_after_ms;
     if let Some(failure) = failure {
@@ -199,7 +205,9 @@ fn advice(place: &Place) -> String {
     let peer = place.peer.as_deref().unwrap_or("the other host");
     match place.hop {
         Hop::Spool => "see that `exporter serve` runs and what `exporter status` says".into(),
-        Hop::Archive => format!("see that `exporter serve` runs on {peer}, that both hosts reach each other, and what `pull-backup status` says"),
+        Hop::Archive => {
+            format!("see that `exporter serve` runs on {peer}, that both hosts reach each other, and what `pull-backup status` says")
+        }
         Hop::Mirror => format!("see that `pull-backup serve` runs on {peer}, that this host reaches it, and what `importer status` says"),
         Hop::Import => "see that `importer serve` runs and what `importer status` says".into(),
     }

@@ -2,8 +2,8 @@
 //!
 //! An incident is one place that is not ok, from when that was so for the confirmation time until it was ok for as long. It is
 //! told when it opens and when it closes, and between the two only by reminders, where these are asked for. A place that opens
-//! again within a day of calm must be ok twice as long before it closes, then four times, up to an hour: whatever flaps tells
-//! two messages an hour at most, and the pair always matches.
+//! again within a day of calm must be ok twice as long before it closes, then four times, up to an hour: whatever flaps soon
+//! tells two messages an hour at most, and each opening has its one closing.
 //!
 //! The whole state goes to disk as JSON. A caller writes what [`Incidents::unsaved`] gives before it delivers what
 //! [`Incidents::take_due`] gives, so that a restart repeats no alert (but the one that was under way when the process died).

@@ -7,9 +7,15 @@
 //! command and wait for it no longer than they were told.
 
 pub mod clock;
+pub mod deliver;
 pub mod error;
 pub mod health;
+pub mod incident;
+pub mod mail;
+pub mod message;
 pub mod metrics;
+pub mod outbox;
+pub mod ping;
 pub mod place;
 pub mod schedule;
 pub mod timer;
@@ -20,6 +26,8 @@ mod words;
 pub use clock::Clock;
 pub use error::Error;
 pub use health::{Evidence, Status, Verdict, Word};
+pub use incident::{Incidents, Policy};
+pub use message::Message;
 pub use place::{Hop, Place};
 pub use schedule::{Rule, Schedule};
 pub use timer::{Due, Timer};

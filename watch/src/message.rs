@@ -62,12 +62,13 @@ impl Message {
             Event::Reminder => {
                 (format!("[resilient] {place} is {} still", word.name()), format!("since {}, for {}", moment(*since_ms), length(lasted_ms)))
             }
-            Event::Closed => {
-                (format!("[resilient] {place} is ok again"), format!("from {} to {}, {}", moment(*since_ms), moment(*now_ms), length(lasted_ms)))
-            }
+            Event::Closed => (
+                format!("[resilient] {place} is ok again"),
+                format!("from {} to {}, {}", moment(*since_ms), moment(*now_ms), length(lasted_ms)),
+            ),
         };
         let state = if closed { format!("ok again; it was {}", word.name()) } else { word.name().to_owned() };
-        let last = if closed { "Last, it was so because: " } else { "" };
+        let last = if closed { "Why it was so: " } else { "Why: " };
         let text = format!("{place}: {state} ({what}).\n\n{last}{why}.\n\nTold by {host}.\n");
         let body = Body {
             event: *event,

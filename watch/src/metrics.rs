@@ -15,7 +15,9 @@ pub fn render(list: &[Status]) -> String {
     family(&mut text, "data_late_after_seconds", "Age at which the data counts as late.", list, |status| {
         status.late_after_seconds.map(|seconds| seconds.to_string())
     });
-    family(&mut text, "ok", "1 when the data is verified and fresh.", list, |status| Some(u8::from(status.verdict.word == Word::Ok).to_string()));
+    family(&mut text, "ok", "1 when the data is verified and fresh.", list, |status| {
+        Some(u8::from(status.verdict.word == Word::Ok).to_string())
+    });
     family(&mut text, "failures", "Attempts that failed since the last success.", list, |status| Some(status.failures.to_string()));
     family(&mut text, "queued_snapshots", "Snapshots that wait at this hop.", list, |status| Some(status.queued_snapshots.to_string()));
     family(&mut text, "queued_bytes", "Bytes that wait at this hop.", list, |status| Some(status.queued_bytes.to_string()));

@@ -1,8 +1,9 @@
 //! When a dataset's ping URL is called, in the manner of healthchecks: `start`, success, `fail`.
 //!
 //! Success is pinged for data only: when the word is ok and newer data was verified than at the last success. So the service
-//! that waits for pings goes red by itself when nothing new comes, whatever this host believes. At most one success and one
-//! start a minute; a failure when the word turns. The binaries make the request; a ping that fails is not repeated, as the next one says more.
+//! that waits for pings goes red by itself when nothing new comes, whatever this host believes. A failure is pinged when the
+//! word turns; each kind once a minute at most, but for the success that ends a failure. The binaries make the request; a ping
+//! that fails is not repeated, as the next one says more.
 
 use crate::clock::{Clock, MINUTE_MS};
 use crate::health::{Evidence, Word};
@@ -35,6 +36,7 @@ pub struct Pings {
     captured_ms: Option<i64>,
     failing: bool,
     success_steady_ms: Option<u64>,
+    fail_steady_ms: Option<u64>,
     start_steady_ms: Option<u64>,
 }
 
@@ -51,7 +53,11 @@ impl Pings {
     /// A judgement was made on this evidence.
     pub fn observe(&mut self, word: Word, evidence: &Evidence, now: Clock) -> Option<Ping> {
         if word != Word::Ok {
-            return (!std::mem::replace(&mut self.failing, true)).then_some(Ping::Fail);
+            if self.failing || !rested(self.fail_steady_ms, now) {
+                return None;
+            }
+            (self.failing, self.fail_steady_ms) = (true, Some(now.steady_ms));
+            return Some(Ping::Fail);
         }
         let newer = evidence.captured_ms.is_some() && evidence.captured_ms != self.captured_ms;
         if newer && (self.failing || rested(self.success_steady_ms, now)) {
@@ -90,7 +96,8 @@ mod tests {
         assert_eq!(pings.observe(Word::Late, &captured(3), now(700)), Some(Ping::Fail));
         assert_eq!(pings.observe(Word::Failing, &captured(3), now(701)), None, "once for each turn");
         assert_eq!(pings.observe(Word::Ok, &captured(4), now(702)), Some(Ping::Success));
-        assert_eq!(pings.observe(Word::Never, &Evidence::default(), now(703)), Some(Ping::Fail));
+        assert_eq!(pings.observe(Word::Failing, &captured(4), now(703)), None, "too soon");
+        assert_eq!(pings.observe(Word::Never, &Evidence::default(), now(760)), Some(Ping::Fail));
     }
 
     #[test]

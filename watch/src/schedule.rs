@@ -27,6 +27,8 @@ const EVERY_LEAST: Duration = Duration::from_secs(5);
 const EVERY_MOST: Duration = Duration::from_secs(86_400);
 const JITTER_FROM_MS: i64 = 10 * SECOND_MS;
 const JITTER_DEFAULT_MS: i64 = MINUTE_MS;
+/// Longest expression that is read from another host.
+const FOREIGN_MOST: usize = 200;
 const ALLOWANCE_LEAST_MS: i64 = 5 * SECOND_MS;
 const ALLOWANCE_MOST_MS: i64 = 6 * HOUR_MS;
 
@@ -78,6 +80,9 @@ impl Schedule {
     pub fn of(rule: &Rule) -> Result<Schedule, Error> {
         match rule {
             Rule::Every { seconds } => Schedule::every(Duration::from_secs(*seconds)),
+            Rule::At { cron, .. } if cron.len() > FOREIGN_MOST => {
+                Err(Error::Cron { text: words::line(cron, FOREIGN_MOST), why: format!("is longer than {FOREIGN_MOST} bytes") })
+            }
             Rule::At { cron, zone } => {
                 let found = TimeZone::get(zone).map_err(|source| Error::Zone { name: zone.clone(), source })?;
                 Schedule::at(cron, found)
@@ -164,7 +169,9 @@ fn allowance(interval: i64) -> i64 {
 
 /// The same number for the same seed on every host and in every version: FNV-1a, its bits mixed.
 fn scatter(seed: &str) -> u32 {
-    let mut hash = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let mut hash = seed
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     (hash ^ (hash >> 33)) as u32
 }
@@ -242,5 +249,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&every(5).rule()).unwrap(), r#"{"every":{"seconds":5}}"#);
         let nowhere = Rule::At { cron: "0 3 * * *".into(), zone: "Europe/Atlantis".into() };
         assert!(matches!(Schedule::of(&nowhere), Err(Error::Zone { .. })));
+        let endless = Rule::At { cron: format!("{}1 * * * *", "1,".repeat(100_000)), zone: "UTC".into() };
+        assert!(matches!(Schedule::of(&endless), Err(Error::Cron { .. })));
     }
 }

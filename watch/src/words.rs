@@ -23,7 +23,9 @@ pub(crate) fn moment(ms: i64) -> String {
 
 /// One line of at most `most` letters, nothing in it that steers a terminal or ends a header.
 pub(crate) fn line(text: &str, most: usize) -> String {
-    let plain = |letter: char| !letter.is_control() && !matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let plain = |letter: char| {
+        !letter.is_control() && !matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
     let safe: String = text.trim().chars().map(|letter| if plain(letter) { letter } else { ' ' }).collect();
     let words: Vec<&str> = safe.split(' ').filter(|word| !word.is_empty()).collect();
     let joined = words.join(" ");

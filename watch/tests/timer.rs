@@ -68,7 +68,10 @@ impl Host {
     }
 
     fn walls(&self) -> Vec<String> {
-        self.starts.iter().map(|start| Timestamp::from_millisecond(start.wall_ms).unwrap().to_string()).collect()
+        self.starts
+            .iter()
+            .map(|start| Timestamp::from_millisecond(start.wall_ms).unwrap().to_string())
+            .collect()
     }
 }
 
@@ -228,7 +231,12 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 fn schedules() -> impl Strategy<Value = (Schedule, i64)> {
-    let crons = prop::sample::select(vec![("*/5 * * * *", 300_000), ("0 * * * *", HOUR_MS), ("30 2 * * *", DAY_MS + HOUR_MS), ("0 4 * * 1-5", 3 * DAY_MS + HOUR_MS)]);
+    let crons = prop::sample::select(vec![
+        ("*/5 * * * *", 300_000),
+        ("0 * * * *", HOUR_MS),
+        ("30 2 * * *", DAY_MS + HOUR_MS),
+        ("0 4 * * 1-5", 3 * DAY_MS + HOUR_MS),
+    ]);
     let cron = crons.prop_map(|(text, longest)| (at(text, "Europe/Berlin").with_jitter("seed", None), longest + 60_000));
     let interval = (5..86_400_u64).prop_map(|seconds| (every(seconds).with_jitter("seed", None), seconds as i64 * 1_000));
     prop_oneof![cron, interval]
