@@ -136,4 +136,24 @@ mod tests {
             assert!(cron("0 3 * * *", "Europe/Berlin").after(at).is_some(), "{at}");
         }
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Backwards and forwards tell of the same moments, in zones that skip and repeat an hour, half an hour, or midnight.
+        #[test]
+        fn both_directions_agree(
+            text in prop::sample::select(vec!["*/15 * * * *", "30 2 * * *", "0 0 * * *", "15 1,2,3 * * *", "0 3 * * 1", "45 0-4 1,25 * *"]),
+            zone in prop::sample::select(vec!["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Havana", "Asia/Kolkata"]),
+            change in prop::sample::select(vec!["2026-03-29T01:00:00Z", "2026-10-25T01:00:00Z", "2026-03-08T07:00:00Z", "2026-11-01T06:00:00Z", "2026-04-04T15:00:00Z", "2026-10-03T15:30:00Z", "2026-03-08T05:00:00Z"]),
+            off in -90_000_000..90_000_000_i64,
+        ) {
+            let (cron, at) = (cron(text, zone), ms(change) + off);
+            let (before, after) = (cron.before(at).unwrap(), cron.after(at).unwrap());
+            prop_assert!(before <= at && at < after);
+            prop_assert_eq!(cron.after(before), Some(after));
+            prop_assert_eq!(cron.before(after), Some(after));
+            prop_assert_eq!(cron.before(after - 1), Some(before));
+        }
+    }
 }

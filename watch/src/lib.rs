@@ -30,4 +30,4 @@ pub use incident::{Incidents, Policy};
 pub use message::Message;
 pub use place::{Hop, Place};
 pub use schedule::{Rule, Schedule};
-pub use timer::{Due, Timer};
+pub use timer::{Due, Past, Timer};

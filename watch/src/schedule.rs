@@ -52,7 +52,7 @@ pub struct Schedule {
 #[derive(Debug, Clone)]
 enum Beat {
     Every(i64),
-    At(Cron),
+    At(Box<Cron>),
 }
 
 /// The next due moment by each clock: whichever comes first.
@@ -73,7 +73,7 @@ impl Schedule {
 
     /// By a cron expression of five fields, read in `zone`.
     pub fn at(expression: &str, zone: TimeZone) -> Result<Schedule, Error> {
-        Ok(Schedule { beat: Beat::At(Cron::parse(expression, zone)?), jitter_most_ms: 0, part: 0 })
+        Ok(Schedule { beat: Beat::At(Box::new(Cron::parse(expression, zone)?)), jitter_most_ms: 0, part: 0 })
     }
 
     /// As another host wrote it. Without jitter: this is for judging, not for starting.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
-use watch::{Clock, Due, Schedule, Timer};
+use watch::{Clock, Due, Past, Schedule, Timer};
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -32,7 +32,8 @@ struct Host {
 impl Host {
     fn new(schedule: Schedule, last_ms: Option<i64>, begin: &str) -> Host {
         let now = Clock { wall_ms: ms(begin), steady_ms: 7_000 };
-        Host { now, timer: Timer::open(schedule, last_ms, now), starts: Vec::new() }
+        let past = last_ms.map(|started_ms| Past { started_ms, failures: 0 });
+        Host { now, timer: Timer::open(schedule, past, now), starts: Vec::new() }
     }
 
     fn step(&mut self, by_ms: u64) {
@@ -62,9 +63,9 @@ impl Host {
     }
 
     fn restart(&mut self) {
-        let last = self.timer.last_started_ms();
+        let past = self.timer.past();
         self.now.steady_ms = 3;
-        self.timer = Timer::open(self.timer.schedule().clone(), last, self.now);
+        self.timer = Timer::open(self.timer.schedule().clone(), past, self.now);
     }
 
     fn walls(&self) -> Vec<String> {
@@ -194,6 +195,24 @@ fn what_failed_is_tried_again_ever_less_often() {
 }
 
 #[test]
+fn a_night_that_was_killed_or_failed_is_tried_again_by_the_next_process() {
+    let mut host = Host::new(at("0 3 * * *", "UTC"), Some(ms("2026-11-20T03:00:00Z")), "2026-11-21T03:00:00Z");
+    for _ in 0..4 {
+        while host.timer.due(host.now) != Due::Now {
+            host.step(1_000);
+        }
+        host.starts.push(host.now);
+        host.timer.started(host.now);
+        host.step(10_000);
+        host.restart();
+    }
+    let walls = host.walls();
+    assert_eq!(walls, ["2026-11-21T03:00:00Z", "2026-11-21T03:01:00Z", "2026-11-21T03:03:00Z", "2026-11-21T03:07:00Z"]);
+    host.live(12 * HOUR_MS, 60_000);
+    assert_eq!(host.starts.len(), 5, "and a good one ends it: {:?}", host.walls());
+}
+
+#[test]
 fn a_run_longer_than_its_interval_is_followed_by_one() {
     let mut host = Host::new(every(5), None, "2026-11-21T03:00:00Z");
     host.timer.started(host.now);
@@ -230,15 +249,16 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 1..120)
 }
 
-fn schedules() -> impl Strategy<Value = (Schedule, i64)> {
+fn schedules() -> impl Strategy<Value = (Schedule, i64, i64)> {
     let crons = prop::sample::select(vec![
         ("*/5 * * * *", 300_000),
         ("0 * * * *", HOUR_MS),
         ("30 2 * * *", DAY_MS + HOUR_MS),
         ("0 4 * * 1-5", 3 * DAY_MS + HOUR_MS),
     ]);
-    let cron = crons.prop_map(|(text, longest)| (at(text, "Europe/Berlin").with_jitter("seed", None), longest + 60_000));
-    let interval = (5..86_400_u64).prop_map(|seconds| (every(seconds).with_jitter("seed", None), seconds as i64 * 1_000));
+    let cron = crons.prop_map(|(text, longest)| (at(text, "Europe/Berlin").with_jitter("seed", None), longest + 60_000, 0));
+    let interval =
+        (5..86_400_u64).prop_map(|seconds| (every(seconds).with_jitter("seed", None), seconds as i64 * 1_000, seconds as i64 * 900));
     prop_oneof![cron, interval]
 }
 
@@ -246,24 +266,32 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     /// Never two at once; never later than twice its gap by the steady clock, whatever the wall clock does; and no tighter than
-    /// the schedule unless the wall clock moved by itself.
+    /// the interval less its jitter, unless the wall clock moved by itself or the last run failed.
     #[test]
-    fn runs_never_overlap_and_always_come_again((schedule, longest) in schedules(), events in events()) {
+    fn runs_never_overlap_and_always_come_again((schedule, longest, least) in schedules(), events in events()) {
         let mut host = Host::new(schedule, None, "2026-10-20T12:00:00Z");
         let (mut running, mut idle_since, mut failed) = (false, host.now.steady_ms, false);
+        let mut gone = i64::MAX;
         for event in events {
             match event {
-                Event::Pass(length) => host.step(length),
-                Event::Set(by) | Event::Suspend(by) => host.set(by),
-                Event::Restart if !running => {
+                Event::Pass(length) => {
+                    host.step(length);
+                    gone = gone.saturating_add(length as i64);
+                }
+                Event::Set(by) | Event::Suspend(by) => {
+                    host.set(by);
+                    gone = i64::MAX;
+                }
+                Event::Restart => {
                     host.restart();
                     idle_since = host.now.steady_ms;
-                    failed = false;
+                    failed |= std::mem::take(&mut running);
                 }
-                Event::Restart => (),
                 Event::Start => match host.timer.due(host.now) {
                     Due::Now => {
                         prop_assert!(!running);
+                        prop_assert!(failed || gone >= least, "{gone} ms after the last, {least} at least");
+                        gone = 0;
                         host.timer.started(host.now);
                         running = true;
                         idle_since = host.now.steady_ms;
