@@ -135,9 +135,6 @@ fn in_memory(bytes: &[u8]) -> std::io::Result<File> {
 fn wait(child: &mut Child, said: &mut Vec<u8>, time: Duration) -> std::io::Result<bool> {
     let pid = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let mut stderr = child.stderr.take();
-    if let Some(stderr) = &stderr {
-        rustix::io::ioctl_fionbio(stderr, true)?;
-    }
     let begin = Instant::now();
     loop {
         let left = time.saturating_sub(Instant::now().duration_since(begin));
@@ -159,7 +156,7 @@ fn wait(child: &mut Child, said: &mut Vec<u8>, time: Duration) -> std::io::Resul
     }
 }
 
-/// Reads once; false at the end.
+/// Reads what is there, without waiting since there is something; false at the end.
 fn listen(stderr: Option<&mut impl Read>, said: &mut Vec<u8>) -> bool {
     let mut buffer = [0; SAID_MOST];
     match stderr.map(|stderr| stderr.read(&mut buffer)) {
@@ -169,6 +166,6 @@ fn listen(stderr: Option<&mut impl Read>, said: &mut Vec<u8>) -> bool {
             said.extend_from_slice(&buffer[..length.min(room)]);
             true
         }
-        Some(Err(error)) => matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted),
+        Some(Err(error)) => error.kind() == std::io::ErrorKind::Interrupted,
     }
 }

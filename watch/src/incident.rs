@@ -145,7 +145,6 @@ impl Incidents {
                 entry.told_ms = Some(now.wall_ms);
                 self.tell(at, Event::Opened, now.wall_ms);
             }
-            (false, Some(told_ms)) if now.wall_ms < told_ms => entry.told_ms = Some(now.wall_ms),
             (false, Some(told_ms)) => {
                 let remind = self.policy.remind.map(|remind| remind.as_millis());
                 if remind.is_some_and(|remind| u128::from(now.wall_ms.abs_diff(told_ms)) >= remind) {

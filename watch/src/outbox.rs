@@ -185,8 +185,10 @@ mod tests {
         for number in 1..300 {
             outbox.push(&message(number));
         }
-        outbox.ended("mail", Ok(()), 0);
-        assert_eq!(outbox.take(0)[0].1.subject, "101");
+        outbox.ended("mail", Err("down"), 0);
+        assert_eq!(outbox.take(10_000)[0].1.subject, "0");
+        outbox.ended("mail", Ok(()), 10_000);
+        assert_eq!(outbox.take(10_000)[0].1.subject, "101");
     }
 
     #[test]

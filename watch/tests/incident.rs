@@ -169,6 +169,31 @@ fn what_was_not_delivered_is_delivered_after_a_restart() {
 }
 
 #[test]
+fn the_state_is_saved_with_the_message_before_it_is_delivered() {
+    let mut daemon = Daemon::new(policy());
+    daemon.hold(Word::Failing, 60);
+    daemon.incidents.observe(&status("shop", Word::Failing), daemon.now);
+    daemon.save();
+    daemon.restart(1);
+    assert_eq!(daemon.incidents.list().len(), 1, "known to be open");
+    daemon.hold(Word::Failing, 600);
+    assert_eq!(daemon.events(), ["opened"]);
+    assert!(daemon.incidents.unsaved().is_none(), "nothing to write while nothing changes");
+}
+
+#[test]
+fn an_incident_that_was_ok_for_a_moment_began_when_it_began() {
+    let mut daemon = Daemon::new(policy());
+    daemon.hold(Word::Failing, 120);
+    daemon.hold(Word::Ok, 30);
+    daemon.hold(Word::Late, 120);
+    assert_eq!(daemon.incidents.list()[0].since, "2026-11-21T12:00:00.000Z");
+    daemon.hold(Word::Ok, 120);
+    assert_eq!(daemon.events(), ["opened", "closed"]);
+    assert!(daemon.told[1].json.contains("\"lasted_seconds\":270"), "{}", daemon.told[1].json);
+}
+
+#[test]
 fn flapping_is_bounded() {
     let mut daemon = Daemon::new(policy());
     for _ in 0..24 * 60 * 60 / 160 {

@@ -157,6 +157,13 @@ fn a_clock_set_back_repeats_no_daily_run_and_loses_one_gap_of_a_frequent_one() {
 }
 
 #[test]
+fn a_clock_set_back_while_down_repeats_no_daily_run() {
+    let mut host = Host::new(at("0 3 * * *", "UTC"), Some(ms("2026-11-21T03:00:00Z")), "2026-11-21T02:30:00Z");
+    host.live(26 * HOUR_MS, 60_000);
+    assert_eq!(host.walls(), ["2026-11-22T03:00:00Z"]);
+}
+
+#[test]
 fn a_year_that_was_never_true_is_forgotten() {
     let mut host = Host::new(at("0 3 * * *", "UTC"), Some(ms("2036-01-01T00:00:00Z")), "2026-11-21T12:00:00Z");
     host.live(16 * HOUR_MS, 60_000);
