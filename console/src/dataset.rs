@@ -4,14 +4,18 @@
 //! override stands. Keys of recipes other than `files` are kept as they are; each recipe reads its own.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use crate::located::Section;
 use crate::nearest::nearest;
 use crate::node_file::{Dataset, Files, Schedule, Settings, Source};
-use crate::place;
+use crate::{alert, cron, place, quantity};
 
 /// Datasets without `every` or `at` are exported each hour.
-const EVERY_DEFAULT_SECONDS: u64 = 3_600;
+const EVERY_DEFAULT: Duration = Duration::from_secs(3_600);
+/// Each export is a run and a snapshot; more often they would crowd each other, and more rarely a clock's hour is meant.
+const EVERY: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(86_400);
 const CACHE_DEFAULT: u64 = 1 << 30;
 const LEVEL_DEFAULT: i64 = 2;
 
@@ -72,6 +76,8 @@ pub(crate) fn read(mut section: Section<'_>, sealed: bool, overrides: &Overrides
     section.require("name", "name = \"shop\"");
     let name = section.parsed("name", place::name).unwrap_or_default();
     let schedule = schedule(&mut section);
+    let jitter = section.parsed("jitter", jitter);
+    let ping = section.parsed("ping", alert::url);
     let seal = section.boolean("seal").unwrap_or(sealed);
     let level = section.integer("level", -7, 19).unwrap_or(LEVEL_DEFAULT);
     let cache = section.size("cache").unwrap_or(CACHE_DEFAULT);
@@ -82,35 +88,28 @@ pub(crate) fn read(mut section: Section<'_>, sealed: bool, overrides: &Overrides
     }
     let sources = sources(found.unwrap_or_default(), &name, overrides);
     section.finish(&[]);
-    Dataset { name, schedule, sources, seal, level: level as i32, cache }
+    Dataset { name, schedule, jitter, ping, sources, seal, level: level as i32, cache }
 }
 
 fn schedule(section: &mut Section<'_>) -> Schedule {
     let every = section.duration("every");
-    let at = section.parsed("at", cron);
+    if every.is_some_and(|every| !EVERY.contains(&every)) {
+        section.wrong("every", "must be from \"5s\" to \"24h\"; a longer rhythm is a cron expression, as at = \"0 3 * * 1\"");
+    }
+    let at = section.parsed("at", cron::check);
     if section.has("at") && section.has("every") {
         section.wrong("at", "stands beside `every`; only one of them can hold");
     }
     match (at, every) {
         (Some(at), _) => Schedule::At(at),
         (None, Some(every)) => Schedule::Every(every),
-        (None, None) => Schedule::Every(std::time::Duration::from_secs(EVERY_DEFAULT_SECONDS)),
+        (None, None) => Schedule::Every(EVERY_DEFAULT),
     }
 }
 
-/// Only its shape is checked here: five fields of the characters that cron knows.
-fn cron(text: &str) -> Result<String, String> {
-    let fields: Vec<&str> = text.split_ascii_whitespace().collect();
-    if fields.len() != 5 {
-        return Err(format!("`{text}` has {} fields; a cron expression has five: minute hour day month weekday", fields.len()));
-    }
-    match fields
-        .iter()
-        .find(|field| !field.bytes().all(|b| b.is_ascii_alphanumeric() || b"*,-/#?".contains(&b)))
-    {
-        Some(field) => Err(format!("`{field}` is no field of a cron expression")),
-        None => Ok(fields.join(" ")),
-    }
+/// "off", or the most by which a start may be moved.
+fn jitter(text: &str) -> Result<Duration, String> {
+    if text == "off" { Ok(Duration::ZERO) } else { quantity::duration(text).map_err(|what| format!("{what}, or \"off\"")) }
 }
 
 fn sources(found: Vec<Section<'_>>, dataset: &str, overrides: &Overrides<'_>) -> Vec<Source> {

@@ -19,6 +19,8 @@ pub mod ranges;
 pub mod table;
 pub mod when;
 
+mod alert;
+mod cron;
 mod dataset;
 mod nearest;
 mod takeover;

@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use crate::alert::Alert;
 use crate::located::{Section, Text};
 use crate::ranges::{Ranges, allow};
 pub use crate::takeover::Takeover;
-use crate::{Error, dataset, place, takeover};
+use crate::{Error, alert, dataset, place, takeover};
 
 const STATE_DEFAULT: &str = "/var/lib/resilient";
 
@@ -22,6 +23,7 @@ pub struct NodeFile {
     pub pull_backups: Vec<PullBackup>,
     pub seal: Seal,
     pub datasets: Vec<Dataset>,
+    pub alert: Alert,
     pub takeover: Option<Takeover>,
 }
 
@@ -58,6 +60,10 @@ pub struct Seal {
 pub struct Dataset {
     pub name: String,
     pub schedule: Schedule,
+    /// The most by which a start may be moved, so that not all start together; none where nothing is said, zero for off.
+    pub jitter: Option<Duration>,
+    /// A URL in the manner of healthchecks, pinged when new data is verified.
+    pub ping: Option<String>,
     pub sources: Vec<Source>,
     pub seal: bool,
     /// zstd's level.
@@ -150,9 +156,10 @@ fn read(mut root: Section<'_>) -> NodeFile {
             "needs `recipients = [\"age1...\"]`: without one nothing can be restored; or say `off = true` to store in the clear",
         );
     }
+    let alert = alert::read(root.section("alert"));
     let takeover = root.section("takeover").map(takeover::read);
     root.finish(&[]);
-    NodeFile { cluster, node, pull_backups, seal, datasets, takeover }
+    NodeFile { cluster, node, pull_backups, seal, datasets, alert, takeover }
 }
 
 fn node_default(name: String) -> Node {

@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use crate::alert::Alert;
 use crate::located::{Section, Text};
 use crate::ranges::{Ranges, allow};
 use crate::takeover::one_of;
-use crate::{Error, place};
+use crate::{Error, alert, place};
 
 const MOST: i64 = 1_000_000;
 
@@ -31,6 +32,7 @@ pub struct PullBackupFile {
     /// Of datasets with rules of their own; complete, what they leave out taken from `retain`.
     pub retain_of: BTreeMap<String, Retain>,
     pub clusters: BTreeMap<String, Cluster>,
+    pub alert: Alert,
 }
 
 /// How many snapshots each rule keeps.
@@ -103,6 +105,7 @@ fn read(mut root: Section<'_>) -> PullBackupFile {
     }
     let (retain, retain_of) = root.section("retain").map(retains).unwrap_or_default();
     let clusters = root.section("cluster").map(clusters).unwrap_or_default();
+    let alert = alert::read(root.section("alert"));
     root.finish(&[]);
     PullBackupFile {
         listen: listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 8025))),
@@ -114,6 +117,7 @@ fn read(mut root: Section<'_>) -> PullBackupFile {
         retain,
         retain_of,
         clusters,
+        alert,
     }
 }
 

@@ -168,12 +168,113 @@ fn wrong_values() {
     insta::assert_snapshot!(mistakes(&minimal("at = \"a b c d ä\"\n")), @r#"
     node.toml has 2 mistakes:
       line 6: dataset.source: is missing; write it as [[dataset.source]]
-      line 8: dataset.at: `ä` is no field of a cron expression
+      line 8: dataset.at: `a` is no minute: 0 to 59, `*`, lists (1,15), ranges (1-5) or steps (*/15)
     "#);
     insta::assert_snapshot!(mistakes(&minimal("level = 99999999999999999999\nsource = [{}]\n")), @r#"
     node.toml has 2 mistakes:
       line 8: dataset.level: expected a whole number, found a number that is too large
       line 9: dataset.source.recipe: is missing; write it as recipe = "files"
+    "#);
+}
+
+#[test]
+fn schedules_that_cannot_be_meant() {
+    let told = |line: &str| mistakes(&minimal(&format!("{line}\n{FILES}")));
+    let lines = [
+        "every = \"1s\"",
+        "every = \"2d\"",
+        "at = \"61 * * * *\"",
+        "at = \"0 25 * * *\"",
+        "at = \"0 3 0 * *\"",
+        "at = \"0 3 * FOO *\"",
+        "at = \"0 3 * * 8\"",
+        "at = \"*/0 * * * *\"",
+        "at = \"0 0 30 2 *\"",
+        "at = \"@daily\"",
+        "jitter = \"0s\"",
+        "jitter = \"none\"",
+    ];
+    insta::assert_snapshot!(lines.map(told).join("\n"), @r#"
+    node.toml: line 8: dataset.every: must be from "5s" to "24h"; a longer rhythm is a cron expression, as at = "0 3 * * 1"
+    node.toml: line 8: dataset.every: must be from "5s" to "24h"; a longer rhythm is a cron expression, as at = "0 3 * * 1"
+    node.toml: line 8: dataset.at: `61` is no minute: 0 to 59, `*`, lists (1,15), ranges (1-5) or steps (*/15)
+    node.toml: line 8: dataset.at: `25` is no hour: 0 to 23, `*`, lists (1,15), ranges (1-5) or steps (*/15)
+    node.toml: line 8: dataset.at: `0` is no day of the month: 1 to 31, `*`, lists (1,15), ranges (1-5) or steps (*/15)
+    node.toml: line 8: dataset.at: `FOO` is no month: 1 to 12, or JAN to DEC, `*`, lists (1,15), ranges (1-5) or steps (*/15)
+    node.toml: line 8: dataset.at: `8` is no weekday: 0 to 7, or SUN to SAT, `*`, lists (1,15), ranges (1-5) or steps (*/15)
+    node.toml: line 8: dataset.at: `*/0` is no minute: 0 to 59, `*`, lists (1,15), ranges (1-5) or steps (*/15)
+    node.toml: line 8: dataset.at: `0 0 30 2 *` is never due: no month of these has such a day
+    node.toml: line 8: dataset.at: `@daily` has 1 fields; a cron expression has five: minute hour day month weekday
+    node.toml: line 8: dataset.jitter: must be longer than nothing, or "off"
+    node.toml: line 8: dataset.jitter: `none` is no duration; write it as "5s", "60m", "24h", "30d" or "2w", or "off"
+    "#);
+}
+
+#[test]
+fn alerts_and_pings() {
+    let text = format!(
+        "jitter = \"2m\"\nping = \"https://hc.example.org/uuid\"\n{FILES}[alert]\ncommand = [\"/usr/local/bin/tell\", \"-x\"]\nmail = \"ops@example.org\"\n\
+         url = \"http://127.0.0.1:9/hook?x=1\"\nremind = \"24h\"\nconfirm = \"5m\"\n"
+    );
+    let file = node(&minimal(&text));
+    assert_eq!(file.datasets[0].jitter, Some(Duration::from_secs(120)));
+    assert_eq!(file.datasets[0].ping.as_deref(), Some("https://hc.example.org/uuid"));
+    let alert = file.alert;
+    assert_eq!(alert.command, ["/usr/local/bin/tell", "-x"]);
+    assert_eq!((alert.mail.as_deref(), alert.url.as_deref()), (Some("ops@example.org"), Some("http://127.0.0.1:9/hook?x=1")));
+    assert_eq!((alert.remind, alert.confirm), (Some(Duration::from_secs(86_400)), Duration::from_secs(300)));
+    let file = node(&minimal(&format!("jitter = \"off\"\n{FILES}")));
+    assert_eq!((file.datasets[0].jitter, file.datasets[0].ping.as_ref()), (Some(Duration::ZERO), None));
+    assert_eq!((file.alert.confirm, file.alert.remind), (Duration::from_secs(60), None));
+    let archive = pull_backup("store.path = \"/a\"\n[alert]\nmail = \"root\"\n");
+    assert_eq!(archive.alert.mail.as_deref(), Some("root"));
+}
+
+#[test]
+fn alerts_that_would_reach_nobody() {
+    let told = |lines: &str| mistakes(&minimal(&format!("{FILES}[alert]\n{lines}\n")));
+    let alerts = [
+        "",
+        "confirm = \"60m\"",
+        "command = []",
+        "command = \"tell ops\"",
+        "command = [\"tell\"]",
+        "mail = \"ops@example.org, boss@example.org\"",
+        "mail = \"ops@example.org\\nBcc: all@example.org\"",
+        "url = \"hooks.example.org/secret\"",
+        "url = \"http://hooks.example.org/secret\"",
+        "url = \"https://user:secret@hooks.example.org/\"",
+        "url = \"https:///secret\"",
+        "mial = \"ops@example.org\"",
+        "mail = \"root\"\nremind = \"5s\"\nconfirm = \"2d\"",
+    ];
+    let all = alerts.map(told).join("\n");
+    assert!(!all.contains("secret@") && !all.contains("/secret"), "{all}");
+    insta::assert_snapshot!(all, @r#"
+    node.toml: line 9: alert: says nobody to tell; give it one of command, mail, url
+    node.toml: line 9: alert: says nobody to tell; give it one of command, mail, url
+    node.toml: line 10: alert.command: is empty; write it as ["/usr/local/bin/tell", "--urgent"]
+    node.toml: line 10: alert.command: expected a list of texts, as ["..."], found text
+    node.toml: line 10: alert.command: `tell` must be the whole path of a program, beginning with /; no shell looks for it
+    node.toml: line 10: alert.mail: `ops@example.org, boss@example.org` is no mail address, as "ops@example.org"; one only, without a name
+    node.toml: line 10: alert.mail: `ops@example.org\nBcc: all@example.org` is no mail address, as "ops@example.org"; one only, without a name
+    node.toml: line 10: alert.url: must be one URL that begins with https://, as "https://hooks.example.org/resilient"
+    node.toml: line 10: alert.url: must begin with https://; http:// is for this host itself only
+    node.toml: line 10: alert.url: holds a name or a password before `@`; put the secret into its path instead
+    node.toml: line 10: alert.url: names no host
+    node.toml has 2 mistakes:
+      line 9: alert: says nobody to tell; give it one of command, mail, url
+      line 10: alert.mial: unknown key; did you mean `mail`?
+    node.toml has 2 mistakes:
+      line 11: alert.remind: is shorter than a minute, which is no reminder but a flood
+      line 12: alert.confirm: is longer than a day; nobody would be told in time
+    "#);
+    insta::assert_snapshot!(mistakes(&minimal(&format!("ping = \"ftp://hc.example.org\"\n{FILES}"))), @r#"node.toml: line 8: dataset.ping: must be one URL that begins with https://, as "https://hooks.example.org/resilient""#);
+    insta::assert_snapshot!(pull_backup_mistakes("store.path = \"/a\"\n[alert]\nmial = \"root\"\n[aletr]\n"), @r#"
+    pull-backup.toml has 3 mistakes:
+      line 2: alert: says nobody to tell; give it one of command, mail, url
+      line 3: alert.mial: unknown key; did you mean `mail`?
+      line 4: aletr: unknown key; did you mean `alert`?
     "#);
 }
 

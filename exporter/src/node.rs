@@ -6,6 +6,11 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// Where the daemons of a node listen, and where the exporter's tells without keys that it lives.
+pub const EXPORTER_PORT: u16 = 8023;
+pub const IMPORTER_PORT: u16 = 8024;
+pub const EXPORTER_HEALTH: u16 = 8027;
+
 /// Where a dataset's repository lies: the spool, and the mirror on a standby.
 pub fn repository(state: &Path, dataset: &str) -> PathBuf {
     state.join("datasets").join(dataset).join("repository")

@@ -91,3 +91,38 @@ impl Reign {
         state_file::say(&state.join("role"), self)
     }
 }
+
+/// What a node tells of itself when it joins.
+#[derive(Clone, Debug)]
+pub struct Joining<'a> {
+    pub state: &'a Path,
+    pub name: &'a str,
+    pub cluster: &'a str,
+    pub signing: archive::sign::PublicKey,
+    /// Where it listens, when not everywhere.
+    pub listen: Option<std::net::IpAddr>,
+    pub ports: crate::message::Ports,
+}
+
+impl Joining<'_> {
+    /// Joins with the line of an invitation. It blocks.
+    pub fn with(&self, line: &str) -> Result<Joined> {
+        let invitation = Invitation::parse(line)?;
+        let identity = Identity::open_or_make(self.state)?;
+        let join = Join {
+            token: invitation.token.reveal(),
+            name: self.name.into(),
+            signing: self.signing.to_string(),
+            ports: self.ports,
+            hosts: self.listen.filter(|address| !address.is_unspecified()).iter().map(ToString::to_string).collect(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(Error::file("start a runtime for", self.state))?;
+        let joined = runtime.block_on(Membership::join(self.state, &identity, &invitation, join))?;
+        if joined.cluster != self.cluster {
+            let why = format!("it invited to cluster {}, and the node file says {}", joined.cluster, self.cluster);
+            return Err(Error::Refused { peer: invitation.address, why });
+        }
+        Ok(joined)
+    }
+}

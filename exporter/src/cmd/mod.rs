@@ -1,6 +1,8 @@
 //! The commands of `exporter`.
 
-mod run;
+mod join;
+pub(crate) mod run;
+mod serve;
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
@@ -24,12 +26,18 @@ pub struct Exporter {
 enum Command {
     /// Export now: one dataset, or all.
     Run(run::Run),
+    /// Join a pull-backup, with the line of an invitation.
+    Join(join::Join),
+    /// Export when it is due, and offer the spool, until asked to end.
+    Serve(serve::Serve),
 }
 
 impl Exporter {
     pub fn run(self) -> Result<Status, Failure> {
         match self.command {
             Command::Run(run) => run.run(&self.config, self.json),
+            Command::Join(join) => join.run(&self.config),
+            Command::Serve(serve) => serve.run(&self.config),
         }
     }
 }
@@ -41,6 +49,16 @@ pub(crate) fn failure(error: archive::Error) -> Failure {
         archive::Kind::Refuse => Failure::refused(error),
         _ => Failure::failed(error),
     };
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// An error between hosts, with what can be done about it.
+pub(crate) fn link_failure(error: link::Error) -> Failure {
+    let hint = error.hint();
+    let failure = Failure::failed(error);
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,

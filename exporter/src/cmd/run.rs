@@ -1,6 +1,6 @@
 //! `exporter run`: one export now. It works without any pull-backup: the spool keeps what was captured.
 
-use super::failure;
+use super::{failure, link_failure};
 use crate::capture::Capture;
 use crate::node;
 use archive::entry::display;
@@ -15,6 +15,7 @@ use console::human;
 use console::node_file::{Dataset, NodeFile, Settings};
 use console::output::Output;
 use console::progress::Progress;
+use link::membership::Reign;
 use recipes::data::Data;
 use recipes::files::Files;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ pub struct Run {
 }
 
 /// The clock that this command reads; everything below gets it as an argument.
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "a command is where the clock is read")]
     let now = std::time::SystemTime::now();
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
@@ -142,7 +143,20 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn export(file: &NodeFile, dataset: &Dataset) -> Result<(ExportReport, PathBuf), Failure> {
+/// The number of the reign that this node exports in: none was ever given where there are no roles.
+fn epoch(file: &NodeFile) -> Result<u64, Failure> {
+    match Reign::open(&file.node.state).map_err(link_failure)? {
+        None => Ok(0),
+        Some(Reign { epoch, active: true }) => Ok(epoch),
+        Some(Reign { active: false, .. }) => {
+            Err(Failure::refused(format!("{} stands by: it is not the active node of cluster {}", file.node.name, file.cluster))
+                .hint("export on the active node; this one takes over with `importer activate`"))
+        }
+    }
+}
+
+pub(crate) fn export(file: &NodeFile, dataset: &Dataset) -> Result<(ExportReport, PathBuf), Failure> {
+    let epoch = epoch(file)?;
     let sources = prepare(file, dataset)?;
     let recipients = dataset.seal.then(|| file.seal.recipients.clone());
     let signer = Arc::new(node::signer(&file.node.state)?);
@@ -159,7 +173,7 @@ fn export(file: &NodeFile, dataset: &Dataset) -> Result<(ExportReport, PathBuf),
         node: file.node.name.clone(),
         signer,
         recipients,
-        epoch: 0,
+        epoch,
         above: 0,
         level: dataset.level,
         cache_bytes: dataset.cache,

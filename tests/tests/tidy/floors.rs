@@ -2,11 +2,12 @@
 
 use crate::{manifest, members, none, root};
 
-const FLOORS: [(&str, u8); 10] = [
+const FLOORS: [(&str, u8); 11] = [
     ("archive", 1),
     ("console", 1),
     ("election", 1),
     ("recipes", 1),
+    ("watch", 1),
     ("link", 2),
     ("lookup", 2),
     ("exporter", 3),
@@ -16,10 +17,11 @@ const FLOORS: [(&str, u8); 10] = [
 ];
 
 /// Edges that the floors alone would let pass.
-const NEVER: [(&str, &[&str], &str); 3] = [
+const NEVER: [(&str, &[&str], &str); 4] = [
     ("pull-backup", &["recipes"], "the pull-backup cannot know what it keeps"),
     ("archive", &["tokio", "reqwest", "axum"], "the archive is blocking code on threads"),
     ("election", &["tokio", "rustix", "jiff", "rand"], "the election has no clock, no I/O and no chance of its own"),
+    ("watch", &["tokio", "reqwest", "axum", "rand"], "what is due and what is well is decided without a clock, a network or chance"),
 ];
 
 fn floor(name: &str) -> Option<u8> {

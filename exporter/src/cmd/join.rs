@@ -1,0 +1,48 @@
+//! `exporter join`: this node joins a pull-backup, with the line that `pull-backup invite` printed there. The administrator's files stay as they are.
+
+use super::link_failure;
+use crate::node;
+use clap::Args;
+use console::exit::{Failure, Status};
+use console::node_file::NodeFile;
+use console::output::Output;
+use link::membership::Joining;
+use link::message::Ports;
+use std::path::Path;
+
+#[derive(Debug, Args)]
+pub struct Join {
+    /// The line that `pull-backup invite` printed, in quotes
+    line: String,
+}
+
+impl Join {
+    pub fn run(self, config: &Path) -> Result<Status, Failure> {
+        let file = NodeFile::open(config)?;
+        let signer = node::signer(&file.node.state)?;
+        let joining = Joining {
+            state: &file.node.state,
+            name: &file.node.name,
+            cluster: &file.cluster,
+            signing: signer.public(),
+            listen: file.node.listen,
+            ports: Ports { exporter: Some(node::EXPORTER_PORT), importer: Some(node::IMPORTER_PORT) },
+        };
+        let joined = joining.with(&self.line).map_err(link_failure)?;
+        let mut output = Output::stdout();
+        let role = match joined.active {
+            Some(true) => "as the active node",
+            Some(false) => "to stand by",
+            None => "without a role: it exports, and nothing is imported on it",
+        };
+        output.line(format_args!("{} joined cluster {} {role}", joined.name, joined.cluster))?;
+        output.line(format_args!("this node signs with {}", signer.public()))?;
+        if file.seal.cluster_key.is_some() {
+            output.line(format_args!("next, where the cluster key is: exporter certify {} --node {}", signer.public(), joined.name))?;
+        }
+        let next = if joined.active == Some(false) { "importer serve" } else { "exporter serve" };
+        output.line(format_args!("next, here: {next}"))?;
+        output.finish()?;
+        Ok(Status::Done)
+    }
+}

@@ -1,0 +1,199 @@
+//! The daemon: exports each dataset when it is due, offers the spool to the pull-backups that this node joined, and tells them when there is something new.
+//!
+//! Each dataset has a task of its own, so that a long export delays no other; so many at once. When an export was begun and how it ended is kept, so that a
+//! daemon that was down catches up with one run and not with forty. What fails is tried again, sooner each time less.
+
+use crate::cmd::run::export;
+use archive::export::Outcome;
+use console::node_file::{Dataset, NodeFile, Schedule as Configured};
+use link::client::{Client, Deadlines, Way};
+use link::identity::{Identity, Pin};
+use link::membership::Reign;
+use link::message::Notice;
+use link::node::Node;
+use link::server::{Limits, Server};
+use link::state_file;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch as tell};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use watch::clock::Clock;
+use watch::schedule::Schedule;
+use watch::timer::{Due, Past, Timer};
+
+/// What a daemon is given besides its configuration.
+#[derive(Clone)]
+pub struct Around {
+    /// Unix time in milliseconds.
+    pub wall: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub zone: jiff::tz::TimeZone,
+    pub deadlines: Deadlines,
+    pub limits: Limits,
+    /// Hears what happens, a line each.
+    pub tell: Arc<dyn Fn(String) + Send + Sync>,
+}
+
+pub struct Daemon {
+    file: NodeFile,
+    identity: Identity,
+    node: Arc<Node>,
+    around: Around,
+    began: Instant,
+    at_once: Semaphore,
+    clients: Mutex<HashMap<Pin, Arc<Client>>>,
+}
+
+/// So many datasets are exported at once: an export uses all processors by itself.
+const AT_ONCE: usize = 2;
+
+impl Daemon {
+    pub fn new(file: NodeFile, identity: Identity, around: Around) -> Arc<Daemon> {
+        let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), Box::new(|_| ()), Box::new(|_| ()));
+        Arc::new(Daemon {
+            file,
+            identity,
+            node: Arc::new(node),
+            around,
+            began: Instant::now(),
+            at_once: Semaphore::new(AT_ONCE),
+            clients: Mutex::default(),
+        })
+    }
+
+    /// Serves and exports until `stop` turns true; an export under way is finished.
+    pub async fn run(self: &Arc<Self>, listener: TcpListener, stop: tell::Receiver<bool>) -> link::Result<()> {
+        let allow = self.file.node.allow.clone();
+        let server = Server {
+            tls: link::tls::server(&self.identity)?,
+            shelf: self.node.clone(),
+            router: link::routes::routes(self.node.clone()),
+            limits: self.around.limits,
+            allow: Arc::new(move |address| allow.contains(address)),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server.serve(listener, stop.clone()));
+        for dataset in &self.file.datasets {
+            tasks.spawn(self.clone().look_after(dataset.clone(), stop.clone()));
+        }
+        while tasks.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    fn clock(&self) -> Clock {
+        let wall_ms = i64::try_from((self.around.wall)()).unwrap_or(i64::MAX);
+        Clock { wall_ms, steady_ms: self.began.elapsed().as_millis() as u64 }
+    }
+
+    fn past(&self, dataset: &Dataset) -> PathBuf {
+        self.file.node.state.join("datasets").join(&dataset.name).join("schedule.toml")
+    }
+
+    fn timer(&self, dataset: &Dataset) -> Result<Timer, String> {
+        let schedule = match &dataset.schedule {
+            Configured::Every(every) => Schedule::every(*every),
+            Configured::At(cron) => Schedule::at(cron, self.around.zone.clone()),
+        };
+        let schedule = schedule.map_err(|error| error.to_string())?;
+        let seed = format!("{}/{}/{}", self.file.cluster, self.file.node.name, dataset.name);
+        let schedule = schedule.with_jitter(&seed, dataset.jitter);
+        // What cannot be read counts as never having run: it is due at once.
+        let past = state_file::read::<Past>(&self.past(dataset)).unwrap_or_default();
+        Ok(Timer::open(schedule, past, self.clock()))
+    }
+
+    fn keep(&self, dataset: &Dataset, timer: &Timer) {
+        if let Some(past) = timer.past()
+            && let Err(error) = state_file::say(&self.past(dataset), &past)
+        {
+            (self.around.tell)(format!("dataset {}: {}", dataset.name, link::pull::chain(&error)));
+        }
+    }
+
+    async fn look_after(self: Arc<Self>, dataset: Dataset, mut stop: tell::Receiver<bool>) {
+        let mut timer = match self.timer(&dataset) {
+            Ok(timer) => timer,
+            Err(why) => return (self.around.tell)(format!("dataset {}: {why}", dataset.name)),
+        };
+        loop {
+            if let Due::Now = timer.due(self.clock()) {
+                timer.started(self.clock());
+                self.keep(&dataset, &timer);
+                let good = self.export(&dataset).await;
+                timer.finished(self.clock(), good);
+                self.keep(&dataset, &timer);
+            }
+            let wait = timer.due(self.clock()).wait().min(Duration::from_secs(30));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Whether it went well: a passive node that has nothing to export has not failed.
+    async fn export(self: &Arc<Self>, dataset: &Dataset) -> bool {
+        match Reign::open(&self.file.node.state) {
+            Ok(Some(Reign { active: false, .. })) => return true,
+            Ok(_) => {}
+            Err(error) => {
+                (self.around.tell)(format!("dataset {}: {}", dataset.name, link::pull::chain(&error)));
+                return false;
+            }
+        }
+        let _permit = self.at_once.acquire().await;
+        let (daemon, of) = (self.clone(), dataset.clone());
+        let done = tokio::task::spawn_blocking(move || export(&daemon.file, &of).map_err(|failure| failure.to_string())).await;
+        match done.map_err(|error| error.to_string()).flatten() {
+            Ok((report, _)) => {
+                let what = match report.outcome {
+                    Outcome::Snapshot { id, .. } => format!("snapshot {}, {} bytes stored", &id.to_string()[..8], report.stored_bytes),
+                    Outcome::Unchanged { id, .. } => format!("unchanged since {}", &id.to_string()[..8]),
+                };
+                (self.around.tell)(format!("dataset {}: {what}", dataset.name));
+                for trouble in &report.troubles {
+                    (self.around.tell)(format!(
+                        "dataset {}: not captured: {}: {}",
+                        dataset.name,
+                        archive::entry::display(&trouble.path),
+                        trouble.why
+                    ));
+                }
+                self.announce(dataset);
+                true
+            }
+            Err(why) => {
+                (self.around.tell)(format!("dataset {}: {why}", dataset.name));
+                false
+            }
+        }
+    }
+
+    /// Tells every pull-backup; a hint, so nobody waits for it.
+    fn announce(&self, dataset: &Dataset) {
+        let notice = Notice { cluster: self.file.cluster.clone(), dataset: dataset.name.clone() };
+        for client in self.clients() {
+            let notice = notice.clone();
+            tokio::spawn(async move { drop(client.post::<()>("/v1/notice", &notice).await) });
+        }
+    }
+
+    fn clients(&self) -> Vec<Arc<Client>> {
+        let known = self.node.pull_backups();
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.retain(|pin, _| known.iter().any(|known| known.pin == *pin));
+        for pull_backup in &known {
+            if !clients.contains_key(&pull_backup.pin)
+                && let Ok(tls) = link::tls::client(&self.identity, pull_backup.pin)
+            {
+                let way = Way::Dial { address: pull_backup.address.clone(), tls };
+                let client = Client::new(&pull_backup.address, way, self.around.deadlines, None);
+                clients.insert(pull_backup.pin, Arc::new(client));
+            }
+        }
+        clients.values().cloned().collect()
+    }
+}
