@@ -1,15 +1,19 @@
 //! The command line of `importer`: one variant a command, each in a file of its own.
 //!
-//! Today it has the commands that read a repository, a mirror or any other; they stand in `lookup`, because `pull-backup` has them too.
+//! The commands that read a repository, a mirror or any other, stand in `lookup`, because `pull-backup` has them too. `serve` is the daemon.
 
 use archive::sign::PublicKey;
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
 use console::node_file::NodeFile;
 use console::place;
+use lookup::Surroundings;
+use lookup::cmd as reading;
 use lookup::open::{Identity, Roots};
-use lookup::{Surroundings, cmd};
 use std::path::PathBuf;
+
+pub mod cmd;
+pub mod serve;
 
 /// Stands by with the data of another host, and gives it back by date
 #[derive(Parser, Debug)]
@@ -25,26 +29,29 @@ pub struct CommandLine {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    Snapshots(cmd::snapshots::Snapshots),
-    Ls(cmd::ls::Ls),
-    Find(cmd::find::Find),
-    Diff(cmd::diff::Diff),
-    Restore(cmd::restore::Restore),
-    Check(cmd::check::Check),
+    Snapshots(reading::snapshots::Snapshots),
+    Ls(reading::ls::Ls),
+    Find(reading::find::Find),
+    Diff(reading::diff::Diff),
+    Restore(reading::restore::Restore),
+    Check(reading::check::Check),
+    Join(cmd::join::Join),
+    Serve(cmd::serve::Serve),
 }
 
 impl Command {
     /// What opens sealed content and whose signatures count, as the command line says.
-    fn means(&mut self) -> (Option<&mut Identity>, &mut Roots) {
+    fn means(&mut self) -> Option<(Option<&mut Identity>, &mut Roots)> {
         let reading = match self {
-            Command::Snapshots(command) => return (None, &mut command.roots),
-            Command::Check(command) => return (None, &mut command.roots),
+            Command::Join(_) | Command::Serve(_) => return None,
+            Command::Snapshots(command) => return Some((None, &mut command.roots)),
+            Command::Check(command) => return Some((None, &mut command.roots)),
             Command::Ls(command) => &mut command.reading,
             Command::Find(command) => &mut command.reading,
             Command::Diff(command) => &mut command.reading,
             Command::Restore(command) => &mut command.reading,
         };
-        (Some(&mut reading.identity), &mut reading.roots)
+        Some((Some(&mut reading.identity), &mut reading.roots))
     }
 }
 
@@ -55,7 +62,7 @@ fn fill(line: &mut CommandLine, surroundings: &Surroundings) -> Result<(), Failu
         return Ok(());
     }
     let file = NodeFile::open(&place::of(line.config.as_deref(), variable, place::NODE))?;
-    let (identity, roots) = line.command.means();
+    let Some((identity, roots)) = line.command.means() else { return Ok(()) };
     if let Some(identity) = identity
         && identity.identity.as_ref().is_none_or(|path| path.is_empty())
     {
@@ -77,5 +84,7 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Diff(command) => command.run(surroundings),
         Command::Restore(command) => command.run(surroundings),
         Command::Check(command) => command.run(surroundings),
+        Command::Join(command) => command.run(line.config.as_ref(), surroundings),
+        Command::Serve(command) => command.run(line.config.as_ref(), surroundings),
     }
 }

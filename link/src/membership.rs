@@ -12,6 +12,9 @@ use crate::state_file;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+/// The file in a node's state folder with the key that it signs with.
+pub const NODE_KEY: &str = "node.key";
+
 /// The pull-backups that a node joined.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

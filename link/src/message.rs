@@ -139,6 +139,12 @@ pub struct Join {
     pub hosts: Vec<String>,
 }
 
+/// Where the daemons of a node listen, and where each tells without keys that it lives.
+pub const EXPORTER_PORT: u16 = 8023;
+pub const IMPORTER_PORT: u16 = 8024;
+pub const IMPORTER_HEALTH: u16 = 8026;
+pub const EXPORTER_HEALTH: u16 = 8027;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -157,6 +163,23 @@ pub struct Joined {
     pub active: Option<bool>,
     /// With which key the pull-backup signs receipts: `ed25519:…`.
     pub receipt: String,
+}
+
+impl Joined {
+    /// What a person is told, and what comes next.
+    pub fn words(&self, signing: archive::sign::PublicKey, has_cluster_key: bool) -> Vec<String> {
+        let role = match self.active {
+            Some(true) => "as the active node",
+            Some(false) => "to stand by",
+            None => "without a role: it exports, and nothing is imported on it",
+        };
+        let mut lines = vec![format!("{} joined cluster {} {role}", self.name, self.cluster), format!("this node signs with {signing}")];
+        if has_cluster_key {
+            lines.push(format!("next, where the cluster key is: exporter certify {signing} --node {}", self.name));
+        }
+        lines.push(format!("next, here: {}", if self.active == Some(false) { "importer serve" } else { "exporter serve" }));
+        lines
+    }
 }
 
 /// Why something was refused.

@@ -7,7 +7,7 @@ use console::exit::{Failure, Status};
 use console::node_file::NodeFile;
 use console::output::Output;
 use link::membership::Joining;
-use link::message::Ports;
+use link::message::{EXPORTER_PORT, IMPORTER_PORT, Ports};
 use std::path::Path;
 
 #[derive(Debug, Args)]
@@ -26,22 +26,13 @@ impl Join {
             cluster: &file.cluster,
             signing: signer.public(),
             listen: file.node.listen,
-            ports: Ports { exporter: Some(node::EXPORTER_PORT), importer: Some(node::IMPORTER_PORT) },
+            ports: Ports { exporter: Some(EXPORTER_PORT), importer: Some(IMPORTER_PORT) },
         };
         let joined = joining.with(&self.line).map_err(link_failure)?;
         let mut output = Output::stdout();
-        let role = match joined.active {
-            Some(true) => "as the active node",
-            Some(false) => "to stand by",
-            None => "without a role: it exports, and nothing is imported on it",
-        };
-        output.line(format_args!("{} joined cluster {} {role}", joined.name, joined.cluster))?;
-        output.line(format_args!("this node signs with {}", signer.public()))?;
-        if file.seal.cluster_key.is_some() {
-            output.line(format_args!("next, where the cluster key is: exporter certify {} --node {}", signer.public(), joined.name))?;
+        for line in joined.words(signer.public(), file.seal.cluster_key.is_some()) {
+            output.line(line)?;
         }
-        let next = if joined.active == Some(false) { "importer serve" } else { "exporter serve" };
-        output.line(format_args!("next, here: {next}"))?;
         output.finish()?;
         Ok(Status::Done)
     }

@@ -9,6 +9,7 @@ use console::node_file::NodeFile;
 use console::output::tell;
 use link::client::Deadlines;
 use link::identity::Identity;
+use link::message::{EXPORTER_HEALTH, EXPORTER_PORT};
 use link::running::{Alone, until_asked_to_end};
 use link::server::{Limits, plain};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -49,11 +50,11 @@ impl Serve {
                     Failure::failed(format!("cannot listen at {address}: {error}")).hint("is another program there? See `listen` in [node]")
                 })
             };
-            let listener = bind(SocketAddr::new(listen, node::EXPORTER_PORT)).await?;
-            let plainly = bind(SocketAddr::new(health, node::EXPORTER_HEALTH)).await?;
+            let listener = bind(SocketAddr::new(listen, EXPORTER_PORT)).await?;
+            let plainly = bind(SocketAddr::new(health, EXPORTER_HEALTH)).await?;
             let router = axum::Router::new().route("/live", axum::routing::get(|| async { "alive\n" }));
             tokio::spawn(plain(plainly, router, stop.clone()));
-            tell(format_args!("exporter serves at {listen}:{}", node::EXPORTER_PORT));
+            tell(format_args!("exporter serves at {listen}:{}", EXPORTER_PORT));
             Daemon::new(file, identity, around).run(listener, stop).await.map_err(link_failure)
         })?;
         Ok(Status::Done)
