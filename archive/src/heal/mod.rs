@@ -2,7 +2,8 @@
 //!
 //! It finds by itself what is needed: small records, snapshots with what was published with them, runs, and every segment that a snapshot uses. What a
 //! peer gives is proven as in a sync. Nothing is overwritten: a replacement is durable before a damaged pack goes to the trash; a damaged object
-//! whose name is needed goes there first, and a heal that was interrupted in between finds it there again. A second heal changes nothing.
+//! whose name is needed goes there first, since names are never written over. A heal that is killed between the two leaves what needs that one object unreadable
+//! until the next heal, which finds the name free. A second heal changes nothing.
 //! The caller holds the repository alone (`Access::Exclusive`), as for every repack.
 //!
 //! It does not bring back snapshots that are wholly gone: that is a sync with history. It needs no key and proves no content.
