@@ -120,7 +120,7 @@ fn kill_at_each_step(what: &str, imports: usize, wanted: [Option<&str>; 2], befo
         let data = target(base_again);
         drop(data.stage().unwrap());
         assert_eq!(version(base_again, &when), was, "{when}: clearing up changes no content");
-        assert!(left(base_again).iter().all(|name| [".app.db.resilient-previous", "app.db"].contains(&name.as_str())), "{when}");
+        assert!(left(base_again).iter().all(|name| [".app.db.resilient-previous", "app.db", "scratch"].contains(&name.as_str())), "{when}");
         if let Some(kept) = was.as_deref().and_then(&before) {
             data.rollback().unwrap();
             assert_eq!(version(base_again, &when).as_deref(), Some(kept), "{when}: the last good is kept");
