@@ -32,7 +32,7 @@ pub enum Error {
     TakeBack { path: PathBuf, reason: String },
     #[error("cannot start {}", program.display())]
     Start { program: PathBuf, source: io::Error },
-    #[error("{}", program.display())]
+    #[error("{} failed", program.display())]
     Ran { program: PathBuf, source: io::Error },
     #[error("the receiver stopped the export")]
     Stopped,
