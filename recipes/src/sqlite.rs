@@ -144,7 +144,8 @@ impl Data for Sqlite {
         let size = connect::facts(&database, &real, inner.patience)?.bytes();
         let root = Attributes { mode: 0o755, uid: looked.uid, gid: looked.gid, ..Attributes::default() };
         let stopped = |Stop| Error::Stopped;
-        sink.item(Item { path: Vec::new(), attributes: root, stamp: None, body: Body::Folder }).map_err(stopped)?;
+        sink.item(Item { path: Vec::new(), attributes: root, stamp: None, body: Body::Folder })
+            .map_err(stopped)?;
         let stamp = looked.stamp(size);
         if sink.unchanged(NAME, &stamp).map_err(stopped)? {
             return Ok(());

@@ -347,7 +347,8 @@ fn programs_are_found_by_name_in_a_clean_environment() {
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink("/usr/bin/env", folder.path().join("erp5-exporter")).unwrap();
     let settings = command::Settings::new("erp5", folder.path().join("scratch"));
-    let settings = command::Settings { folder: folder.path().into(), stream: true, dataset: "shop".into(), source: "erp".into(), ..settings };
+    let settings =
+        command::Settings { folder: folder.path().into(), stream: true, dataset: "shop".into(), source: "erp".into(), ..settings };
     let data = Command::new(settings.clone()).unwrap();
     let found = data.check().unwrap();
     assert!(found.len() == 1 && found[0].level == Level::Warning && found[0].what.contains("erp5-importer cannot be found"), "{found:?}");

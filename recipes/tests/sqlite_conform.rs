@@ -23,7 +23,9 @@ impl Subject for Database {
         if content > 0 {
             let name = ["one", "two"][content as usize - 1];
             let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) SELECT i, hex(i * 7919) FROM n";
-            connection.execute_batch(&format!("CREATE TABLE {name} AS {rows}; PRAGMA user_version = {content};")).unwrap();
+            connection
+                .execute_batch(&format!("CREATE TABLE {name} AS {rows}; PRAGMA user_version = {content};"))
+                .unwrap();
         }
     }
 

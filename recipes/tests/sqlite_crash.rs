@@ -95,8 +95,10 @@ fn version(base: &Path, when: &str) -> Option<String> {
 }
 
 fn left(base: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(base.join("live")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(base.join("live"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -120,7 +122,12 @@ fn kill_at_each_step(what: &str, imports: usize, wanted: [Option<&str>; 2], befo
         let data = target(base_again);
         drop(data.stage().unwrap());
         assert_eq!(version(base_again, &when), was, "{when}: clearing up changes no content");
-        assert!(left(base_again).iter().all(|name| [".app.db.resilient-previous", "app.db", "scratch"].contains(&name.as_str())), "{when}");
+        assert!(
+            left(base_again)
+                .iter()
+                .all(|name| [".app.db.resilient-previous", "app.db", "scratch"].contains(&name.as_str())),
+            "{when}"
+        );
         if let Some(kept) = was.as_deref().and_then(&before) {
             data.rollback().unwrap();
             assert_eq!(version(base_again, &when).as_deref(), Some(kept), "{when}: the last good is kept");

@@ -270,7 +270,9 @@ fn a_journal_that_was_left_is_rolled_back() {
     let before = stand.export();
     let connection = stand.connect();
     // Spilled to the file before its commit, which never comes.
-    connection.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN; UPDATE account SET sum = 5").unwrap();
+    connection
+        .execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN; UPDATE account SET sum = 5")
+        .unwrap();
     let (main, journal) = (stand.path(), stand.folder.path().join("app.db-journal"));
     let crashed = Stand::new();
     fs::copy(&main, crashed.path()).unwrap();

@@ -34,7 +34,9 @@ impl Stand {
 }
 
 fn version(connection: &Connection) -> String {
-    connection.query_row("SELECT group_concat(DISTINCT version) FROM item", [], |row| row.get(0)).unwrap()
+    connection
+        .query_row("SELECT group_concat(DISTINCT version) FROM item", [], |row| row.get(0))
+        .unwrap()
 }
 
 fn fill(connection: &Connection, pragmas: &str, version: &str) {
@@ -63,8 +65,10 @@ fn commit(data: &Sqlite, taken: &[Taken]) -> Result<Vec<Finding>, Error> {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -85,7 +89,12 @@ fn open_readers_keep_what_they_see_and_then_see_the_new_data() {
     within.execute_batch("UPDATE item SET version = 'written'").unwrap();
     assert_eq!(version(&beside), "written");
     assert_eq!(fs::metadata(stand.at("app.db")).unwrap().ino(), inode, "the file is the same");
-    assert!(found.iter().any(|finding| finding.level == Level::Note && finding.what.contains("pages of 4096 bytes")), "{found:?}");
+    assert!(
+        found
+            .iter()
+            .any(|finding| finding.level == Level::Note && finding.what.contains("pages of 4096 bytes")),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -230,7 +239,9 @@ fn rows_that_point_nowhere_are_told_and_imported() {
     fill(&source.connect(), WAL, "new");
     source
         .connect()
-        .execute_batch("PRAGMA foreign_keys = off; CREATE TABLE part (of INTEGER REFERENCES item(id)); INSERT INTO part VALUES (1), (7000);")
+        .execute_batch(
+            "PRAGMA foreign_keys = off; CREATE TABLE part (of INTEGER REFERENCES item(id)); INSERT INTO part VALUES (1), (7000);",
+        )
         .unwrap();
     let stand = Stand::new();
     let found = commit(&stand.recipe(), &Collect::of(&source.recipe()).taken).unwrap();

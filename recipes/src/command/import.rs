@@ -103,7 +103,8 @@ impl Import {
         process.run().map_err(self.inner.failed(Act::Import))?;
         if mark(&tree)? != before {
             let what = format!("{} changed what it was given: it is not kept", self.inner.program(Act::Import).display());
-            self.findings.push(Finding::new(Level::Warning, what).hint("a rollback will go back further, or not at all"));
+            self.findings
+                .push(Finding::new(Level::Warning, what).hint("a rollback will go back further, or not at all"));
             return remove(&self.at("new")).map_err(self.failed("clear up in"));
         }
         self.keep().map_err(self.failed("keep what was imported in"))

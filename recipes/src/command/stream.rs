@@ -39,7 +39,8 @@ pub(crate) fn export(inner: &Inner, sink: &mut dyn Sink) -> Result<(), Error> {
     sink.item(root).map_err(stopped)?;
     let stream = Stream { process, program: inner.program(Act::Export), first: io::Cursor::new(first), _room: room };
     let body = Body::Stream(Box::new(stream));
-    sink.item(Item { path: STREAM.to_vec(), attributes: attributes(0o600), stamp: None, body }).map_err(stopped)
+    sink.item(Item { path: STREAM.to_vec(), attributes: attributes(0o600), stamp: None, body })
+        .map_err(stopped)
 }
 
 impl Read for Stream {

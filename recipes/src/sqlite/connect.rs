@@ -43,9 +43,7 @@ pub(crate) fn source(path: &Path, patience: Duration) -> Result<Connection, Erro
     // A WAL with something in it belongs to others, and stays when this connection is the last one; an empty one is this
     // connection's own, and goes with it.
     let theirs = std::fs::metadata(beside(path, "-wal")).is_ok_and(|wal| wal.len() > 0);
-    connection
-        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, theirs)
-        .map_err(&failed)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, theirs).map_err(&failed)?;
     connection.pragma_update(None, "query_only", true).map_err(&failed)?;
     Ok(connection)
 }
