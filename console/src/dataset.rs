@@ -1,7 +1,7 @@
 //! `[[dataset]]` and its sources.
 //!
 //! A source's keys are read with this node's overrides in their place, so that a mistake in an override is shown where the
-//! override stands. Keys of recipes other than `files` are kept as they are; each recipe reads its own.
+//! override stands. A recipe that is not built in is two programs of the administrator's, and has their keys.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::located::Section;
 use crate::nearest::nearest;
-use crate::node_file::{Dataset, Files, Schedule, Settings, Source};
+use crate::node_file::{Command, Dataset, Files, Schedule, Settings, Source, Sqlite};
 use crate::{alert, cron, place, quantity};
 
 /// Datasets without `every` or `at` are exported each hour.
@@ -18,6 +18,8 @@ const EVERY_DEFAULT: Duration = Duration::from_secs(3_600);
 const EVERY: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(86_400);
 const CACHE_DEFAULT: u64 = 1 << 30;
 const LEVEL_DEFAULT: i64 = 2;
+/// Names of recipes that are, or will be, built in.
+const BUILT_IN: [&str; 5] = ["files", "sqlite", "postgres", "mariadb", "mysql"];
 
 /// This node's overrides: `source.DATASET.SOURCE`, by those two names.
 pub(crate) struct Overrides<'a> {
@@ -154,9 +156,15 @@ fn settings(section: Section<'_>, dataset: &str, name: &str, recipe: &str, overr
     for key in ["name", "recipe"] {
         section.has(key);
     }
-    if recipe != "files" {
-        return Settings::Other(section.rest());
+    match recipe {
+        "files" => files(section),
+        "sqlite" => sqlite(section),
+        built_in if BUILT_IN.contains(&built_in) || built_in.is_empty() => Settings::Other(section.rest()),
+        name => command(section, name),
     }
+}
+
+fn files(mut section: Section<'_>) -> Settings {
     section.require("paths", "paths = [\"/srv/shop\"]");
     let paths = section.paths("paths");
     if paths.as_ref().is_some_and(Vec::is_empty) {
@@ -170,4 +178,32 @@ fn settings(section: Section<'_>, dataset: &str, name: &str, recipe: &str, overr
     let one_file_system = section.boolean("one_file_system").unwrap_or(false);
     section.finish(&[]);
     Settings::Files(Files { paths, exclude, one_file_system })
+}
+
+fn sqlite(mut section: Section<'_>) -> Settings {
+    section.require("path", "path = \"/var/lib/shop/shop.db\"");
+    let path = section.path("path").unwrap_or_default();
+    if path.file_name().is_none() && !path.as_os_str().is_empty() {
+        section.wrong("path", "must name the database file");
+    }
+    section.finish(&[]);
+    Settings::Sqlite(Sqlite { path })
+}
+
+fn command(mut section: Section<'_>, name: &str) -> Settings {
+    let folder = section.path("folder");
+    let (export, import) = (section.program("export"), section.program("import"));
+    let stream = section.boolean("stream").unwrap_or(false);
+    let timeout = section.duration("timeout");
+    // Programs whose name is nearly that of a built-in recipe must be meant, by a key that only programs have.
+    if let Some(near) = nearest(name, BUILT_IN.into_iter())
+        && !["folder", "export", "import"].into_iter().any(|key| section.has(key))
+    {
+        let what =
+            format!("`{name}` is not built in; did you mean `{near}`? For programs of that name, say `folder` or `export` and `import`");
+        section.wrong("recipe", what);
+        return Settings::Other(section.rest());
+    }
+    section.finish(&[]);
+    Settings::Command(Command { folder, export, import, stream, timeout })
 }

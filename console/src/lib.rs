@@ -1,7 +1,7 @@
 //! What a person sees and writes: configuration files, exit statuses, output, progress.
 //!
 //! Floor 2: the three commands share it, so that one mistake reads the same in each of them. It knows the words of the
-//! configuration and nothing of what the archive or a recipe does with them; a recipe's own keys pass through as they stand.
+//! configuration and nothing of what the archive or a recipe does with them.
 //! It deliberately keeps no time of its own: `now` is an argument wherever a time is meant.
 
 pub mod error;

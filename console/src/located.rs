@@ -195,6 +195,21 @@ impl<'a> Section<'a> {
         self.get(key, expected, |value| Some(value.get_ref().as_array()?.iter().cloned().collect()))
     }
 
+    /// A program by its absolute path, alone or with its arguments.
+    pub fn program(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let words = self.get(key, "a program, as \"/path\" or [\"/path\", \"argument\"]", |value| match value.get_ref() {
+            DeValue::String(text) => Some(vec![text.to_string()]),
+            DeValue::Array(list) => list.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect(),
+            _ => None,
+        })?;
+        match words.first().map(|first| absolute(first)) {
+            None => self.wrong(key, "must name a program"),
+            Some(Err(what)) => self.wrong(key, what),
+            Some(Ok(_)) => return Some(words),
+        }
+        None
+    }
+
     /// Text that `read` understands; its complaint becomes the mistake.
     pub fn parsed<T>(&mut self, key: &'static str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let text = self.string(key)?;

@@ -92,7 +92,10 @@ pub struct Source {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Settings {
     Files(Files),
-    /// Of other recipes, for them to read.
+    Sqlite(Sqlite),
+    /// Of a recipe that is not built in: two programs.
+    Command(Command),
+    /// Of built-in recipes that are not there yet.
     Other(toml::Table),
 }
 
@@ -103,6 +106,26 @@ pub struct Files {
     /// In gitignore's syntax.
     pub exclude: Vec<String>,
     pub one_file_system: bool,
+}
+
+/// Keys of the recipe `sqlite`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sqlite {
+    /// The database file.
+    pub path: PathBuf,
+}
+
+/// Keys of a recipe that is not built in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Where `NAME-exporter` and `NAME-importer` lie, unless they are named.
+    pub folder: Option<PathBuf>,
+    /// A program, by its absolute path, and its arguments.
+    pub export: Option<Vec<String>>,
+    pub import: Option<Vec<String>>,
+    /// Standard output and input instead of a folder.
+    pub stream: bool,
+    pub timeout: Option<Duration>,
 }
 
 impl NodeFile {

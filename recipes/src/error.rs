@@ -14,12 +14,26 @@ pub enum Error {
     Missing { path: PathBuf, source: io::Error },
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot {action} {}", path.display())]
+    Sqlite { action: &'static str, path: PathBuf, source: rusqlite::Error },
+    #[error("cannot {action} {}: others kept it locked for {} s", path.display(), waited.as_secs_f32())]
+    InUse { action: &'static str, path: PathBuf, waited: std::time::Duration },
+    #[error("cannot {action} {}: it is no SQLite database, or an encrypted one", path.display())]
+    NotSqlite { action: &'static str, path: PathBuf },
+    #[error("cannot export {}: an earlier export is still at work", path.display())]
+    StillExporting { path: PathBuf },
     #[error("cannot import into {}: another import is at work there", path.display())]
     Busy { path: PathBuf },
     #[error("cannot import into {}: what arrived has {} where an excluded entry lives", target.display(), path.display())]
     InTheWay { target: PathBuf, path: PathBuf },
+    #[error("cannot import into {}: what arrived {reason}", target.display())]
+    Arrived { target: PathBuf, reason: String },
     #[error("cannot take back {}: {reason}", path.display())]
     TakeBack { path: PathBuf, reason: String },
+    #[error("cannot start {}", program.display())]
+    Start { program: PathBuf, source: io::Error },
+    #[error("{} failed", program.display())]
+    Ran { program: PathBuf, source: io::Error },
     #[error("the receiver stopped the export")]
     Stopped,
     #[error("the reading thread ended without a word")]
@@ -39,16 +53,23 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Io { .. } | Error::Missing { .. } | Error::Busy { .. } | Error::Stopped | Error::Thread => Kind::Retry,
+            Error::Sqlite { .. } | Error::InUse { .. } | Error::StillExporting { .. } => Kind::Retry,
+            Error::Start { .. } | Error::Ran { .. } => Kind::Retry,
             Error::Settings { .. } | Error::Exclude { .. } | Error::InTheWay { .. } | Error::TakeBack { .. } => Kind::Refuse,
+            Error::NotSqlite { .. } | Error::Arrived { .. } => Kind::Refuse,
         }
     }
 
     /// What an operator can do, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Error::Missing { .. } => Some("mount or create it, or take it out of `paths`; nothing counts as deleted"),
+            Error::Missing { .. } => Some("mount or create it, or take it out of the node file; nothing counts as deleted"),
             Error::Busy { .. } => Some("wait until the other import ends"),
+            Error::StillExporting { .. } => Some("wait until it ends, or end the program that it started"),
+            Error::InUse { .. } => Some("end the long transaction, or keep the database in WAL mode: then exports wait for nobody"),
+            Error::NotSqlite { .. } => Some("if that file is broken, move it away with its -wal and -journal, and import again"),
             Error::InTheWay { .. } => Some("move the excluded entry away, or exclude the other at the source too"),
+            Error::Start { .. } => Some("put it there, executable, or name it with `export =` or `import =` in the node file"),
             _ => None,
         }
     }

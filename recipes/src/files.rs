@@ -13,7 +13,7 @@
 
 mod carry;
 mod commit;
-mod exclude;
+pub(crate) mod exclude;
 mod export;
 mod folder;
 mod names;
@@ -37,6 +37,7 @@ use crate::{Error, Stop};
 use exclude::Excludes;
 use export::Export;
 use folder::{Folder, Handles, Identity};
+pub(crate) use target::real;
 use walk::Bounds;
 
 /// What a source with this recipe is made of.

@@ -4,10 +4,15 @@
 //! knows nothing of bytes at rest: recipes exchange items and staging places, and the binaries adapt. All is blocking
 //! code on threads.
 
+pub mod command;
 pub mod data;
 mod error;
 pub mod files;
+mod lock;
+pub mod sqlite;
 
+pub use command::Command;
 pub use data::{Attributes, Body, Contents, Data, Item, Open, Opened, Sink, Stamp, Stop, Time};
 pub use error::{Error, Kind};
 pub use files::{Files, Settings};
+pub use sqlite::Sqlite;

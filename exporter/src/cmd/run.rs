@@ -2,7 +2,7 @@
 
 use super::{failure, link_failure};
 use crate::capture::Capture;
-use crate::node;
+use crate::{node, source};
 use archive::entry::display;
 use archive::export::{Export, ExportOptions, ExportReport, Outcome};
 use archive::local::state::Local;
@@ -12,12 +12,11 @@ use archive::store::{FolderStore, make_folder};
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::human;
-use console::node_file::{Dataset, NodeFile, Settings};
+use console::node_file::{Dataset, NodeFile, Source};
 use console::output::Output;
 use console::progress::Progress;
 use link::membership::Reign;
 use recipes::data::Data;
-use recipes::files::Files;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -104,43 +103,18 @@ fn open_repository(file: &NodeFile, dataset: &Dataset) -> Result<(Arc<Repository
     Ok((Arc::new(repository), place))
 }
 
+/// A source with its recipe.
+type Prepared<'a> = (&'a Source, Box<dyn Data>);
+
 /// Checks that every source can be captured before anything is written.
-fn prepare(file: &NodeFile, dataset: &Dataset) -> Result<Vec<(String, Files)>, Failure> {
-    let mut sources = Vec::new();
-    for source in &dataset.sources {
-        let Settings::Files(settings) = &source.settings else {
-            return Err(Failure::usage(format!("dataset {}: recipe {} is not known to this version", dataset.name, source.recipe))
-                .hint("it knows: files"));
-        };
-        let settings = recipes::files::Settings {
-            paths: settings.paths.clone(),
-            exclude: settings.exclude.clone(),
-            skip: vec![file.node.state.clone()],
-            one_file_system: settings.one_file_system,
-        };
-        sources.push((source.name.clone(), Files::new(settings).map_err(|error| recipe_failure(&source.name, error))?));
-    }
-    sources.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+fn prepare<'a>(file: &NodeFile, dataset: &'a Dataset) -> Result<Vec<Prepared<'a>>, Failure> {
+    let made = dataset
+        .sources
+        .iter()
+        .map(|found| Ok((found, source::data(found, &file.node.state, &dataset.name)?)));
+    let mut sources: Vec<Prepared<'_>> = made.collect::<Result<_, Failure>>()?;
+    sources.sort_by(|a, b| a.0.name.as_bytes().cmp(b.0.name.as_bytes()));
     Ok(sources)
-}
-
-fn recipe_failure(source: &str, error: recipes::Error) -> Failure {
-    let hint = error.hint();
-    let failure = Failure::failed(format!("source {source}: {}", chain(&error)));
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }
 
 /// The number of the reign that this node exports in: none was ever given where there are no roles.
@@ -181,18 +155,18 @@ pub(crate) fn export(file: &NodeFile, dataset: &Dataset) -> Result<(ExportReport
         clock: Arc::new(now_ms),
         sources: sources
             .iter()
-            .map(|(name, _)| RootSource { name: name.clone(), recipe: "files".into(), manifest: vec![] })
+            .map(|(found, _)| RootSource { name: found.name.clone(), recipe: found.recipe.clone(), manifest: vec![] })
             .collect(),
         advance: Arc::new(move |bytes| bar.advance(bytes)),
     };
     let mut export = Export::begin(repository, local, options).map_err(failure)?;
-    for (name, files) in &sources {
-        let mut capture = Capture::new(&mut export, name);
-        let outcome = files.export(&mut capture);
+    for (found, data) in &sources {
+        let mut capture = Capture::new(&mut export, &found.name);
+        let outcome = data.export(&mut capture);
         if let Some(error) = capture.failure {
             return Err(failure(error));
         }
-        outcome.map_err(|error| recipe_failure(name, error))?;
+        outcome.map_err(|error| source::failure(&found.name, error))?;
     }
     let report = export.finish().map_err(failure)?;
     progress.finish();

@@ -103,7 +103,7 @@ pub(crate) fn absent<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> 
 
 /// The administrator's path without its symlinks. What it leads to need not exist, but a symlink to nowhere is a
 /// mistake that nobody but the administrator can mend.
-fn real(path: &Path, create: bool) -> Result<PathBuf, Error> {
+pub(crate) fn real(path: &Path, create: bool) -> Result<PathBuf, Error> {
     let missing = |source| Error::Missing { path: path.to_path_buf(), source };
     match fs::canonicalize(path) {
         Ok(real) => return Ok(real),

@@ -6,4 +6,5 @@ mod help;
 mod keeping;
 mod node;
 mod reading;
+mod sources;
 mod stand;

@@ -1,0 +1,71 @@
+//! A source of the node file as the recipe that handles it.
+//!
+//! The one place where the words of the configuration meet the recipes, which do not know each other. Each source has a
+//! scratch folder of its own in the node's state; none is made before it is needed.
+
+use console::exit::Failure;
+use console::node_file::{Settings, Source};
+use recipes::data::Data;
+use recipes::{Command, Files, Sqlite, command, files, sqlite};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Where a source's recipe may keep what it needs while it is at work.
+fn scratch(state: &Path, dataset: &str, source: &str) -> PathBuf {
+    state.join("datasets").join(dataset).join("scratch").join(source)
+}
+
+/// The recipe of a source.
+pub fn data(source: &Source, state: &Path, dataset: &str) -> Result<Box<dyn Data>, Failure> {
+    let scratch = scratch(state, dataset, &source.name);
+    let made: Result<Box<dyn Data>, recipes::Error> = match &source.settings {
+        Settings::Files(found) => Files::new(files::Settings {
+            paths: found.paths.clone(),
+            exclude: found.exclude.clone(),
+            skip: vec![state.to_path_buf()],
+            one_file_system: found.one_file_system,
+        })
+        .map(|data| Box::new(data) as _),
+        Settings::Sqlite(found) => Sqlite::new(sqlite::Settings::new(found.path.clone(), scratch)).map(|data| Box::new(data) as _),
+        Settings::Command(found) => {
+            let words = |words: &Option<Vec<String>>| words.as_ref().map(|words| words.iter().map(OsString::from).collect());
+            Command::new(command::Settings {
+                name: source.recipe.clone(),
+                folder: found.folder.clone().unwrap_or_else(|| command::FOLDER.into()),
+                export: words(&found.export),
+                import: words(&found.import),
+                stream: found.stream,
+                timeout: found.timeout.unwrap_or(command::TIMEOUT),
+                scratch,
+                dataset: dataset.into(),
+                source: source.name.clone(),
+            })
+            .map(|data| Box::new(data) as _)
+        }
+        Settings::Other(_) => {
+            let what = format!("dataset {dataset}: recipe {} is not known to this version", source.recipe);
+            return Err(Failure::usage(what).hint("it knows: files, sqlite, and programs of your own (docs/recipes.md)"));
+        }
+    };
+    made.map_err(|error| failure(&source.name, error))
+}
+
+/// An error of a recipe, with its chain and what can be done about it.
+pub fn failure(source: &str, error: recipes::Error) -> Failure {
+    let hint = error.hint();
+    let failure = Failure::failed(format!("source {source}: {}", chain(&error)));
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}
