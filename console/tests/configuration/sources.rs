@@ -1,6 +1,6 @@
 //! Sources: their names, this node's overrides, and the keys of each recipe.
 
-use super::{minimal, mistakes, node};
+use super::{FILES, example, minimal, mistakes, node};
 use console::node_file::{Command, Settings, Sqlite};
 use std::time::Duration;
 
