@@ -4,7 +4,6 @@
 //! A host that fails is asked again after a wait that grows. What is new is pulled beside the asking, so that one slow dataset delays no other.
 
 use crate::backoff::Backoff;
-use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::message::{Head, Heads};
 use crate::pull::{Origin, Pulls};
@@ -105,9 +104,4 @@ impl Follow {
             });
         }
     }
-}
-
-/// A client for the host, as messages name it.
-pub fn origin(client: Client, pin: crate::identity::Pin, trust: archive::trust::Trust) -> Origin {
-    Origin { client: Arc::new(client), pin, trust, bytes_max: u64::MAX }
 }

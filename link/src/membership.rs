@@ -52,10 +52,14 @@ impl Membership {
     /// Joins with an invitation, and keeps what came of it.
     pub async fn join(state: &Path, identity: &Identity, invitation: &Invitation, join: Join) -> Result<Joined> {
         let client = Client::dial(&invitation.address, identity, invitation.pin)?;
-        let name = join.name.clone();
+        let (cluster, name) = (join.cluster.clone(), join.name.clone());
         let joined: Joined = client.post("/v1/join", &join).await?;
         if joined.name != name {
             let why = format!("it took in {} and not {name}", joined.name);
+            return Err(Error::Nonsense { peer: client.peer, why });
+        }
+        if joined.cluster != cluster {
+            let why = format!("it took this node into cluster {} and not {cluster}", joined.cluster);
             return Err(Error::Nonsense { peer: client.peer, why });
         }
         let mut membership = Membership::open(state)?;
@@ -114,6 +118,7 @@ impl Joining<'_> {
         let identity = Identity::open_or_make(self.state)?;
         let join = Join {
             token: invitation.token.reveal(),
+            cluster: self.cluster.into(),
             name: self.name.into(),
             signing: self.signing.to_string(),
             ports: self.ports,
@@ -121,11 +126,6 @@ impl Joining<'_> {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(Error::file("start a runtime for", self.state))?;
-        let joined = runtime.block_on(Membership::join(self.state, &identity, &invitation, join))?;
-        if joined.cluster != self.cluster {
-            let why = format!("it invited to cluster {}, and the node file says {}", joined.cluster, self.cluster);
-            return Err(Error::Refused { peer: invitation.address, why });
-        }
-        Ok(joined)
+        runtime.block_on(Membership::join(self.state, &identity, &invitation, join))
     }
 }

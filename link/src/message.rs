@@ -127,6 +127,9 @@ pub struct WantedRun {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Join {
     pub token: String,
+    /// The node's cluster, which must be the one that it is invited to.
+    #[serde(default)]
+    pub cluster: String,
     /// The node's name, which must be the invited one; of a pull-backup that follows, its own.
     pub name: String,
     /// What it signs with: `ed25519:…`.

@@ -55,7 +55,8 @@ pub struct Pulls {
 pub struct Origin {
     pub client: Arc<Client>,
     pub pin: Pin,
-    pub trust: Trust,
+    /// Whose signatures count, now.
+    pub trust: Box<dyn Fn() -> Trust + Send + Sync>,
     /// No more bytes than this are taken of it at once.
     pub bytes_max: u64,
 }
@@ -137,7 +138,7 @@ impl Pulls {
         let remote = Remote::new(origin.client.clone(), Handle::current(), &dataset.cluster, &dataset.name);
         let options = SyncOptions {
             bytes_max: origin.bytes_max,
-            ..SyncOptions::new(origin.trust.clone(), self.receipt.clone(), self.clock.clone())
+            ..SyncOptions::new((origin.trust)(), self.receipt.clone(), self.clock.clone())
         };
         let (repositories, of) = (self.repositories.clone(), dataset.clone());
         let work = move || {

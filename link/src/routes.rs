@@ -24,7 +24,10 @@ use hyper_util::rt::TokioIo;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 /// Why something is not given.
 #[derive(Debug)]
@@ -284,8 +287,12 @@ fn is_record(name: &str) -> bool {
 struct Out {
     shelf: Shared,
     caller: Caller,
+    runtime: Handle,
     to: mpsc::Sender<Result<Bytes, std::io::Error>>,
 }
+
+/// Who takes nothing for so long gets no more: a thread and a repository's lock wait for it.
+const TAKES_NOTHING: Duration = Duration::from_secs(60);
 
 impl Out {
     fn item(&self, number: u32, bytes: &[u8]) -> archive::Result<()> {
@@ -295,21 +302,26 @@ impl Out {
             return Err(gone());
         }
         let whole = [&frame::head(number, bytes.len())[..], bytes].concat();
-        self.to.blocking_send(Ok(Bytes::from(whole))).map_err(|_| gone())
+        self.give(Ok(Bytes::from(whole))).ok_or_else(gone)
+    }
+
+    fn give(&self, what: Result<Bytes, std::io::Error>) -> Option<()> {
+        self.runtime.block_on(timeout(TAKES_NOTHING, self.to.send(what))).ok()?.ok()
     }
 }
 
 /// An answer whose items are read while it is on its way. One that fails ends without its end mark.
 fn streamed(shelf: Shared, caller: Caller, work: impl FnOnce(&Out) -> archive::Result<()> + Send + 'static) -> Response {
     let (to, from) = mpsc::channel(AHEAD);
+    let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
-        let out = Out { shelf, caller, to };
+        let out = Out { shelf, caller, runtime, to };
         let last = match work(&out) {
             Ok(()) => Ok(frame::end()),
             Err(error) => Err(std::io::Error::other(error)),
         };
         // Whoever asked may have gone.
-        let _ = out.to.blocking_send(last);
+        let _ = out.give(last);
     });
     Body::new(Streamed(from)).into_response()
 }

@@ -1,7 +1,7 @@
 //! Who is enrolled at this pull-backup: nodes of clusters, and pull-backups that follow it. Each is a file under `state/members`, an invitation one under
 //! `state/invitations` that bears the hash of its token.
 //!
-//! `invite` and `expel` are processes of their own beside the daemon, so who is known is read anew whenever the folder changed. A token works once: using it up
+//! `invite` and `expel` are processes of their own beside the daemon, so who is known is read anew whenever one of them said that something changed. A token works once: using it up
 //! is removing its file, which only one can do.
 
 use archive::sign::PublicKey;
@@ -14,7 +14,6 @@ use link::state_file;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -83,8 +82,8 @@ impl From<Error> for Rejected {
     }
 }
 
-/// When the folder changed last, as far as its time tells.
-type Change = Option<(i64, i64)>;
+/// What `changed` says: other bytes after each change. A folder's time is too coarse to tell two of them apart.
+type Change = Option<Vec<u8>>;
 type Known = Arc<HashMap<Pin, Member>>;
 
 pub struct Members {
@@ -128,8 +127,13 @@ impl Members {
     }
 
     fn change(&self) -> Change {
-        let found = std::fs::metadata(self.folder()).ok()?;
-        Some((found.mtime(), found.mtime_nsec()))
+        std::fs::read(self.folder().join(".changed")).ok()
+    }
+
+    /// Keeps a member, so that every process that knows the members reads them anew.
+    fn keep(&self, member: &Member) -> Result<()> {
+        state_file::say(&self.path(&member.cluster, &member.name), member)?;
+        state_file::replace(&self.folder().join(".changed"), &archive::sign::random::<16>())
     }
 
     /// Who is enrolled now, by key.
@@ -174,6 +178,9 @@ impl Members {
         if join.name != invited.name {
             return Err(Rejected::Invitation("it is for a node of another name; `name` in the node file must be the invited one"));
         }
+        if join.cluster != invited.cluster && invited.cluster != FOLLOWERS {
+            return Err(Rejected::Invitation("it is to another cluster; `cluster` in the node file must be the invited one"));
+        }
         if PublicKey::parse(&join.signing).is_none() {
             return Err(Rejected::Invitation("the node's signing key is not whole"));
         }
@@ -196,7 +203,7 @@ impl Members {
             expelled_ms: None,
             active: invited.active,
         };
-        state_file::say(&self.path(&member.cluster, &member.name), &member)?;
+        self.keep(&member)?;
         Ok(member)
     }
 
@@ -207,7 +214,7 @@ impl Members {
         let mut meant: Vec<Member> = self.all()?.into_iter().filter(is_meant).collect();
         if meant.len() == 1 {
             meant[0].expelled_ms = Some(now_ms);
-            state_file::say(&self.path(&meant[0].cluster, name), &meant[0])?;
+            self.keep(&meant[0])?;
         }
         Ok(meant)
     }
@@ -221,7 +228,14 @@ mod tests {
 
     fn join(token: &Token, name: &str) -> Join {
         let signing = format!("ed25519:{}", "0a".repeat(32));
-        Join { token: token.reveal(), name: name.into(), signing, ports: Ports::default(), hosts: vec![] }
+        Join {
+            token: token.reveal(),
+            cluster: "shop".into(),
+            name: name.into(),
+            signing,
+            ports: Ports::default(),
+            hosts: vec![],
+        }
     }
 
     fn refused(outcome: std::result::Result<Member, Rejected>) -> &'static str {

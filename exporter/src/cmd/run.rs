@@ -1,6 +1,7 @@
 //! `exporter run`: one export now. It works without any pull-backup: the spool keeps what was captured.
 
 use super::{failure, link_failure};
+use crate::announce::announce;
 use crate::capture::Capture;
 use crate::{node, source};
 use archive::entry::display;
@@ -47,9 +48,11 @@ impl Run {
         let mut output = Output::stdout();
         let mut failures = Vec::new();
         let alone = chosen.len() == 1;
+        let mut news = Vec::new();
         for dataset in chosen {
             match export(&file, dataset) {
                 Ok((report, place)) => {
+                    news.push(dataset.name.as_str());
                     if !report.troubles.is_empty() && worst == Status::Done {
                         worst = Status::Partial;
                     }
@@ -64,6 +67,7 @@ impl Run {
             }
         }
         output.finish()?;
+        announce(&file, &news);
         if failures.is_empty() {
             return Ok(worst);
         }

@@ -145,7 +145,8 @@ impl Daemon {
     fn follow(&self, member: &Member) -> Option<impl Future<Output = ()> + Send + use<>> {
         let client = self.client(member, member.ports.exporter?)?;
         let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
-        let trust = Trust { cluster_key: None, pinned: self.members.signers(&member.cluster) };
+        let (members, of) = (self.members.clone(), member.cluster.clone());
+        let trust = Box::new(move || Trust { cluster_key: None, pinned: members.signers(&of) });
         let origin = Origin { client: Arc::new(client), pin: member.pin, trust, bytes_max: u64::MAX };
         let cluster = member.cluster.clone();
         let follow = Follow {

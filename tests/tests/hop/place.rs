@@ -146,9 +146,14 @@ impl World {
     }
 
     pub fn join_with(&self, host: &Host, at: &PullBackup, token: Token, port: u16) -> link::Result<()> {
+        self.join_as(host, at, token, port, &host.dataset.cluster)
+    }
+
+    pub fn join_as(&self, host: &Host, at: &PullBackup, token: Token, port: u16, cluster: &str) -> link::Result<()> {
         let invitation = Invitation { address: at.runs.address.to_string(), pin: at.identity.pin, token, expires: 0 };
         let join = Join {
             token: token.reveal(),
+            cluster: cluster.into(),
             name: host.name.clone(),
             signing: host.trial.options.signer.public().to_string(),
             ports: Ports { exporter: Some(port), importer: None },

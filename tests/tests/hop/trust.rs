@@ -77,7 +77,7 @@ fn a_member_of_another_cluster_sees_nothing_of_this_one() {
     let (token, stranger) = (Token::new(), world.host("other"));
     let invited = pull_backup::members::Invited { cluster: "bank".into(), name: "other".into(), active: None, expires: u64::MAX };
     at.daemon.members().invite(&token, &invited).unwrap();
-    world.join_with(&stranger, &at, token, stranger.runs.address.port()).unwrap();
+    world.join_as(&stranger, &at, token, stranger.runs.address.port(), "bank").unwrap();
     let ask = |host: &crate::place::Host| world.client(&Identity::open_or_make(&host.state).unwrap(), at.runs.address, at.identity.pin);
     let seen: Heads = world.runtime.block_on(ask(&stranger).get("/v1/heads")).unwrap();
     assert_eq!(seen.datasets, vec![]);
@@ -85,6 +85,18 @@ fn a_member_of_another_cluster_sees_nothing_of_this_one() {
     assert!(refused.contains("another cluster"), "{refused}");
     let seen: Heads = world.runtime.block_on(ask(&host).get("/v1/heads")).unwrap();
     assert_eq!(seen.datasets.len(), 1);
+}
+
+#[test]
+fn who_was_invited_to_another_cluster_than_its_own_does_not_join() {
+    let world = World::new();
+    let (at, host, token) = (world.pull_backup("backup"), world.host("web1"), Token::new());
+    let invited = pull_backup::members::Invited { cluster: "bank".into(), name: "web1".into(), active: Some(true), expires: u64::MAX };
+    at.daemon.members().invite(&token, &invited).unwrap();
+    let refused = world.join_with(&host, &at, token, 1).unwrap_err().to_string();
+    assert!(refused.contains("another cluster"), "{refused}");
+    assert_eq!(at.daemon.members().all().unwrap(), vec![], "the invitation is still good");
+    assert!(!host.state.join("membership.toml").exists() && !host.state.join("role").exists());
 }
 
 #[test]
