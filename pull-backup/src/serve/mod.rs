@@ -8,6 +8,7 @@ use crate::members::{Member, Members};
 use archive::sign::Signer;
 use archive::trust::Trust;
 use console::pull_backup_file::PullBackupFile;
+use console::ranges::Ranges;
 use link::backoff::Backoff;
 use link::client::{Client, Deadlines, Way};
 use link::follow::{Contact, Follow};
@@ -48,6 +49,7 @@ pub struct Daemon {
     members: Arc<Members>,
     pulls: Arc<Pulls>,
     around: Around,
+    allow: Ranges,
     followed: Mutex<HashMap<Pin, Followed>>,
     /// Datasets that have something new for importers.
     news: Mutex<Option<mpsc::UnboundedReceiver<Dataset>>>,
@@ -75,6 +77,7 @@ impl Daemon {
             members: Arc::new(Members::new(&file.state)),
             pulls: Arc::new(pulls),
             around,
+            allow: file.allow.clone(),
             followed: Mutex::default(),
             news: Mutex::new(Some(news)),
         })
@@ -83,12 +86,13 @@ impl Daemon {
     /// Serves and pulls until `stop` turns true.
     pub async fn run(self: &Arc<Self>, listener: TcpListener, stop: watch::Receiver<bool>) -> link::Result<()> {
         let shelf = Arc::new(Archive { daemon: self.clone() });
+        let allow = self.allow.clone();
         let server = Server {
             tls: link::tls::server(&self.identity)?,
             shelf: shelf.clone(),
             router: link::routes::routes(shelf),
             limits: self.around.limits,
-            allow: Arc::new(|_| true),
+            allow: Arc::new(move |address| allow.contains(address)),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(server.serve(listener, stop.clone()));
