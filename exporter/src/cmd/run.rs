@@ -2,8 +2,7 @@
 
 use super::{failure, link_failure};
 use crate::announce::announce;
-use crate::capture::Capture;
-use crate::{node, source};
+use crate::node;
 use archive::entry::display;
 use archive::export::{Export, ExportOptions, ExportReport, Outcome};
 use archive::local::state::Local;
@@ -18,8 +17,11 @@ use console::output::Output;
 use console::progress::Progress;
 use link::membership::Reign;
 use recipes::data::Data;
+use sources::capture::Capture;
+use sources::recipe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub struct Run {
@@ -89,9 +91,13 @@ fn open_repository(file: &NodeFile, dataset: &Dataset) -> Result<(Arc<Repository
                 .hint("`state` in the node file must be a folder that this user may write")
         })?;
         let store = FolderStore::open(&place).map_err(|error| Failure::failed(format!("cannot open {}: {error}", place.display())))?;
-        Repository::create(&store, &file.cluster, &dataset.name).map_err(failure)?;
+        match Repository::create(&store, &file.cluster, &dataset.name) {
+            // Another export was first.
+            Ok(_) | Err(archive::Error::Conflict { .. }) => {}
+            Err(error) => return Err(failure(error)),
+        }
     }
-    let repository = Repository::open_folder(&place, Access::Shared).map_err(failure)?;
+    let repository = patiently(|| Repository::open_folder(&place, Access::Shared))?;
     let config = repository.config();
     if config.cluster != file.cluster || config.dataset != dataset.name {
         return Err(Failure::refused(format!(
@@ -107,6 +113,28 @@ fn open_repository(file: &NodeFile, dataset: &Dataset) -> Result<(Arc<Repository
     Ok((Arc::new(repository), place))
 }
 
+/// How often, and how long apart, it is tried again where another export of the dataset is at work, or the spool is being tidied.
+const TRIES: u32 = 3000;
+const PAUSE: Duration = Duration::from_millis(200);
+/// After so many tries the wait is told.
+const TELL_AT: u32 = 10;
+
+fn patiently<T>(mut attempt: impl FnMut() -> archive::Result<T>) -> Result<T, Failure> {
+    for tried in 1..TRIES {
+        match attempt() {
+            Err(error @ archive::Error::Busy { .. }) => {
+                if tried == TELL_AT {
+                    console::output::tell(format!("waiting: {error}"));
+                }
+                #[expect(clippy::disallowed_methods, reason = "another process holds a lock, and nothing tells when it gives it back")]
+                std::thread::sleep(PAUSE);
+            }
+            outcome => return outcome.map_err(failure),
+        }
+    }
+    attempt().map_err(failure)
+}
+
 /// A source with its recipe.
 type Prepared<'a> = (&'a Source, Box<dyn Data>);
 
@@ -115,7 +143,7 @@ fn prepare<'a>(file: &NodeFile, dataset: &'a Dataset) -> Result<Vec<Prepared<'a>
     let made = dataset
         .sources
         .iter()
-        .map(|found| Ok((found, source::data(found, &file.node.state, &dataset.name)?)));
+        .map(|found| Ok((found, recipe::data(found, &file.node.state, &dataset.name)?)));
     let mut sources: Vec<Prepared<'_>> = made.collect::<Result<_, Failure>>()?;
     sources.sort_by(|a, b| a.0.name.as_bytes().cmp(b.0.name.as_bytes()));
     Ok(sources)
@@ -144,7 +172,7 @@ pub(crate) fn export(file: &NodeFile, dataset: &Dataset) -> Result<(ExportReport
             archive::identity::Recipient::parse(recipient).map_err(failure)?;
         }
     }
-    let local = Local::open(&node::local(&file.node.state, &dataset.name)).map_err(failure)?;
+    let local = patiently(|| Local::open(&node::local(&file.node.state, &dataset.name)))?;
     let progress = Progress::new(format!("exporting {}", dataset.name), None);
     let bar = progress.clone();
     let options = ExportOptions {
@@ -161,6 +189,7 @@ pub(crate) fn export(file: &NodeFile, dataset: &Dataset) -> Result<(ExportReport
             .iter()
             .map(|(found, _)| RootSource { name: found.name.clone(), recipe: found.recipe.clone(), manifest: vec![] })
             .collect(),
+        lost: vec![],
         advance: Arc::new(move |bytes| bar.advance(bytes)),
     };
     let mut export = Export::begin(repository, local, options).map_err(failure)?;
@@ -170,7 +199,7 @@ pub(crate) fn export(file: &NodeFile, dataset: &Dataset) -> Result<(ExportReport
         if let Some(error) = capture.failure {
             return Err(failure(error));
         }
-        outcome.map_err(|error| source::failure(&found.name, error))?;
+        outcome.map_err(|error| recipe::failure(&found.name, error))?;
     }
     let report = export.finish().map_err(failure)?;
     progress.finish();
