@@ -7,3 +7,5 @@ pub mod announce;
 pub mod cmd;
 pub mod node;
 pub mod serve;
+pub mod spool;
+pub mod until_pulled;

@@ -2,7 +2,8 @@
 
 use super::{failure, link_failure};
 use crate::announce::announce;
-use crate::node;
+use crate::until_pulled::{News, is_served, until_pulled};
+use crate::{node, spool};
 use archive::entry::display;
 use archive::export::{Export, ExportOptions, ExportReport, Outcome};
 use archive::local::state::Local;
@@ -15,7 +16,8 @@ use console::human;
 use console::node_file::{Dataset, NodeFile, Source};
 use console::output::Output;
 use console::progress::Progress;
-use link::membership::Reign;
+use link::membership::{Membership, Reign};
+use link::repositories::{Layout, Repositories};
 use recipes::data::Data;
 use sources::capture::Capture;
 use sources::recipe;
@@ -27,6 +29,12 @@ use std::time::Duration;
 pub struct Run {
     /// The dataset; all of them when none is named.
     dataset: Option<String>,
+    /// Return only when every pull-backup holds it durably; fail when that takes too long.
+    #[arg(long)]
+    wait: bool,
+    /// How long pull-backups are waited for: with --wait, and where no daemon serves the spool.
+    #[arg(long = "for", value_name = "D", default_value = "10m", value_parser = console::quantity::duration)]
+    limit: Duration,
 }
 
 /// The clock that this command reads; everything below gets it as an argument.
@@ -54,7 +62,7 @@ impl Run {
         for dataset in chosen {
             match export(&file, dataset) {
                 Ok((report, place)) => {
-                    news.push(dataset.name.as_str());
+                    news.push((dataset.name.clone(), name_of(&report.outcome)));
                     if !report.troubles.is_empty() && worst == Status::Done {
                         worst = Status::Partial;
                     }
@@ -69,9 +77,13 @@ impl Run {
             }
         }
         output.finish()?;
-        announce(&file, &news);
+        let held = self.hand_over(&file, &news);
+        if !is_served(&file)? {
+            let exported = file.datasets.iter().filter(|dataset| news.iter().any(|(name, _)| *name == dataset.name));
+            exported.for_each(|dataset| tidy(&file, dataset));
+        }
         if failures.is_empty() {
-            return Ok(worst);
+            return held.map(|()| worst);
         }
         // Every dataset had its turn; each failure is told, the first decides the status.
         let mut failures = failures.into_iter();
@@ -81,6 +93,50 @@ impl Run {
         }
         Err(first)
     }
+}
+
+impl Run {
+    /// Tells pull-backups what is new; where nobody else serves the spool, or when asked to, waits until they hold it.
+    fn hand_over(&self, file: &NodeFile, news: &[News]) -> Result<(), Failure> {
+        let joined = Membership::open(&file.node.state).map_err(link_failure)?.pull_backups;
+        if news.is_empty() || !joined.iter().any(|known| known.cluster == file.cluster) {
+            return match self.wait {
+                true if !news.is_empty() => Err(Failure::failed("this node has joined no pull-backup, so nobody will hold what was exported")
+                    .hint("invite it there with `pull-backup invite`, and join here with `exporter join LINE`")),
+                _ => Ok(()),
+            };
+        }
+        if !self.wait && is_served(file)? {
+            let datasets: Vec<&str> = news.iter().map(|(dataset, _)| dataset.as_str()).collect();
+            announce(file, &datasets);
+            return Ok(());
+        }
+        let lacking = until_pulled(file, news, self.limit, now_ms)?;
+        match lacking.split_first() {
+            None => Ok(()),
+            Some((first, _)) if self.wait => {
+                Err(Failure::failed(first.clone()).hint("is that pull-backup running, and can it reach this host? What was exported is kept here"))
+            }
+            Some(_) => {
+                lacking.iter().for_each(|line| console::output::tell(format!("warning: {line}; it is kept here until then")));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Drops from the spool what everybody holds, where no daemon does. Whatever stands against it is no failure of the export.
+fn tidy(file: &NodeFile, dataset: &Dataset) {
+    let layout = Layout::Node { state: file.node.state.clone(), cluster: file.cluster.clone() };
+    let repositories = Repositories::new(layout, Arc::new(now_ms));
+    if let Err(error) = spool::tidy(file, dataset, &repositories, now_ms()) {
+        console::output::tell(format!("warning: dataset {}: the spool was not tidied: {error}", dataset.name));
+    }
+}
+
+fn name_of(outcome: &Outcome) -> String {
+    let (Outcome::Snapshot { id, at } | Outcome::Unchanged { id, at }) = *outcome;
+    archive::name::snapshot(at, id)
 }
 
 fn open_repository(file: &NodeFile, dataset: &Dataset) -> Result<(Arc<Repository>, PathBuf), Failure> {
@@ -189,7 +245,7 @@ pub(crate) fn export(file: &NodeFile, dataset: &Dataset) -> Result<(ExportReport
             .iter()
             .map(|(found, _)| RootSource { name: found.name.clone(), recipe: found.recipe.clone(), manifest: vec![] })
             .collect(),
-        lost: vec![],
+        lost: spool::lost(&file.node.state, &dataset.name),
         advance: Arc::new(move |bytes| bar.advance(bytes)),
     };
     let mut export = Export::begin(repository, local, options).map_err(failure)?;
