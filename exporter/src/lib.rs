@@ -5,6 +5,7 @@
 
 pub mod announce;
 pub mod cmd;
+pub mod export;
 pub mod node;
 pub mod serve;
 pub mod spool;
