@@ -132,7 +132,7 @@ impl Daemon {
         let client = Client::new(&pull_backup.address, way, self.around.deadlines, None);
         let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
         let cluster_key = self.file.seal.cluster_key.map(PublicKey);
-        let trust = Box::new(move || Trust { cluster_key, pinned: vec![] });
+        let trust = Box::new(move || Trust { cluster_key, ..Trust::default() });
         let origin = Origin { client: Arc::new(client), pin: pull_backup.pin, trust, bytes_max: u64::MAX };
         let datasets: Vec<String> = self.file.datasets.iter().map(|dataset| dataset.name.clone()).collect();
         let cluster = self.file.cluster.clone();

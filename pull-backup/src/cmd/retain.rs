@@ -14,7 +14,8 @@ use console::table::Table;
 use console::{human, place, quantity};
 use lookup::cmd::document;
 use lookup::failure::failure;
-use lookup::open::{Place, Roots, Surroundings, public_key};
+use lookup::open::{Roots, Surroundings, public_key};
+use lookup::place::{Means, Place};
 use lookup::show;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -132,6 +133,11 @@ struct DecisionShape {
 }
 
 impl Retain {
+    pub fn means(&mut self) -> Means<'_> {
+        let dataset = self.place.dataset.clone();
+        Means { place: &mut self.place, dataset, roots: &mut self.roots, identity: None }
+    }
+
     pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
         let sweeps = !self.dry_run && !self.no_sweep;
         let repository = self.place.open(if self.dry_run { Access::Shared } else { Access::Exclusive })?;

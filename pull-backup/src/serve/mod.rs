@@ -5,8 +5,8 @@
 mod shelf;
 
 use crate::members::{Member, Members};
-use archive::sign::Signer;
-use archive::trust::Trust;
+use crate::reports::Reports;
+use archive::sign::{PublicKey, Signer};
 use console::pull_backup_file::PullBackupFile;
 use console::ranges::Ranges;
 use link::backoff::Backoff;
@@ -50,6 +50,9 @@ pub struct Daemon {
     pulls: Arc<Pulls>,
     around: Around,
     allow: Ranges,
+    /// Of clusters whose nodes must be certified.
+    cluster_keys: HashMap<String, PublicKey>,
+    reports: Reports,
     followed: Mutex<HashMap<Pin, Followed>>,
     /// Datasets that have something new for importers.
     news: Mutex<Option<mpsc::UnboundedReceiver<Dataset>>>,
@@ -78,6 +81,8 @@ impl Daemon {
             pulls: Arc::new(pulls),
             around,
             allow: file.allow.clone(),
+            cluster_keys: file.cluster_keys().map(|(name, key)| (name.clone(), PublicKey(key))).collect(),
+            reports: Reports::new(&file.state),
             followed: Mutex::default(),
             news: Mutex::new(Some(news)),
         })
@@ -150,7 +155,8 @@ impl Daemon {
         let client = self.client(member, member.ports.exporter?)?;
         let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
         let (members, of) = (self.members.clone(), member.cluster.clone());
-        let trust = Box::new(move || Trust { cluster_key: None, pinned: members.signers(&of) });
+        let cluster_key = self.cluster_keys.get(&of).copied();
+        let trust = Box::new(move || members.trust_by(&of, cluster_key));
         let origin = Origin { client: Arc::new(client), pin: member.pin, trust, bytes_max: u64::MAX };
         let cluster = member.cluster.clone();
         let follow = Follow {

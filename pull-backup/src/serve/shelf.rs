@@ -63,7 +63,17 @@ impl Shelf for Archive {
                 }
                 Ok(None)
             }
-            Word::Report(_) => Ok(None),
+            Word::Report(report) => {
+                let dataset = Dataset { cluster: report.cluster.clone(), name: report.dataset.clone() };
+                if let Role::Node { name, .. } | Role::Follower { name } = &caller.role
+                    && self.daemon.pulls.repositories.layout().datasets().contains(&dataset)
+                {
+                    let now = (self.daemon.around.clock)();
+                    let kept = self.daemon.reports.keep(name, report, now);
+                    kept.map_err(|error| Refusal::failed(link::pull::chain(&error)))?;
+                }
+                Ok(None)
+            }
         }
     }
 
