@@ -73,5 +73,5 @@ pub fn fill(means: Means<'_>, config: Option<&Path>, from: Option<From>, surroun
 fn peers(membership: &Membership) -> Peers {
     let known = membership.pull_backups.iter();
     let receivers = known.filter_map(|known| Some((PublicKey::parse(&known.receipt)?, known.address.clone())));
-    Peers { receivers: receivers.collect(), holders: vec![] }
+    Peers { receivers: receivers.collect(), ..Peers::default() }
 }

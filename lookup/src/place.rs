@@ -54,6 +54,8 @@ pub struct Peers {
     /// Who signs receipts, by key.
     pub receivers: HashMap<PublicKey, String>,
     pub holders: Vec<Holder>,
+    /// With which key this host signs receipts, where it gives any.
+    pub own: Option<PublicKey>,
 }
 
 /// What a host said that it holds of the dataset.

@@ -37,15 +37,16 @@ pub fn fill(means: Means<'_>, config: Option<&Path>, surroundings: &Surroundings
 
 /// What is known of other hosts; what cannot be read is not known.
 fn peers(file: &PullBackupFile, cluster: &str, name: &str) -> Peers {
-    let mut receivers = HashMap::new();
+    let (mut receivers, mut own) = (HashMap::new(), None);
     let all = Members::new(&file.state).all().unwrap_or_default();
     for member in all.iter().filter(|member| member.cluster == cluster || member.is_follower()) {
         receivers.extend(member.key().map(|key| (key, member.name.clone())));
     }
     if file.state.join(RECEIPT_KEY).exists()
-        && let Ok(own) = signing_key(&file.state, RECEIPT_KEY)
+        && let Ok(signer) = signing_key(&file.state, RECEIPT_KEY)
     {
-        receivers.insert(own.public(), "this host".into());
+        own = Some(signer.public());
+        receivers.insert(signer.public(), "this host".into());
     }
     let said = reports::open(&file.state, cluster, name).unwrap_or_default().receiver;
     let id = |name: &Option<String>| name.as_deref().and_then(link::message::snapshot_of).map(|(_, id)| id);
@@ -55,5 +56,5 @@ fn peers(file: &PullBackupFile, cluster: &str, name: &str) -> Peers {
         said_ms: said.said_ms,
         name,
     });
-    Peers { receivers, holders: holders.collect() }
+    Peers { receivers, holders: holders.collect(), own }
 }

@@ -3,7 +3,7 @@
 use super::{failure, link_failure};
 use crate::announce::announce;
 use crate::capture::Capture;
-use crate::{node, source};
+use crate::{certified, node, source};
 use archive::entry::display;
 use archive::export::{Export, ExportOptions, ExportReport, Outcome};
 use archive::local::state::Local;
@@ -44,6 +44,9 @@ impl Run {
                 Failure::usage(format!("{} has no dataset {name}", config.display())).hint(format!("it has: {}", known.join(", ")))
             })?],
         };
+        if let Some(warning) = certified::warning(&file) {
+            console::output::tell(warning);
+        }
         let mut worst = Status::Done;
         let mut output = Output::stdout();
         let mut failures = Vec::new();
@@ -139,6 +142,7 @@ pub(crate) fn export(file: &NodeFile, dataset: &Dataset) -> Result<(ExportReport
     let recipients = dataset.seal.then(|| file.seal.recipients.clone());
     let signer = Arc::new(node::signer(&file.node.state)?);
     let (repository, place) = open_repository(file, dataset)?;
+    certified::publish(file, &repository)?;
     if let Some(recipients) = &recipients {
         for recipient in recipients {
             archive::identity::Recipient::parse(recipient).map_err(failure)?;
@@ -203,11 +207,18 @@ fn print(output: &mut Output, file: &NodeFile, dataset: &Dataset, report: &Expor
             "  restore it with: pull-backup restore --repository {} --at {short} --to DIR{identity}",
             place.display()
         ))?;
+        let joined = link::membership::Membership::open(&file.node.state).unwrap_or_default().pull_backups;
+        match joined.iter().any(|known| known.cluster == file.cluster) {
+            true => output.line(format_args!(
+                "  and at the pull-backup, once it was fetched: pull-backup restore {}/{} --at {short} --to DIR{identity}",
+                file.cluster, dataset.name
+            ))?,
+            false => output.line("  it is on this host alone; next, on the host that is to keep the history: pull-backup init")?,
+        }
         if dataset.seal {
             output.line("  without the identity of one of the recipients nothing can be restored: keep it elsewhere")?;
         }
     }
-    let _ = file;
     for trouble in &report.troubles {
         console::output::tell(format!("warning: not captured: {}: {}", display(&trouble.path), trouble.why));
     }

@@ -115,7 +115,7 @@ fn table(found: &[Fact], peers: &Peers, surroundings: &Surroundings) -> Table {
 
 /// Who gave the earliest receipt.
 fn received_by(fact: &Fact, peers: &Peers) -> String {
-    let Some(receipt) = fact.receipts.first() else { return "-".into() };
+    let Some(receipt) = fact.receipt() else { return "-".into() };
     peers.receivers.get(&receipt.signer).cloned().unwrap_or_else(|| receipt.signer.hex()[..8].to_owned())
 }
 
