@@ -1,6 +1,7 @@
 //! The command line of `importer`: one variant a command, each in a file of its own.
 //!
-//! The commands that read a repository, a mirror or any other, stand in `lookup`, because `pull-backup` has them too. `serve` is the daemon.
+//! The commands that read a repository, a mirror or any other, stand in `lookup`, because `pull-backup` has them too. `serve` is the daemon,
+//! `import` brings what it pulled into the data of this host.
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
@@ -12,6 +13,8 @@ use std::path::PathBuf;
 
 pub mod cmd;
 pub mod distant;
+pub mod import;
+pub mod imported;
 pub mod resolve;
 pub mod serve;
 
@@ -40,13 +43,14 @@ pub enum Command {
     Check(reading::check::Check),
     Join(cmd::join::Join),
     Serve(cmd::serve::Serve),
+    Sync(cmd::sync::Sync),
 }
 
 impl Command {
     /// What a command that reads a repository is about.
     fn means(&mut self) -> Option<Means<'_>> {
         Some(match self {
-            Command::Join(_) | Command::Serve(_) => return None,
+            Command::Join(_) | Command::Serve(_) | Command::Sync(_) => return None,
             Command::Snapshots(command) => command.means(),
             Command::Ls(command) => command.reading.means(None),
             Command::Find(command) => command.reading.means(None),
@@ -72,5 +76,6 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Check(command) => command.run(surroundings),
         Command::Join(command) => command.run(line.config.as_ref(), surroundings),
         Command::Serve(command) => command.run(line.config.as_ref(), surroundings),
+        Command::Sync(command) => command.run(line.config.as_ref(), surroundings),
     }
 }

@@ -15,6 +15,7 @@ pub mod error;
 pub mod follow;
 pub mod frame;
 pub mod identity;
+pub mod keep;
 pub mod invitation;
 pub mod membership;
 pub mod message;
