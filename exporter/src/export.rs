@@ -3,7 +3,7 @@
 //! It works without any pull-backup: the spool keeps what was captured. Another export of the same dataset is awaited.
 
 use crate::cmd::{failure, link_failure};
-use crate::{node, spool};
+use crate::{certified, node, spool};
 use archive::export::{Clock, Export, ExportOptions, ExportReport};
 use archive::local::state::Local;
 use archive::repository::{Access, Repository};
@@ -105,6 +105,7 @@ pub fn export(file: &NodeFile, dataset: &Dataset, clock: Clock) -> Result<(Expor
     let recipients = dataset.seal.then(|| file.seal.recipients.clone());
     let signer = Arc::new(node::signer(&file.node.state)?);
     let (repository, place) = open_repository(file, dataset)?;
+    certified::publish(file, &repository)?;
     if let Some(recipients) = &recipients {
         for recipient in recipients {
             archive::identity::Recipient::parse(recipient).map_err(failure)?;

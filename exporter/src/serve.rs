@@ -156,6 +156,9 @@ impl Daemon {
                 return false;
             }
         }
+        if let Some(warning) = crate::certified::warning(&self.file) {
+            (self.around.tell)(warning);
+        }
         let _permit = self.at_once.acquire().await;
         let (daemon, of) = (self.clone(), dataset.clone());
         let done = tokio::task::spawn_blocking(move || export(&daemon.file, &of, daemon.around.wall.clone()).map_err(|failure| failure.to_string())).await;

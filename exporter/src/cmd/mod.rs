@@ -1,5 +1,7 @@
 //! The commands of `exporter`.
 
+mod certify;
+mod init;
 mod join;
 pub(crate) mod run;
 mod serve;
@@ -25,6 +27,12 @@ pub struct Exporter {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Set this host up: keys, and a node file where there is none.
+    Init(init::Init),
+    /// Certify a node's key, where the cluster key is.
+    Certify(certify::Certify),
+    /// Take the line that `certify` printed.
+    Certificate(certify::Certificate),
     /// Export now: one dataset, or all.
     Run(run::Run),
     /// Join a pull-backup, with the line of an invitation.
@@ -37,6 +45,9 @@ impl Exporter {
     pub fn run(self) -> Result<Status, Failure> {
         match self.command {
             Command::Run(run) => run.run(&self.config, self.json),
+            Command::Init(init) => init.run(&self.config),
+            Command::Certify(certify) => certify.run(&self.config),
+            Command::Certificate(certificate) => certificate.run(&self.config),
             Command::Join(join) => join.run(&self.config),
             Command::Serve(serve) => serve.run(&self.config),
         }

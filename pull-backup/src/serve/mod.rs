@@ -6,8 +6,8 @@ pub mod retention;
 mod shelf;
 
 use crate::members::{Member, Members};
-use archive::sign::Signer;
-use archive::trust::Trust;
+use crate::reports::Reports;
+use archive::sign::{PublicKey, Signer};
 use console::pull_backup_file::PullBackupFile;
 use link::backoff::Backoff;
 use link::client::{Client, Deadlines, Way};
@@ -54,6 +54,9 @@ pub struct Daemon {
     members: Arc<Members>,
     pulls: Arc<Pulls>,
     around: Around,
+    /// Of clusters whose nodes must be certified.
+    cluster_keys: HashMap<String, PublicKey>,
+    reports: Reports,
     followed: Mutex<HashMap<Pin, Followed>>,
     /// Datasets that have something new for importers.
     news: Mutex<Option<mpsc::UnboundedReceiver<Dataset>>>,
@@ -82,6 +85,8 @@ impl Daemon {
             members: Arc::new(Members::new(&file.state)),
             pulls: Arc::new(pulls),
             around,
+            cluster_keys: file.cluster_keys().map(|(name, key)| (name.clone(), PublicKey(key))).collect(),
+            reports: Reports::new(&file.state),
             followed: Mutex::default(),
             news: Mutex::new(Some(news)),
         })
@@ -139,6 +144,11 @@ impl Daemon {
         while tasks.join_next().await.is_some() {}
     }
 
+    /// Whose signatures count in a cluster, now.
+    fn trust(&self, cluster: &str) -> archive::trust::Trust {
+        self.members.trust_by(cluster, self.cluster_keys.get(cluster).copied())
+    }
+
     fn followed(&self) -> std::sync::MutexGuard<'_, HashMap<Pin, Followed>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -155,7 +165,8 @@ impl Daemon {
         let client = self.client(member, member.ports.exporter?)?;
         let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
         let (members, of) = (self.members.clone(), member.cluster.clone());
-        let trust = Box::new(move || Trust { cluster_key: None, pinned: members.signers(&of) });
+        let cluster_key = self.cluster_keys.get(&of).copied();
+        let trust = Box::new(move || members.trust_by(&of, cluster_key));
         let origin = Origin { client: Arc::new(client), pin: member.pin, trust, bytes_max: u64::MAX };
         let cluster = member.cluster.clone();
         let follow = Follow {

@@ -8,7 +8,6 @@ use archive::repository::Repository;
 use archive::retain::RetainOptions;
 use archive::sign::PublicKey;
 use archive::sweep::SweepOptions;
-use archive::trust::Trust;
 use link::keep::{Kept, keep};
 use link::repositories::Dataset;
 use link::state_file;
@@ -94,14 +93,13 @@ impl Daemon {
     }
 
     fn retain_now(&self, dataset: &Dataset, now_ms: u64) -> archive::Result<Option<Kept>> {
-        let signers = self.members.signers(&dataset.cluster);
         let options = RetainOptions {
             rules: configured(self.file.retain_for(&dataset.name)),
             now_ms,
             zone: self.around.zone.clone(),
             dry_run: false,
             receivers: vec![self.pulls.receipt()],
-            trust: Trust { cluster_key: None, pinned: signers },
+            trust: self.trust(&dataset.cluster),
             pins: self.pins(dataset)?,
         };
         let sweeping =
