@@ -1,6 +1,6 @@
 //! The command line of `importer`: one variant a command, each in a file of its own.
 //!
-//! The commands that read a repository, a mirror or any other, stand in `lookup`, because `pull-backup` has them too. `serve` is the daemon.
+//! The commands that read a repository, a mirror or any other, stand in `lookup`, because `pull-backup` has them too. `serve` is the daemon, `status` finds out how the node stands.
 
 use archive::sign::PublicKey;
 use clap::{Parser, Subcommand};
@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 pub mod cmd;
 pub mod serve;
+pub mod status;
 
 /// Stands by with the data of another host, and gives it back by date
 #[derive(Parser, Debug)]
@@ -37,13 +38,14 @@ pub enum Command {
     Check(reading::check::Check),
     Join(cmd::join::Join),
     Serve(cmd::serve::Serve),
+    Status(cmd::status::Show),
 }
 
 impl Command {
     /// What opens sealed content and whose signatures count, as the command line says.
     fn means(&mut self) -> Option<(Option<&mut Identity>, &mut Roots)> {
         let reading = match self {
-            Command::Join(_) | Command::Serve(_) => return None,
+            Command::Join(_) | Command::Serve(_) | Command::Status(_) => return None,
             Command::Snapshots(command) => return Some((None, &mut command.roots)),
             Command::Check(command) => return Some((None, &mut command.roots)),
             Command::Ls(command) => &mut command.reading,
@@ -86,5 +88,6 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Check(command) => command.run(surroundings),
         Command::Join(command) => command.run(line.config.as_ref(), surroundings),
         Command::Serve(command) => command.run(line.config.as_ref(), surroundings),
+        Command::Status(command) => command.run(line.config.as_ref(), surroundings),
     }
 }

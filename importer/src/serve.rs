@@ -3,6 +3,7 @@
 //! It is told when there is something new, and asks at intervals as well. The mirror is one repository with the node's spool, so that after a takeover the
 //! first export builds on what was imported. A host without identity keeps the mirror ready and imports nothing.
 
+use crate::status::Looking;
 use archive::sign::{PublicKey, Signer};
 use archive::sync::SyncReport;
 use archive::trust::Trust;
@@ -16,6 +17,10 @@ use link::node::Node;
 use link::pull::{Origin, Pulls};
 use link::repositories::Dataset;
 use link::server::{Limits, Server};
+use standing::health::Newest;
+use standing::kept::Keeper;
+use standing::log::{Log, Said};
+use standing::look::Look;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,8 +38,8 @@ pub struct Around {
     pub limits: Limits,
     /// How often a pull-backup is asked what is new.
     pub every: Duration,
-    /// Hears what happens, a line each.
-    pub tell: Arc<dyn Fn(String) + Send + Sync>,
+    /// Hears what happens.
+    pub log: Log,
 }
 
 /// A pull-backup that is followed.
@@ -69,13 +74,14 @@ impl Daemon {
         let all = followed.clone();
         let noticed = Box::new(move |_: &Dataset| locked(&all).values().for_each(|followed| followed.poke.notify_one()));
         let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), noticed, Box::new(|_| ()));
-        let tell = around.tell.clone();
+        let log = around.log.clone();
         let pulled = Box::new(move |dataset: &Dataset, report: &SyncReport| {
             for known in &report.snapshots {
-                tell(format!("dataset {}: snapshot {} is in the mirror", dataset.name, &known.id.to_string()[..8]));
+                let text = format!("snapshot {} is in the mirror", &known.id.to_string()[..8]);
+                log.say(Said::info("pulled", text).dataset(&dataset.name));
             }
             for refused in &report.refused {
-                tell(format!("dataset {}: refused: {}: {}", dataset.name, refused.name, refused.why));
+                log.say(Said::warn("refused", format!("{}: {}", refused.name, refused.why)).dataset(&dataset.name));
             }
         });
         let pulls = Pulls::new(node.repositories.clone(), Arc::new(receipt), around.wall.clone(), AT_ONCE, pulled);
@@ -155,6 +161,38 @@ impl Daemon {
     pub fn contacts(&self) -> Vec<(Pin, Contact)> {
         let contact = |followed: &Followed| followed.contact.lock().unwrap_or_else(PoisonError::into_inner).clone();
         locked(&self.followed).iter().map(|(pin, followed)| (*pin, contact(followed))).collect()
+    }
+
+    /// How this node stands, looked at so often; before each look, what this daemon knows of its peers is kept.
+    pub fn looking(self: &Arc<Self>, every: Duration) -> Look {
+        let (looking, daemon) = (Looking::new(self.file.clone(), jiff::tz::TimeZone::system()), self.clone());
+        let keeper = Keeper::open(&self.file.node.state, "importer", self.around.log.clone());
+        let gather = move || {
+            let now_ms = (daemon.around.wall)();
+            let known = daemon.node.pull_backups();
+            let name = |pin: &Pin| {
+                known
+                    .iter()
+                    .find(|known| known.pin == *pin)
+                    .map_or_else(|| pin.to_string(), |known| known.address.clone())
+            };
+            let captured = |dataset: &Dataset| looking.holding(&dataset.name, now_ms).ok().flatten()?.captured_ms();
+            keeper.note(&daemon.contacts(), &daemon.pulls.facts(), &name, &captured, now_ms);
+            looking.look(now_ms)
+        };
+        Look {
+            daemon: "importer",
+            host: self.file.node.name.clone(),
+            state: self.file.node.state.clone(),
+            alert: self.file.alert.clone(),
+            // Whoever exports pings: one host for each dataset.
+            pings: Default::default(),
+            every,
+            wall: self.around.wall.clone(),
+            gather: Arc::new(gather),
+            newest: Newest::new(every),
+            log: self.around.log.clone(),
+        }
     }
 
     pub fn pulls(&self) -> &Pulls {

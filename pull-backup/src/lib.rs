@@ -1,7 +1,7 @@
 //! The command line of `pull-backup`: one variant a command, each in a file of its own.
 //!
 //! What only reads a repository stands in `lookup`, because `importer` has it too. Here is what keeps an archive healthy, the members (`members`) and the daemon
-//! (`serve`). No key is needed for that but for `reseal`, and this crate knows no recipe: it cannot know what it keeps.
+//! (`serve`); `reports` keeps what importers say, `status` finds out how all of it stands. No key is needed for that but for `reseal`, and this crate knows no recipe: it cannot know what it keeps.
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
@@ -10,7 +10,9 @@ use lookup::cmd as reading;
 
 pub mod cmd;
 pub mod members;
+pub mod reports;
 pub mod serve;
+pub mod status;
 
 /// Keeps the history of datasets, and gives it back by date
 #[derive(Parser, Debug)]
@@ -35,6 +37,7 @@ pub enum Command {
     Invite(cmd::invite::Invite),
     Expel(cmd::invite::Expel),
     Serve(cmd::serve::Serve),
+    Status(cmd::status::Show),
 }
 
 /// Runs one command.
@@ -52,5 +55,6 @@ pub fn run(line: &CommandLine, surroundings: &Surroundings) -> Result<Status, Fa
         Command::Invite(command) => command.run(surroundings),
         Command::Expel(command) => command.run(surroundings),
         Command::Serve(command) => command.run(surroundings),
+        Command::Status(command) => command.run(surroundings),
     }
 }

@@ -3,6 +3,7 @@
 mod join;
 pub(crate) mod run;
 mod serve;
+mod status;
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
@@ -30,6 +31,8 @@ enum Command {
     Join(join::Join),
     /// Export when it is due, and offer the spool, until asked to end.
     Serve(serve::Serve),
+    /// Show what was exported when, what waits, and whether each pull-backup holds it.
+    Status(status::Show),
 }
 
 impl Exporter {
@@ -38,6 +41,7 @@ impl Exporter {
             Command::Run(run) => run.run(&self.config, self.json),
             Command::Join(join) => join.run(&self.config),
             Command::Serve(serve) => serve.run(&self.config),
+            Command::Status(status) => status.run(&self.config, self.json),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{failure, link_failure};
 use crate::announce::announce;
+use crate::attempt::Attempts;
 use crate::capture::Capture;
 use crate::{node, source};
 use archive::entry::display;
@@ -133,8 +134,16 @@ fn epoch(file: &NodeFile) -> Result<u64, Failure> {
     }
 }
 
+/// One export, and how it went kept for `status`.
 pub(crate) fn export(file: &NodeFile, dataset: &Dataset) -> Result<(ExportReport, PathBuf), Failure> {
     let epoch = epoch(file)?;
+    let outcome = capture(file, dataset, epoch);
+    let went = outcome.as_ref().map(|(report, _)| report).map_err(ToString::to_string);
+    let kept = Attempts::note(&file.node.state, &dataset.name, went, now_ms()).map_err(link_failure);
+    outcome.and_then(|done| kept.map(|()| done))
+}
+
+fn capture(file: &NodeFile, dataset: &Dataset, epoch: u64) -> Result<(ExportReport, PathBuf), Failure> {
     let sources = prepare(file, dataset)?;
     let recipients = dataset.seal.then(|| file.seal.recipients.clone());
     let signer = Arc::new(node::signer(&file.node.state)?);

@@ -2,6 +2,7 @@
 
 pub mod join;
 pub mod serve;
+pub mod status;
 
 use console::exit::Failure;
 use console::node_file::NodeFile;

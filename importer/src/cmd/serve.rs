@@ -3,7 +3,6 @@
 use crate::serve::{Around, Daemon};
 use clap::Args;
 use console::exit::{Failure, Status};
-use console::output::tell;
 use link::client::Deadlines;
 use link::identity::{Identity, signing_key};
 use link::membership::NODE_KEY;
@@ -11,6 +10,9 @@ use link::message::{IMPORTER_HEALTH, IMPORTER_PORT};
 use link::running::{Alone, until_asked_to_end};
 use link::server::{Limits, plain};
 use lookup::Surroundings;
+use standing::health::router;
+use standing::log::{Log, Said};
+use standing::look::{LOOK, pulse};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +33,7 @@ impl Serve {
     pub fn run(&self, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
         let file = super::open(config, surroundings)?;
         let state = &file.node.state;
-        let Some(_alone) = Alone::take(state, "importer").map_err(super::failure)? else {
+        let Some(alone) = Alone::take(state, "importer").map_err(super::failure)? else {
             return Err(Failure::refused(format!("another `importer serve` runs on {}", state.display()))
                 .hint("end that one first, or give this one a state folder of its own"));
         };
@@ -43,8 +45,9 @@ impl Serve {
             deadlines: Deadlines::default(),
             limits: Limits::default(),
             every: Duration::from_secs(5),
-            tell: Arc::new(tell),
+            log: Log::stderr(Arc::new(now_ms)),
         };
+        let (log, alone) = (around.log.clone(), Arc::new(alone));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -60,10 +63,16 @@ impl Serve {
             };
             let listener = bind(SocketAddr::new(listen, IMPORTER_PORT)).await?;
             let plainly = bind(SocketAddr::new(health, IMPORTER_HEALTH)).await?;
-            let router = axum::Router::new().route("/live", axum::routing::get(|| async { "alive\n" }));
-            tokio::spawn(plain(plainly, router, stop.clone()));
-            tell(format_args!("importer serves at {listen}:{IMPORTER_PORT}"));
-            Daemon::new(file, identity, receipt, around).run(listener, stop).await.map_err(super::failure)
+            let daemon = Daemon::new(file, identity, receipt, around);
+            let look = daemon.looking(LOOK);
+            tokio::spawn(plain(plainly, router(look.newest.clone()), stop.clone()));
+            tokio::spawn(pulse(alone.clone(), look.wall.clone(), stop.clone()));
+            let looking = tokio::spawn(look.run(stop.clone()));
+            log.say(Said::info("serves", format!("importer serves at {listen}:{IMPORTER_PORT}")));
+            daemon.run(listener, stop).await.map_err(super::failure)?;
+            // Alerts under way have their bound.
+            let _ = looking.await;
+            Ok::<(), Failure>(())
         })?;
         Ok(Status::Done)
     }

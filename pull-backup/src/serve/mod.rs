@@ -5,6 +5,8 @@
 mod shelf;
 
 use crate::members::{Member, Members};
+use crate::reports::Reports;
+use crate::status::Looking;
 use archive::sign::Signer;
 use archive::trust::Trust;
 use console::pull_backup_file::PullBackupFile;
@@ -18,6 +20,10 @@ use link::pull::{Origin, Pulls};
 use link::repositories::{Dataset, Layout, Repositories};
 use link::server::{Limits, Server};
 use shelf::Archive;
+use standing::health::Newest;
+use standing::kept::Keeper;
+use standing::log::{Log, Said};
+use standing::look::Look;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,6 +41,8 @@ pub struct Around {
     pub limits: Limits,
     /// How often a node is asked what is new.
     pub every: Duration,
+    /// Hears what happens.
+    pub log: Log,
 }
 
 /// A node that is followed.
@@ -47,6 +55,8 @@ struct Followed {
 pub struct Daemon {
     identity: Arc<Identity>,
     members: Arc<Members>,
+    reports: Reports,
+    keeper: Keeper,
     pulls: Arc<Pulls>,
     around: Around,
     allow: Ranges,
@@ -65,7 +75,12 @@ impl Daemon {
         let layout = Layout::Archive { store: file.store.clone() };
         let repositories = Arc::new(Repositories::new(layout, around.clock.clone()));
         let (tell, news) = mpsc::unbounded_channel();
+        let log = around.log.clone();
         let pulled = Box::new(move |dataset: &Dataset, report: &archive::sync::SyncReport| {
+            for known in &report.snapshots {
+                let text = format!("snapshot {} is kept, {} bytes came", &known.id.to_string()[..8], report.bytes);
+                log.say(Said::info("pulled", text).dataset(dataset));
+            }
             if !report.snapshots.is_empty() || report.records > 0 {
                 // Nobody listens any more when the daemon ends.
                 let _ = tell.send(dataset.clone());
@@ -75,6 +90,8 @@ impl Daemon {
         Arc::new(Daemon {
             identity: Arc::new(identity),
             members: Arc::new(Members::new(&file.state)),
+            reports: Reports::new(&file.state),
+            keeper: Keeper::open(&file.state, "pull-backup", around.log.clone()),
             pulls: Arc::new(pulls),
             around,
             allow: file.allow.clone(),
@@ -203,6 +220,32 @@ impl Daemon {
         let followed = self.followed();
         let contact = |followed: &Followed| followed.contact.lock().unwrap_or_else(PoisonError::into_inner).clone();
         followed.iter().map(|(pin, followed)| (*pin, contact(followed))).collect()
+    }
+
+    /// How this pull-backup stands, looked at so often; before each look, what this daemon knows of its peers is kept.
+    pub fn looking(self: &Arc<Self>, file: &PullBackupFile, every: Duration) -> Look {
+        let (looking, daemon) = (Looking::new(file), self.clone());
+        let gather = move || {
+            let now_ms = (daemon.around.clock)();
+            let members = daemon.members.now();
+            let name = |pin: &Pin| members.get(pin).map_or_else(|| pin.to_string(), |member| member.name.clone());
+            let captured = |dataset: &Dataset| looking.holding(dataset, now_ms).ok().flatten()?.captured_ms();
+            daemon.keeper.note(&daemon.contacts(), &daemon.pulls.facts(), &name, &captured, now_ms);
+            looking.look(now_ms)
+        };
+        Look {
+            daemon: "pull-backup",
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            state: file.state.clone(),
+            alert: file.alert.clone(),
+            // Whoever exports pings: one host for each dataset.
+            pings: Default::default(),
+            every,
+            wall: self.around.clock.clone(),
+            gather: Arc::new(gather),
+            newest: Newest::new(every),
+            log: self.around.log.clone(),
+        }
     }
 
     pub fn pulls(&self) -> &Pulls {

@@ -4,7 +4,7 @@ use super::Daemon;
 use crate::members::Rejected;
 use archive::repository::Repository;
 use link::identity::Pin;
-use link::message::{Head, Join, Joined};
+use link::message::{Head, Join, Joined, Report};
 use link::repositories::Dataset;
 use link::role::{Caller, Role};
 use link::routes::{Refusal, Shelf, Word};
@@ -36,13 +36,30 @@ impl Archive {
     }
 }
 
+impl Archive {
+    /// What a receiver says of a dataset that is not kept here is not kept either: anybody could fill the disk with names.
+    fn take_note(&self, pin: &Pin, report: Report) -> Result<(), Refusal> {
+        let dataset = Dataset { cluster: report.cluster.clone(), name: report.dataset.clone() };
+        if !self.daemon.pulls.repositories.layout().datasets().contains(&dataset) {
+            return Err(Refusal::missing(format!("dataset {dataset}")));
+        }
+        let now_ms = (self.daemon.around.clock)();
+        self.daemon
+            .reports
+            .take(pin, report, now_ms)
+            .map_err(|error| Refusal::failed(link::pull::chain(&error)))
+    }
+}
+
 impl Shelf for Archive {
     fn role(&self, pin: &Pin) -> Role {
         self.daemon.members.role(pin)
     }
 
     fn heads(&self, caller: &Caller) -> Result<Vec<Head>, Refusal> {
-        Ok(self.daemon.pulls.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster)))
+        let mut heads = self.daemon.pulls.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster));
+        heads.iter_mut().for_each(|head| head.rule = self.daemon.keeper.rule(&link::pull::dataset_of(head)));
+        Ok(heads)
     }
 
     fn open(&self, _: &Caller, cluster: &str, dataset: &str) -> Result<Arc<Repository>, Refusal> {
@@ -63,7 +80,12 @@ impl Shelf for Archive {
                 }
                 Ok(None)
             }
-            Word::Report(_) => Ok(None),
+            Word::Report(report) => {
+                if let Some(pin) = &caller.pin {
+                    self.take_note(pin, report)?;
+                }
+                Ok(None)
+            }
         }
     }
 
