@@ -14,6 +14,7 @@ pub use crate::takeover::Takeover;
 use crate::{Error, alert, dataset, place, takeover};
 
 const STATE_DEFAULT: &str = "/var/lib/resilient";
+const SPOOL_DEFAULT: u64 = 64 << 30;
 
 /// A node's configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +39,8 @@ pub struct Node {
     pub listen: Option<IpAddr>,
     /// Who may connect here at all.
     pub allow: Ranges,
+    /// The most bytes that a dataset's spool may hold, besides its newest snapshot.
+    pub spool: u64,
 }
 
 /// A pull-backup of this cluster.
@@ -193,6 +196,7 @@ fn node_default(name: String) -> Node {
         interface: None,
         listen: None,
         allow: Ranges::default(),
+        spool: SPOOL_DEFAULT,
     }
 }
 
@@ -206,6 +210,7 @@ fn node(mut section: Section<'_>) -> Node {
     node.interface = section.string("interface");
     node.listen = section.parsed("listen", |text| text.parse().map_err(|_| format!("`{text}` is no address of a host, as \"192.0.2.1\"")));
     node.allow = allow(&mut section);
+    node.spool = section.size("spool").unwrap_or(SPOOL_DEFAULT);
     section.finish(&[]);
     node
 }

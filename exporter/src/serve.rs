@@ -4,6 +4,7 @@
 //! daemon that was down catches up with one run and not with forty. What fails is tried again, sooner each time less.
 
 use crate::cmd::run::export;
+use crate::spool;
 use crate::status::Looking;
 use archive::export::{ExportReport, Outcome};
 use console::node_file::{Dataset, NodeFile};
@@ -13,6 +14,7 @@ use link::membership::Reign;
 use link::message::Notice;
 use link::node::Node;
 use link::pull::chain;
+use link::repositories::Dataset as Key;
 use link::server::{Limits, Server};
 use link::state_file;
 use standing::health::Newest;
@@ -24,9 +26,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch as tell};
+use tokio::sync::{Notify, Semaphore, watch as tell};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use watch::clock::Clock;
 use watch::timer::{Due, Past, Timer};
 
@@ -50,16 +52,24 @@ pub struct Daemon {
     began: Instant,
     at_once: Semaphore,
     clients: Mutex<HashMap<Pin, Arc<Client>>>,
+    /// A pull-backup said what it holds, by dataset.
+    reported: Arc<HashMap<String, Notify>>,
 }
 
 /// So many datasets are exported at once: an export uses all processors by itself.
 const AT_ONCE: usize = 2;
+/// The spool is looked at so often, whatever is heard.
+const TIDY: Duration = Duration::from_secs(30);
 
 impl Daemon {
     pub fn new(file: NodeFile, identity: Identity, around: Around) -> Arc<Daemon> {
         let rule = |dataset: &Dataset| Some((dataset.name.clone(), schedule(&dataset.schedule, &around.zone).ok()?.rule()));
         let rules = file.datasets.iter().filter_map(rule).collect();
-        let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), Box::new(|_| ()), Box::new(|_| ())).with_rules(rules);
+        let reported: HashMap<String, Notify> = file.datasets.iter().map(|dataset| (dataset.name.clone(), Notify::new())).collect();
+        let reported = Arc::new(reported);
+        let of = reported.clone();
+        let heard = Box::new(move |dataset: &Key| of.get(&dataset.name).into_iter().for_each(Notify::notify_one));
+        let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), Box::new(|_| ()), heard).with_rules(rules);
         Arc::new(Daemon {
             file,
             identity,
@@ -68,6 +78,7 @@ impl Daemon {
             began: Instant::now(),
             at_once: Semaphore::new(AT_ONCE),
             clients: Mutex::default(),
+            reported,
         })
     }
 
@@ -85,6 +96,7 @@ impl Daemon {
         tasks.spawn(server.serve(listener, stop.clone()));
         for dataset in &self.file.datasets {
             tasks.spawn(self.clone().look_after(dataset.clone(), stop.clone()));
+            tasks.spawn(self.clone().keep_tidy(dataset.clone(), stop.clone()));
         }
         while tasks.join_next().await.is_some() {}
         Ok(())
@@ -154,6 +166,7 @@ impl Daemon {
             Ok((report, _)) => {
                 self.say(dataset, &report);
                 self.announce(dataset);
+                self.reported[&dataset.name].notify_one();
                 true
             }
             Err(why) => {
@@ -189,6 +202,36 @@ impl Daemon {
             gather: Arc::new(move || looking.look(wall())),
             newest: Newest::new(every),
             log: self.around.log.clone(),
+        }
+    }
+
+    /// Tidies the spool when a pull-backup said what it holds, and at times: what nobody takes fills it as well.
+    async fn keep_tidy(self: Arc<Self>, dataset: Dataset, mut stop: tell::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                _ = timeout(TIDY, self.reported[&dataset.name].notified()) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            self.tidy(&dataset).await;
+        }
+    }
+
+    /// Drops from the spool what everybody holds.
+    async fn tidy(self: &Arc<Self>, dataset: &Dataset) {
+        let (daemon, of) = (self.clone(), dataset.clone());
+        let work =
+            move || spool::tidy(&daemon.file, &of, &daemon.node.repositories, (daemon.around.wall)()).map_err(|error| error.to_string());
+        let done = tokio::task::spawn_blocking(work).await;
+        match done.map_err(|error| error.to_string()).flatten() {
+            Ok(Some(found)) if found.is_near() || found.dropped > 0 => {
+                let text = format!(
+                    "the spool holds {} bytes of at most {}; {} snapshots wait for a pull-backup, {} went unheld",
+                    found.bytes, found.bound, found.waiting, found.dropped
+                );
+                self.around.log.say(Said::warn("spool", text).dataset(&dataset.name));
+            }
+            Ok(_) => {}
+            Err(why) => self.around.log.say(Said::warn("spool", format!("it was not tidied: {why}")).dataset(&dataset.name)),
         }
     }
 

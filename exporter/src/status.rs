@@ -2,6 +2,8 @@
 
 use crate::attempt::Attempts;
 use crate::node;
+use crate::spool::Spool;
+use console::human;
 use console::node_file::{Dataset, NodeFile};
 use jiff::tz::TimeZone;
 use link::membership::{Membership, PullBackup, Reign};
@@ -107,6 +109,10 @@ impl Looking {
             }
             Err(error) => evidence.wrong.push(chain(&error)),
         }
+        match Spool::open(&self.file.node.state, &dataset.name) {
+            Ok(spool) => evidence.wrong.extend(crowded(&spool)),
+            Err(error) => evidence.wrong.push(chain(&error)),
+        }
         evidence
     }
 
@@ -138,4 +144,15 @@ impl Looking {
 fn pulled(place: Place, holding: Option<&Arc<Holding>>, receiver: Option<&Receiver>, schedule: Option<&Schedule>, now_ms: u64) -> Line {
     let evidence = holding.map(|holding| receiving::held(holding, receiver, holding.beat_ms)).unwrap_or_default();
     Line::judged(place, evidence, schedule, false, now_ms).seen(receiver.map(|receiver| receiver.said_ms), None)
+}
+
+/// What is wrong with a spool that is full, or nearly so.
+fn crowded(spool: &Spool) -> Option<String> {
+    let Spool { bytes, bound, waiting, dropped, .. } = spool;
+    let full = format!("the spool has {} of at most {}", human::bytes(*bytes), human::bytes(*bound));
+    let what = "see that every pull-backup pulls, or raise `spool` in [node]";
+    if *dropped > 0 {
+        return Some(format!("{full}, and {dropped} snapshots went that some pull-backup never had; {what}"));
+    }
+    spool.is_near().then(|| format!("{full}, and {waiting} snapshots wait; {what}"))
 }

@@ -1,6 +1,7 @@
 //! The command line of `importer`: one variant a command, each in a file of its own.
 //!
-//! The commands that read a repository, a mirror or any other, stand in `lookup`, because `pull-backup` has them too. `serve` is the daemon, `status` finds out how the node stands.
+//! The commands that read a repository, a mirror or any other, stand in `lookup`, because `pull-backup` has them too. `serve` is the daemon,
+//! `import` brings what it pulled into the data of this host, `status` finds out how the node stands.
 
 use archive::sign::PublicKey;
 use clap::{Parser, Subcommand};
@@ -13,6 +14,8 @@ use lookup::open::{Identity, Roots};
 use std::path::PathBuf;
 
 pub mod cmd;
+pub mod import;
+pub mod imported;
 pub mod serve;
 pub mod status;
 
@@ -39,13 +42,14 @@ pub enum Command {
     Join(cmd::join::Join),
     Serve(cmd::serve::Serve),
     Status(cmd::status::Show),
+    Sync(cmd::sync::Sync),
 }
 
 impl Command {
     /// What opens sealed content and whose signatures count, as the command line says.
     fn means(&mut self) -> Option<(Option<&mut Identity>, &mut Roots)> {
         let reading = match self {
-            Command::Join(_) | Command::Serve(_) | Command::Status(_) => return None,
+            Command::Join(_) | Command::Serve(_) | Command::Status(_) | Command::Sync(_) => return None,
             Command::Snapshots(command) => return Some((None, &mut command.roots)),
             Command::Check(command) => return Some((None, &mut command.roots)),
             Command::Ls(command) => &mut command.reading,
@@ -89,5 +93,6 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Join(command) => command.run(line.config.as_ref(), surroundings),
         Command::Serve(command) => command.run(line.config.as_ref(), surroundings),
         Command::Status(command) => command.run(line.config.as_ref(), surroundings),
+        Command::Sync(command) => command.run(line.config.as_ref(), surroundings),
     }
 }

@@ -1,13 +1,12 @@
 //! How a node that stands by stands: its mirror, what was imported of it, and the pull-backups that it follows, from the node's disk alone.
 
+use crate::imported::Imported;
 use console::node_file::{Dataset, NodeFile};
 use jiff::tz::TimeZone;
 use link::membership::{Membership, PullBackup, Reign};
 use link::pull::chain;
 use link::repositories::{Dataset as Of, Layout};
 use link::running::peek;
-use link::state_file;
-use serde::Deserialize;
 use standing::holding::{Holding, Holdings};
 use standing::host::{Daemon, Host, Line, Peer};
 use standing::kept::{Kept, asked, pulling};
@@ -22,16 +21,6 @@ pub struct Looking {
     pub file: NodeFile,
     pub zone: TimeZone,
     pub holdings: Holdings,
-}
-
-/// What was imported of a dataset, as whoever imports keeps it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Imported {
-    pub snapshot: Option<String>,
-    pub at_ms: u64,
-    pub failures: u32,
-    pub trouble: Option<String>,
 }
 
 /// The dataset's name where something concerns all of them; no dataset can have it.
@@ -75,8 +64,9 @@ impl Looking {
             host.datasets.push(wrong(error));
             Kept::default()
         });
-        let imports = self.file.node.identity.is_some() && reign.is_some();
+        let imports = reign.is_some();
         for dataset in &self.file.datasets {
+            let imports = imports && (self.file.node.identity.is_some() || !dataset.seal);
             self.dataset(dataset, &known, &kept, imports, now_ms, &mut host.datasets);
         }
         host.peers = known.iter().map(|known| peer(known, &kept, now_ms)).collect();
@@ -119,21 +109,27 @@ impl Looking {
         schedule: Option<&Schedule>,
         now_ms: u64,
     ) -> Option<Line> {
-        let path = self.file.node.state.join("datasets").join(&dataset.name).join("imported.toml");
-        let found = state_file::read::<Imported>(&path);
-        let evidence = match found {
-            Ok(None) if !imports => return None,
-            Ok(found) => {
-                let Imported { snapshot, at_ms, failures, trouble } = found.unwrap_or_default();
+        let state = &self.file.node.state;
+        if !imports && !Imported::path(state, &dataset.name).exists() {
+            return None;
+        }
+        let evidence = match Imported::open(state, &dataset.name) {
+            Ok(Imported { snapshot, captured_ms, at_ms, begun, failures, trouble, failed_ms }) => {
                 let nothing = Holding::default();
                 // Whoever imported the newest snapshot has what the newest heartbeat is about.
                 let mut evidence = compared(holding.unwrap_or(&nothing), snapshot.as_deref(), at_ms, Some(0));
-                evidence.success_ms = evidence.verified_ms.filter(|_| failures == 0);
                 if evidence.queued_snapshots == 0 {
                     evidence.verified_ms = None;
                 }
+                evidence.captured_ms = evidence.captured_ms.or((captured_ms > 0).then_some(ms(captured_ms)));
+                evidence.success_ms = (at_ms > 0).then_some(ms(at_ms));
                 evidence.failures = failures;
-                evidence.failure = trouble.map(|text| Failure { at_ms: ms(at_ms), text });
+                evidence.failure = trouble.map(|text| Failure { at_ms: ms(failed_ms), text });
+                if begun.is_some() && failures > 0 {
+                    evidence
+                        .wrong
+                        .push("an import ended in the middle, so that the data may be of two snapshots; the next import mends it".into());
+                }
                 evidence
             }
             Err(error) => wrong(&error),

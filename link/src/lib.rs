@@ -15,6 +15,7 @@ pub mod follow;
 pub mod frame;
 pub mod identity;
 pub mod invitation;
+pub mod keep;
 pub mod membership;
 pub mod message;
 pub mod node;

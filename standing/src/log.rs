@@ -3,7 +3,9 @@
 //! Few lines, each useful: what was exported, pulled or imported, and each trouble once when it begins and once when it is over. Who repeats himself each
 //! five seconds is not read. `what` is a word that stays, to search for; `text` is for people. No secret and no content of files.
 
+use crate::place::ms;
 use console::human;
+use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -72,40 +74,48 @@ struct Object<'a> {
     text: &'a str,
 }
 
+/// Unix time in milliseconds.
+type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
 /// Where it is said.
 #[derive(Clone)]
 pub struct Log {
     json: bool,
-    /// Unix time in milliseconds.
-    clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// None where whoever reads is there now.
+    clock: Option<Clock>,
     to: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Log {
     /// Standard error: for people when it is a terminal. Nobody may be there to read it, which changes nothing.
-    pub fn stderr(clock: Arc<dyn Fn() -> u64 + Send + Sync>) -> Log {
+    pub fn stderr(clock: Clock) -> Log {
         let json = !std::io::stderr().is_terminal();
         Log::to(json, clock, Arc::new(|line| drop(writeln!(std::io::stderr().lock(), "{line}"))))
     }
 
-    pub fn to(json: bool, clock: Arc<dyn Fn() -> u64 + Send + Sync>, to: Arc<dyn Fn(&str) + Send + Sync>) -> Log {
-        Log { json, clock, to }
+    /// Standard error of a command: lines for people, without the time.
+    pub fn plain() -> Log {
+        Log { json: false, clock: None, to: Arc::new(|line| drop(writeln!(std::io::stderr().lock(), "{line}"))) }
+    }
+
+    pub fn to(json: bool, clock: Clock, to: Arc<dyn Fn(&str) + Send + Sync>) -> Log {
+        Log { json, clock: Some(clock), to }
     }
 
     pub fn say(&self, said: Said) {
-        let at = jiff::Timestamp::from_millisecond((self.clock)().min(i64::MAX as u64) as i64).unwrap_or_default();
+        let at = self.clock.as_ref().map(|clock| Timestamp::from_millisecond(ms(clock())).unwrap_or_default());
         let Said { level, what, dataset, peer, text } = &said;
         if self.json {
-            let time = format!("{at:.3}");
+            let time = format!("{:.3}", at.unwrap_or_default());
             let object = Object { time: &time, level: *level, what, dataset: dataset.as_deref(), peer: peer.as_deref(), text };
             // Text only; nothing in it can fail to be JSON.
             return (self.to)(&serde_json::to_string(&object).unwrap_or_default());
         }
-        let time = human::time(at, &jiff::tz::TimeZone::system());
+        let time = at.map_or_else(String::new, |at| format!("{}  ", human::time(at, &jiff::tz::TimeZone::system())));
         let about: Vec<&str> = dataset.iter().chain(peer).map(String::as_str).collect();
         let about = if about.is_empty() { String::new() } else { format!("{}: ", about.join(", ")) };
         let level = if *level == Level::Info { String::new() } else { format!("{}: ", level.name()) };
-        (self.to)(&format!("{time}  {level}{}", human::text(format!("{about}{text}").as_bytes())));
+        (self.to)(&format!("{time}{level}{}", human::text(format!("{about}{text}").as_bytes())));
     }
 }
 

@@ -7,6 +7,7 @@ mod status;
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
+pub(crate) use sources::import::failure;
 use std::path::PathBuf;
 
 /// Captures a host's databases and files, for a pull-backup to fetch.
@@ -43,19 +44,6 @@ impl Exporter {
             Command::Serve(serve) => serve.run(&self.config),
             Command::Status(status) => status.run(&self.config, self.json),
         }
-    }
-}
-
-/// An error of the archive, with what can be done about it. Refusals keep their own exit status.
-pub(crate) fn failure(error: archive::Error) -> Failure {
-    let hint = error.hint();
-    let failure = match error.kind() {
-        archive::Kind::Refuse => Failure::refused(error),
-        _ => Failure::failed(error),
-    };
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{failure, link_failure};
 use crate::announce::announce;
 use crate::attempt::Attempts;
-use crate::capture::Capture;
-use crate::{node, source};
+use crate::until_pulled::{News, is_served, until_pulled};
+use crate::{node, spool};
 use archive::entry::display;
 use archive::export::{Export, ExportOptions, ExportReport, Outcome};
 use archive::local::state::Local;
@@ -17,15 +17,25 @@ use console::human;
 use console::node_file::{Dataset, NodeFile, Source};
 use console::output::Output;
 use console::progress::Progress;
-use link::membership::Reign;
+use link::membership::{Membership, Reign};
+use link::repositories::{Layout, Repositories};
 use recipes::data::Data;
+use sources::capture::Capture;
+use sources::recipe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub struct Run {
     /// The dataset; all of them when none is named.
     dataset: Option<String>,
+    /// Return only when every pull-backup holds it durably; fail when that takes too long.
+    #[arg(long)]
+    wait: bool,
+    /// How long pull-backups are waited for: with --wait, and where no daemon serves the spool.
+    #[arg(long = "for", value_name = "D", default_value = "10m", value_parser = console::quantity::duration)]
+    limit: Duration,
 }
 
 /// The clock that this command reads; everything below gets it as an argument.
@@ -53,7 +63,7 @@ impl Run {
         for dataset in chosen {
             match export(&file, dataset) {
                 Ok((report, place)) => {
-                    news.push(dataset.name.as_str());
+                    news.push((dataset.name.clone(), name_of(&report.outcome)));
                     if !report.troubles.is_empty() && worst == Status::Done {
                         worst = Status::Partial;
                     }
@@ -68,9 +78,13 @@ impl Run {
             }
         }
         output.finish()?;
-        announce(&file, &news);
+        let held = self.hand_over(&file, &news);
+        if !is_served(&file)? {
+            let exported = file.datasets.iter().filter(|dataset| news.iter().any(|(name, _)| *name == dataset.name));
+            exported.for_each(|dataset| tidy(&file, dataset));
+        }
         if failures.is_empty() {
-            return Ok(worst);
+            return held.map(|()| worst);
         }
         // Every dataset had its turn; each failure is told, the first decides the status.
         let mut failures = failures.into_iter();
@@ -82,6 +96,53 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Tells pull-backups what is new; where nobody else serves the spool, or when asked to, waits until they hold it.
+    fn hand_over(&self, file: &NodeFile, news: &[News]) -> Result<(), Failure> {
+        let joined = Membership::open(&file.node.state).map_err(link_failure)?.pull_backups;
+        if news.is_empty() || !joined.iter().any(|known| known.cluster == file.cluster) {
+            return match self.wait {
+                true if !news.is_empty() => {
+                    Err(Failure::failed("this node has joined no pull-backup, so nobody will hold what was exported")
+                        .hint("invite it there with `pull-backup invite`, and join here with `exporter join LINE`"))
+                }
+                _ => Ok(()),
+            };
+        }
+        if !self.wait && is_served(file)? {
+            let datasets: Vec<&str> = news.iter().map(|(dataset, _)| dataset.as_str()).collect();
+            announce(file, &datasets);
+            return Ok(());
+        }
+        let lacking = until_pulled(file, news, self.limit, now_ms)?;
+        match lacking.split_first() {
+            None => Ok(()),
+            Some((first, _)) if self.wait => Err(Failure::failed(first.clone())
+                .hint("is that pull-backup running, and can it reach this host? What was exported is kept here")),
+            Some(_) => {
+                lacking
+                    .iter()
+                    .for_each(|line| console::output::tell(format!("warning: {line}; it is kept here until then")));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Drops from the spool what everybody holds, where no daemon does. Whatever stands against it is no failure of the export.
+fn tidy(file: &NodeFile, dataset: &Dataset) {
+    let layout = Layout::Node { state: file.node.state.clone(), cluster: file.cluster.clone() };
+    let repositories = Repositories::new(layout, Arc::new(now_ms));
+    if let Err(error) = spool::tidy(file, dataset, &repositories, now_ms()) {
+        console::output::tell(format!("warning: dataset {}: the spool was not tidied: {error}", dataset.name));
+    }
+}
+
+fn name_of(outcome: &Outcome) -> String {
+    let (Outcome::Snapshot { id, at } | Outcome::Unchanged { id, at }) = *outcome;
+    archive::name::snapshot(at, id)
+}
+
 fn open_repository(file: &NodeFile, dataset: &Dataset) -> Result<(Arc<Repository>, PathBuf), Failure> {
     let place = node::repository(&file.node.state, &dataset.name);
     if !place.join(archive::name::CONFIG).exists() {
@@ -90,9 +151,13 @@ fn open_repository(file: &NodeFile, dataset: &Dataset) -> Result<(Arc<Repository
                 .hint("`state` in the node file must be a folder that this user may write")
         })?;
         let store = FolderStore::open(&place).map_err(|error| Failure::failed(format!("cannot open {}: {error}", place.display())))?;
-        Repository::create(&store, &file.cluster, &dataset.name).map_err(failure)?;
+        match Repository::create(&store, &file.cluster, &dataset.name) {
+            // Another export was first.
+            Ok(_) | Err(archive::Error::Conflict { .. }) => {}
+            Err(error) => return Err(failure(error)),
+        }
     }
-    let repository = Repository::open_folder(&place, Access::Shared).map_err(failure)?;
+    let repository = patiently(|| Repository::open_folder(&place, Access::Shared))?;
     let config = repository.config();
     if config.cluster != file.cluster || config.dataset != dataset.name {
         return Err(Failure::refused(format!(
@@ -108,6 +173,28 @@ fn open_repository(file: &NodeFile, dataset: &Dataset) -> Result<(Arc<Repository
     Ok((Arc::new(repository), place))
 }
 
+/// How often, and how long apart, it is tried again where another export of the dataset is at work, or the spool is being tidied.
+const TRIES: u32 = 3000;
+const PAUSE: Duration = Duration::from_millis(200);
+/// After so many tries the wait is told.
+const TELL_AT: u32 = 10;
+
+fn patiently<T>(mut attempt: impl FnMut() -> archive::Result<T>) -> Result<T, Failure> {
+    for tried in 1..TRIES {
+        match attempt() {
+            Err(error @ archive::Error::Busy { .. }) => {
+                if tried == TELL_AT {
+                    console::output::tell(format!("waiting: {error}"));
+                }
+                #[expect(clippy::disallowed_methods, reason = "another process holds a lock, and nothing tells when it gives it back")]
+                std::thread::sleep(PAUSE);
+            }
+            outcome => return outcome.map_err(failure),
+        }
+    }
+    attempt().map_err(failure)
+}
+
 /// A source with its recipe.
 type Prepared<'a> = (&'a Source, Box<dyn Data>);
 
@@ -116,7 +203,7 @@ fn prepare<'a>(file: &NodeFile, dataset: &'a Dataset) -> Result<Vec<Prepared<'a>
     let made = dataset
         .sources
         .iter()
-        .map(|found| Ok((found, source::data(found, &file.node.state, &dataset.name)?)));
+        .map(|found| Ok((found, recipe::data(found, &file.node.state, &dataset.name)?)));
     let mut sources: Vec<Prepared<'_>> = made.collect::<Result<_, Failure>>()?;
     sources.sort_by(|a, b| a.0.name.as_bytes().cmp(b.0.name.as_bytes()));
     Ok(sources)
@@ -153,7 +240,7 @@ fn capture(file: &NodeFile, dataset: &Dataset, epoch: u64) -> Result<(ExportRepo
             archive::identity::Recipient::parse(recipient).map_err(failure)?;
         }
     }
-    let local = Local::open(&node::local(&file.node.state, &dataset.name)).map_err(failure)?;
+    let local = patiently(|| Local::open(&node::local(&file.node.state, &dataset.name)))?;
     let progress = Progress::new(format!("exporting {}", dataset.name), None);
     let bar = progress.clone();
     let options = ExportOptions {
@@ -170,6 +257,7 @@ fn capture(file: &NodeFile, dataset: &Dataset, epoch: u64) -> Result<(ExportRepo
             .iter()
             .map(|(found, _)| RootSource { name: found.name.clone(), recipe: found.recipe.clone(), manifest: vec![] })
             .collect(),
+        lost: spool::lost(&file.node.state, &dataset.name),
         advance: Arc::new(move |bytes| bar.advance(bytes)),
     };
     let mut export = Export::begin(repository, local, options).map_err(failure)?;
@@ -179,7 +267,7 @@ fn capture(file: &NodeFile, dataset: &Dataset, epoch: u64) -> Result<(ExportRepo
         if let Some(error) = capture.failure {
             return Err(failure(error));
         }
-        outcome.map_err(|error| source::failure(&found.name, error))?;
+        outcome.map_err(|error| recipe::failure(&found.name, error))?;
     }
     let report = export.finish().map_err(failure)?;
     progress.finish();
