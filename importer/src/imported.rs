@@ -48,6 +48,11 @@ impl Imported {
     pub fn has(&self, name: &str) -> bool {
         let position = |name: &str| snapshot_of(name).map(|(at, _)| at);
         self.snapshot.as_deref() == Some(name)
-            || self.snapshot.as_deref().and_then(position).zip(position(name)).is_some_and(|(held, asked)| held > asked)
+            || self
+                .snapshot
+                .as_deref()
+                .and_then(position)
+                .zip(position(name))
+                .is_some_and(|(held, asked)| held > asked)
     }
 }

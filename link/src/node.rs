@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use watch::Rule;
 
 /// What one receiver said last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +77,8 @@ pub struct Node {
     noticed: Heard,
     /// A receiver said what it holds.
     reported: Heard,
+    /// When each dataset is exported, by its name.
+    rules: BTreeMap<String, Rule>,
 }
 
 impl Node {
@@ -92,7 +95,14 @@ impl Node {
             receivers,
             noticed,
             reported,
+            rules: BTreeMap::new(),
         }
+    }
+
+    /// Lets it tell receivers when each dataset is exported.
+    pub fn with_rules(mut self, rules: BTreeMap<String, Rule>) -> Node {
+        self.rules = rules;
+        self
     }
 
     /// The pull-backups that this node joined, as they are now.
@@ -138,7 +148,9 @@ impl Shelf for Node {
     }
 
     fn heads(&self, caller: &Caller) -> Result<Vec<Head>, Refusal> {
-        Ok(self.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster)))
+        let mut heads = self.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster));
+        heads.iter_mut().for_each(|head| head.rule = self.rules.get(&head.dataset).cloned());
+        Ok(heads)
     }
 
     fn open(&self, _: &Caller, cluster: &str, dataset: &str) -> Result<Arc<Repository>, Refusal> {

@@ -5,6 +5,7 @@ mod init;
 mod join;
 pub(crate) mod run;
 mod serve;
+mod status;
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
@@ -39,6 +40,8 @@ enum Command {
     Join(join::Join),
     /// Export when it is due, and offer the spool, until asked to end.
     Serve(serve::Serve),
+    /// Show what was exported when, what waits, and whether each pull-backup holds it.
+    Status(status::Show),
 }
 
 impl Exporter {
@@ -50,6 +53,7 @@ impl Exporter {
             Command::Certificate(certificate) => certificate.run(&self.config),
             Command::Join(join) => join.run(&self.config),
             Command::Serve(serve) => serve.run(&self.config),
+            Command::Status(status) => status.run(&self.config, self.json),
         }
     }
 }

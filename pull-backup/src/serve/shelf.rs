@@ -60,7 +60,9 @@ impl Shelf for Archive {
     }
 
     fn heads(&self, caller: &Caller) -> Result<Vec<Head>, Refusal> {
-        Ok(self.daemon.pulls.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster)))
+        let mut heads = self.daemon.pulls.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster));
+        heads.iter_mut().for_each(|head| head.rule = self.daemon.keeper.rule(&link::pull::dataset_of(head)));
+        Ok(heads)
     }
 
     fn open(&self, _: &Caller, cluster: &str, dataset: &str) -> Result<Arc<Repository>, Refusal> {

@@ -111,7 +111,7 @@ impl World {
             limits: Limits::default(),
             every: Duration::from_millis(100),
             zone: jiff::tz::TimeZone::UTC,
-            tell: Arc::new(|_| ()),
+            log: standing::Log::to(true, clock(), Arc::new(|_| ())),
         };
         let daemon = Daemon::new(&file, Identity::open_or_make(&state).unwrap(), Signer::from_seed(&[9; 32]), around);
         let running = daemon.clone();
