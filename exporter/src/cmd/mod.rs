@@ -2,6 +2,7 @@
 
 mod certify;
 mod init;
+mod check;
 mod join;
 pub(crate) mod run;
 mod serve;
@@ -34,6 +35,8 @@ enum Command {
     Certify(certify::Certify),
     /// Take the line that `certify` printed.
     Certificate(certify::Certificate),
+    /// Say whether everything that an export needs is in place.
+    Check(check::Check),
     /// Export now: one dataset, or all.
     Run(run::Run),
     /// Join a pull-backup, with the line of an invitation.
@@ -47,6 +50,7 @@ enum Command {
 impl Exporter {
     pub fn run(self) -> Result<Status, Failure> {
         match self.command {
+            Command::Check(check) => check.run(&self.config, self.json),
             Command::Run(run) => run.run(&self.config, self.json),
             Command::Init(init) => init.run(&self.config),
             Command::Certify(certify) => certify.run(&self.config),
