@@ -10,6 +10,7 @@
 
 pub mod backoff;
 pub mod client;
+pub mod current;
 pub mod error;
 pub mod follow;
 pub mod frame;

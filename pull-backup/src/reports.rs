@@ -33,8 +33,9 @@ impl Reports {
         let dataset = Dataset { cluster: report.cluster, name: report.dataset };
         let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = Reports::open(&self.state, &dataset)?;
-        let Report { held, lacking, imported, trouble, .. } = report;
-        all.receiver.insert(pin.to_string(), Receiver { said_ms: now_ms, held, imported, trouble, lacking });
+        let Report { held, captured_ms, lacking, imported, trouble, .. } = report;
+        all.receiver
+            .insert(pin.to_string(), Receiver { said_ms: now_ms, held, captured_ms, imported, trouble, lacking });
         state_file::say(&Reports::path(&self.state, &dataset), &all)
     }
 }
