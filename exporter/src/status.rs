@@ -98,7 +98,8 @@ impl Looking {
     /// What the spool proves, and how exports went since.
     fn exported(&self, dataset: &Dataset, holding: Option<&Holding>) -> Evidence {
         let captured_ms = holding.and_then(Holding::captured_ms).map(ms);
-        let mut evidence = Evidence { captured_ms, success_ms: captured_ms, ..Evidence::default() };
+        let advice = Some("see that `exporter serve` runs here, or that `exporter run` is called, and what its log says".into());
+        let mut evidence = Evidence { captured_ms, success_ms: captured_ms, advice, ..Evidence::default() };
         evidence.wrong.extend(holding.iter().flat_map(|holding| holding.damaged.clone()));
         match Attempts::open(&self.file.node.state, &dataset.name) {
             Ok(attempts) => {
@@ -142,7 +143,10 @@ impl Looking {
 
 /// What a pull-backup holds, as it said itself. Both moments are by this host's clock.
 fn pulled(place: Place, holding: Option<&Arc<Holding>>, receiver: Option<&Receiver>, schedule: Option<&Schedule>, now_ms: u64) -> Line {
-    let evidence = holding.map(|holding| receiving::held(holding, receiver, holding.beat_ms)).unwrap_or_default();
+    let mut evidence = holding.map(|holding| receiving::held(holding, receiver)).unwrap_or_default();
+    let peer = place.peer.as_deref().unwrap_or_default();
+    evidence.advice =
+        Some(format!("see that `exporter serve` runs here, that {peer} reaches this host, and what `pull-backup status` says there"));
     Line::judged(place, evidence, schedule, false, now_ms).seen(receiver.map(|receiver| receiver.said_ms), None)
 }
 

@@ -117,12 +117,13 @@ impl Looking {
             Ok(Imported { snapshot, captured_ms, at_ms, begun, failures, trouble, failed_ms, .. }) => {
                 let nothing = Holding::default();
                 // Whoever imported the newest snapshot has what the newest heartbeat is about.
-                let mut evidence = compared(holding.unwrap_or(&nothing), snapshot.as_deref(), at_ms, Some(0));
+                let mut evidence = compared(holding.unwrap_or(&nothing), snapshot.as_deref(), Some(u64::MAX), at_ms);
                 if evidence.queued_snapshots == 0 {
                     evidence.verified_ms = None;
                 }
                 evidence.captured_ms = evidence.captured_ms.or((captured_ms > 0).then_some(ms(captured_ms)));
                 evidence.success_ms = (at_ms > 0).then_some(ms(at_ms));
+                evidence.advice = Some("see that `importer serve` runs here, and what its log says".into());
                 evidence.failures = failures;
                 evidence.failure = trouble.map(|text| Failure { at_ms: ms(failed_ms), text });
                 if begun.is_some() && failures > 0 {

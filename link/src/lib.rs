@@ -11,6 +11,7 @@
 pub mod backoff;
 pub mod certificate;
 pub mod client;
+pub mod current;
 pub mod error;
 pub mod follow;
 pub mod frame;

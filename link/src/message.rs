@@ -115,6 +115,9 @@ pub struct Report {
     /// The newest snapshot that it holds whole.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held: Option<String>,
+    /// When that was last known to be current: captured, or confirmed by a heartbeat that is held as well.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub captured_ms: Option<u64>,
     /// Runs, each with ranges of segments, that its snapshots need and it lacks.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub lacking: Vec<WantedRun>,

@@ -27,6 +27,9 @@ pub struct Receiver {
     /// The newest snapshot that it holds whole.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held: Option<String>,
+    /// When that was last known to be current, as it says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub captured_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub imported: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -132,9 +135,10 @@ impl Node {
         {
             let _one = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
             let mut all = Receivers::open(&self.state, &dataset.name).map_err(failed)?;
-            let Report { held, lacking, imported, trouble, .. } = report;
+            let Report { held, captured_ms, lacking, imported, trouble, .. } = report;
             let said_ms = (self.clock)();
-            all.receiver.insert(pin.to_string(), Receiver { said_ms, held, imported, trouble, lacking });
+            all.receiver
+                .insert(pin.to_string(), Receiver { said_ms, held, captured_ms, imported, trouble, lacking });
             state_file::say(&Receivers::path(&self.state, &dataset.name), &all).map_err(failed)?;
         }
         (self.reported)(&dataset);

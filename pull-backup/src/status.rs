@@ -40,8 +40,6 @@ struct Of {
     trouble: Option<String>,
     receivers: link::Result<Receivers>,
     rule: Option<Rule>,
-    /// When the newest data was first seen here.
-    seen_ms: Option<u64>,
 }
 
 /// The dataset's name where something concerns all of them; no dataset can have it.
@@ -115,10 +113,8 @@ impl Looking {
                     .iter()
                     .filter(|pulled| pulled.name == dataset.name && pulled.cluster == dataset.cluster)
             };
-            let captured = holding.as_ref().and_then(|holding| holding.captured_ms());
-            let seen_ms = captured.and_then(|captured| known().find_map(|pulled| pulled.verified_ms(captured)));
             let rule = known().find_map(|pulled| pulled.rule.clone());
-            Of { holding, trouble, receivers: reports::open(&self.state, &dataset.cluster, &dataset.name), rule, seen_ms }
+            Of { holding, trouble, receivers: reports::open(&self.state, &dataset.cluster, &dataset.name), rule }
         };
         let datasets = names.into_iter().map(|dataset| (dataset.clone(), of(&dataset))).collect();
         Found { kept, datasets, now_ms }
@@ -133,6 +129,10 @@ impl Looking {
             let Some(pulled) = found.kept.pulled(dataset, member.pin) else { continue };
             let mut evidence = pulling(of.holding.as_deref(), Some(pulled), peer);
             evidence.wrong.extend(of.trouble.clone());
+            let name = &member.name;
+            evidence.advice = Some(format!(
+                "see that `exporter serve` runs on {name}, that both hosts reach each other, and what `exporter status` says there"
+            ));
             let (schedule, supposed) = told(pulled.rule.as_ref());
             let line = Line::judged(place(dataset, Hop::Archive, &member.name), evidence, schedule.as_ref(), supposed, found.now_ms);
             host.datasets.push(line.seen(seen, Some(pulled.went.bytes)));
@@ -206,11 +206,16 @@ fn received(member: &Member, dataset: &Dataset, of: &Of, said: Option<&Receiver>
     let (schedule, supposed) = told(of.rule.as_ref());
     let seen = said.map(|said| said.said_ms);
     let hop = if member.is_follower() { Hop::Archive } else { Hop::Mirror };
-    let evidence = receiving::held(holding, said, of.seen_ms);
+    let mut evidence = receiving::held(holding, said);
+    let serves = if member.is_follower() { "pull-backup" } else { "importer" };
+    let advice =
+        format!("see that `{serves} serve` runs on {}, that it reaches this host, and what `{serves} status` says there", member.name);
+    evidence.advice = Some(advice.clone());
     let line = Line::judged(place(dataset, hop, &member.name), evidence, schedule.as_ref(), supposed, now_ms);
     lines.push(line.seen(seen, None));
     if let Some(said) = said.filter(|said| said.imported.is_some()) {
-        let evidence = receiving::compared(holding, said.imported.as_deref(), said.said_ms, of.seen_ms);
+        let mut evidence = receiving::compared(holding, said.imported.as_deref(), said.captured_ms, said.said_ms);
+        evidence.advice = Some(advice);
         let line = Line::judged(place(dataset, Hop::Import, &member.name), evidence, schedule.as_ref(), supposed, now_ms);
         lines.push(line.seen(seen, None));
     }

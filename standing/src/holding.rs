@@ -10,9 +10,9 @@
 use crate::error::{Error, Result};
 use archive::id::SnapshotId;
 use archive::name::{self, Position};
-use archive::record::{Heartbeat, Signed};
 use archive::repository::{Known, Repository};
 use archive::store::FolderStore;
+use link::current::beat;
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -123,17 +123,6 @@ impl Holding {
 fn open(path: &Path) -> archive::Result<Repository> {
     let failed = |source| archive::Error::File { operation: "open", path: path.into(), source };
     Repository::open(Arc::new(FolderStore::open(path).map_err(failed)?))
-}
-
-/// The newest heartbeat about a snapshot.
-fn beat(repository: &Repository, id: SnapshotId) -> archive::Result<Option<u64>> {
-    let listed = repository.list(name::HEARTBEATS)?;
-    let beats = listed.iter().filter_map(|listed| repository.first_record::<Heartbeat>(&listed.name).ok());
-    let about = |beat: &Signed<Heartbeat>| {
-        let config = repository.config();
-        beat.body.snapshot == id && beat.body.cluster == config.cluster && beat.body.dataset == config.dataset
-    };
-    Ok(beats.filter(about).map(|beat| beat.body.time_ms).max())
 }
 
 type Stamp = [(u64, i64, i64); 2];

@@ -1,25 +1,25 @@
 //! What those who pull here said last, judged against what is here: pull-backups at a node, importers at a pull-backup.
 //!
-//! A receiver's word is no evidence of more than what is here: its newest snapshot must be one that we have, and its data counts as current by a heartbeat only
-//! when it said so after that heartbeat was here. A receiver that says it has more than we have means that we lost something, which is told.
+//! A receiver's word is no evidence of more than what is here: its newest snapshot must be one that we have, and its data is no more current than ours. A receiver that says it has more than we have means that we lost something, which is told.
 
 use crate::holding::Holding;
-use crate::place::{ago, ms};
+use crate::place::ms;
 use link::message::snapshot_of;
 use link::node::Receiver;
 use watch::Evidence;
 use watch::health::Failure;
 
-/// A snapshot that somebody has, and when he said so, against what is here. `beat_ms` is when the newest heartbeat was here.
-pub fn compared(holding: &Holding, has: Option<&str>, said_ms: u64, beat_ms: Option<u64>) -> Evidence {
+/// A snapshot that somebody has, until when it was current as he says, and when he said so, against what is here.
+pub fn compared(holding: &Holding, has: Option<&str>, current_ms: Option<u64>, said_ms: u64) -> Evidence {
     let mut evidence = Evidence::default();
     let at = has.and_then(snapshot_of);
     (evidence.queued_snapshots, evidence.queued_bytes) = holding.above(at.map(|(at, _)| at));
     let (Some((at, id)), Some(newest)) = (at, &holding.newest) else { return evidence };
     let whole = at == newest.at && id == newest.id;
-    let current = whole && beat_ms.is_some_and(|beat| said_ms >= beat);
     let captured = match holding.header(at, id) {
-        _ if current => holding.captured_ms(),
+        Some(header) if whole => current_ms
+            .map(|current| current.min(holding.captured_ms().unwrap_or(0)).max(header.captured_ms))
+            .or(Some(header.captured_ms)),
         Some(header) => Some(header.captured_ms),
         // Older than anything that is kept here: how old is not known, but it is no younger than the oldest.
         None if at < newest.at => {
@@ -40,10 +40,10 @@ pub fn compared(holding: &Holding, has: Option<&str>, said_ms: u64, beat_ms: Opt
 }
 
 /// What a receiver holds of a dataset.
-pub fn held(holding: &Holding, receiver: Option<&Receiver>, beat_ms: Option<u64>) -> Evidence {
-    let Some(receiver) = receiver else { return compared(holding, None, 0, None) };
+pub fn held(holding: &Holding, receiver: Option<&Receiver>) -> Evidence {
+    let Some(receiver) = receiver else { return compared(holding, None, None, 0) };
     let trouble = receiver.trouble.as_ref().filter(|trouble| !trouble.is_empty());
-    let mut evidence = compared(holding, receiver.held.as_deref(), receiver.said_ms, beat_ms.filter(|_| trouble.is_none()));
+    let mut evidence = compared(holding, receiver.held.as_deref(), receiver.captured_ms, receiver.said_ms);
     match trouble {
         Some(trouble) => {
             evidence.failures = 1;
@@ -58,9 +58,4 @@ pub fn held(holding: &Holding, receiver: Option<&Receiver>, beat_ms: Option<u64>
             .push(format!("it lacks segments of {runs} runs that nobody could give it; the next export writes them anew"));
     }
     evidence
-}
-
-/// When a receiver spoke last, for people.
-pub fn said(receiver: Option<&Receiver>, now_ms: u64) -> String {
-    receiver.map_or_else(|| "it never said anything".into(), |receiver| format!("it spoke {} ago", ago(receiver.said_ms, now_ms)))
 }

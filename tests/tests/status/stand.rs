@@ -184,3 +184,11 @@ pub fn get(address: &str, path: &str) -> (u16, String) {
     let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
+
+/// Asserts that a text has all of these words.
+#[track_caller]
+pub fn has(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+}
