@@ -281,7 +281,7 @@ fn check_recipient(text: &str) -> Result<(), &'static str> {
     if fits { Ok(()) } else { Err("is no recipient of age, as `age1...`") }
 }
 
-fn cluster_key(text: &str) -> Result<[u8; 32], String> {
+pub(crate) fn cluster_key(text: &str) -> Result<[u8; 32], String> {
     let wrong = || "must be `ed25519:` and 64 hexadecimal digits".to_owned();
     let digits = text.strip_prefix("ed25519:").filter(|digits| digits.len() == 64).ok_or_else(wrong)?;
     let mut key = [0; 32];

@@ -12,7 +12,7 @@ pub use crate::alert::Alert;
 use crate::located::{Section, Text};
 use crate::ranges::{Ranges, allow};
 use crate::takeover::one_of;
-use crate::{Error, alert, place};
+use crate::{Error, alert, node_file, place};
 
 const MOST: i64 = 1_000_000;
 
@@ -61,6 +61,8 @@ pub struct Cluster {
     pub profile: Profile,
     pub delay: Option<Duration>,
     pub priority: BTreeMap<String, i64>,
+    /// Ed25519, the public half: where it is known, nodes must be certified; else their keys are pinned when they join.
+    pub cluster_key: Option<[u8; 32]>,
 }
 
 /// Which timers the protocol of takeover uses.
@@ -82,6 +84,11 @@ impl PullBackupFile {
         let file = read(text.root());
         text.finish(path).map_err(Error::Configuration)?;
         Ok(file)
+    }
+
+    /// Of each cluster whose nodes must be certified.
+    pub fn cluster_keys(&self) -> impl Iterator<Item = (&String, [u8; 32])> {
+        self.clusters.iter().filter_map(|(name, cluster)| Some((name, cluster.cluster_key?)))
     }
 
     /// The rules for one dataset.
@@ -172,9 +179,10 @@ fn clusters(section: Section<'_>) -> BTreeMap<String, Cluster> {
         let profile = section.parsed("profile", |text| one_of(text, &["default", "fast"]));
         let profile = if profile.as_deref() == Some("fast") { Profile::Fast } else { Profile::Default };
         let delay = section.duration("delay");
+        let cluster_key = section.parsed("cluster_key", node_file::cluster_key);
         let priority = section.section("priority").map(|members| members.named_integers(0, MOST)).unwrap_or_default();
         section.finish(&[]);
-        list.insert(name, Cluster { automatic, profile, delay, priority });
+        list.insert(name, Cluster { automatic, profile, delay, priority, cluster_key });
     }
     section.finish(&list.keys().map(String::as_str).collect::<Vec<_>>());
     list

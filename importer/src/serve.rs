@@ -112,7 +112,10 @@ impl Daemon {
             }
         });
         let state = file.node.state.clone();
-        let imported = Box::new(move |dataset: &Dataset| Imported::open(&state, &dataset.name).ok()?.snapshot);
+        let imported = Box::new(move |dataset: &Dataset| {
+            let imported = Imported::open(&state, &dataset.name).ok()?;
+            Some((imported.snapshot?, imported.evidence))
+        });
         let pulls = Pulls::new(node.repositories.clone(), imports.signer.clone(), around.wall.clone(), AT_ONCE, pulled);
         Arc::new(Daemon {
             file,
@@ -251,7 +254,7 @@ impl Daemon {
             zone: jiff::tz::TimeZone::UTC,
             dry_run: false,
             receivers: vec![],
-            trust: Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), pinned: vec![] },
+            trust: Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), ..Trust::default() },
             pins: vec![],
         };
         let sweeping = SweepOptions { now_ms, patience_ms: PATIENCE_MS, trash_ms: 0, dry_run: false, keep_runs: &|_| false };
@@ -263,7 +266,7 @@ impl Daemon {
         let way = Way::Dial { address: pull_backup.address.clone(), tls };
         let client = Client::new(&pull_backup.address, way, self.around.deadlines, None);
         let cluster_key = self.file.seal.cluster_key.map(PublicKey);
-        let trust = Box::new(move || Trust { cluster_key, pinned: vec![] });
+        let trust = Box::new(move || Trust { cluster_key, ..Trust::default() });
         Some(Origin { client: Arc::new(client), pin: pull_backup.pin, trust, bytes_max: u64::MAX })
     }
 

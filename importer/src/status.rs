@@ -114,7 +114,7 @@ impl Looking {
             return None;
         }
         let evidence = match Imported::open(state, &dataset.name) {
-            Ok(Imported { snapshot, captured_ms, at_ms, begun, failures, trouble, failed_ms }) => {
+            Ok(Imported { snapshot, captured_ms, at_ms, begun, failures, trouble, failed_ms, .. }) => {
                 let nothing = Holding::default();
                 // Whoever imported the newest snapshot has what the newest heartbeat is about.
                 let mut evidence = compared(holding.unwrap_or(&nothing), snapshot.as_deref(), Some(u64::MAX), at_ms);

@@ -9,6 +9,7 @@
 //! It keeps no state, and does not decide when something is pulled: that is for the daemons. No request writes into a repository or removes from one.
 
 pub mod backoff;
+pub mod certificate;
 pub mod client;
 pub mod current;
 pub mod error;

@@ -124,6 +124,9 @@ pub struct Report {
     /// The newest snapshot that was imported there.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub imported: Option<String>,
+    /// The evidence of that: the signed record, in hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub evidence: Option<String>,
     /// Why it is not further, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub trouble: Option<String>,
@@ -182,15 +185,16 @@ pub struct Joined {
 
 impl Joined {
     /// What a person is told, and what comes next.
-    pub fn words(&self, signing: archive::sign::PublicKey, has_cluster_key: bool) -> Vec<String> {
+    pub fn words(&self, signing: archive::sign::PublicKey, uncertified: bool) -> Vec<String> {
         let role = match self.active {
             Some(true) => "as the active node",
             Some(false) => "to stand by",
             None => "without a role: it exports, and nothing is imported on it",
         };
         let mut lines = vec![format!("{} joined cluster {} {role}", self.name, self.cluster), format!("this node signs with {signing}")];
-        if has_cluster_key {
+        if uncertified {
             lines.push(format!("next, where the cluster key is: exporter certify {signing} --node {}", self.name));
+            lines.push("then, here: exporter certificate 'LINE', with the line that it prints".into());
         }
         lines.push(format!("next, here: {}", if self.active == Some(false) { "importer serve" } else { "exporter serve" }));
         lines

@@ -39,8 +39,8 @@ pub struct Fact {
     pub lacking: usize,
 }
 
-/// The newest snapshot of a dataset that was imported here, by name.
-pub type Imported = Box<dyn Fn(&Dataset) -> Option<String> + Send + Sync>;
+/// The newest snapshot of a dataset that was imported here, by name, and the evidence of it.
+pub type Imported = Box<dyn Fn(&Dataset) -> Option<(String, Option<String>)> + Send + Sync>;
 
 /// Hears of what was pulled.
 pub type Pulled = Box<dyn Fn(&Dataset, &SyncReport) + Send + Sync>;
@@ -104,8 +104,14 @@ impl Pulls {
     }
 
     fn report(&self, dataset: &Dataset) -> Report {
-        let imported = (self.imported)(dataset);
-        Report { cluster: dataset.cluster.clone(), dataset: dataset.name.clone(), imported, ..Report::default() }
+        let (imported, evidence) = (self.imported)(dataset).map_or((None, None), |(name, evidence)| (Some(name), evidence));
+        Report {
+            cluster: dataset.cluster.clone(),
+            dataset: dataset.name.clone(),
+            imported,
+            evidence,
+            ..Report::default()
+        }
     }
 
     /// With which key receipts are signed.

@@ -7,10 +7,14 @@ use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
 use lookup::Surroundings;
 use lookup::cmd as reading;
+use lookup::place::Means;
+use std::path::PathBuf;
 
 pub mod cmd;
+pub mod evidence;
 pub mod members;
 pub mod reports;
+pub mod resolve;
 pub mod serve;
 pub mod status;
 
@@ -21,6 +25,9 @@ pub mod status;
 pub struct CommandLine {
     #[command(subcommand)]
     pub command: Command,
+    /// The configuration, instead of RESILIENT_CONFIG or /etc/resilient/pull-backup.toml
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -40,8 +47,28 @@ pub enum Command {
     Status(cmd::status::Show),
 }
 
+impl Command {
+    /// What a command that reads a repository is about.
+    fn means(&mut self) -> Option<Means<'_>> {
+        Some(match self {
+            Command::Snapshots(command) => command.means(),
+            Command::Ls(command) => command.reading.means(None),
+            Command::Find(command) => command.reading.means(None),
+            Command::Diff(command) => command.reading.means(None),
+            Command::Restore(command) => command.means(),
+            Command::Check(command) => command.means(),
+            Command::Retain(command) => command.means(),
+            _ => return None,
+        })
+    }
+}
+
 /// Runs one command.
-pub fn run(line: &CommandLine, surroundings: &Surroundings) -> Result<Status, Failure> {
+pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status, Failure> {
+    let config = line.config.clone();
+    if let Some(means) = line.command.means().filter(|means| means.place.repository.is_none()) {
+        resolve::fill(means, config.as_deref(), surroundings)?;
+    }
     match &line.command {
         Command::Snapshots(command) => command.run(surroundings),
         Command::Ls(command) => command.run(surroundings),

@@ -1,7 +1,7 @@
 //! How a pull-backup stands: what it holds of each node, what importers and followers said that they hold of it, and its members, from its disk alone.
 
 use crate::members::{FOLLOWERS, Member, Members};
-use crate::reports::Reports;
+use crate::reports;
 use console::pull_backup_file::PullBackupFile;
 use link::node::{Receiver, Receivers};
 use link::pull::chain;
@@ -114,7 +114,7 @@ impl Looking {
                     .filter(|pulled| pulled.name == dataset.name && pulled.cluster == dataset.cluster)
             };
             let rule = known().find_map(|pulled| pulled.rule.clone());
-            Of { holding, trouble, receivers: Reports::open(&self.state, dataset), rule }
+            Of { holding, trouble, receivers: reports::open(&self.state, &dataset.cluster, &dataset.name), rule }
         };
         let datasets = names.into_iter().map(|dataset| (dataset.clone(), of(&dataset))).collect();
         Found { kept, datasets, now_ms }
@@ -185,7 +185,7 @@ fn receiver(member: &Member, found: &Found, lines: &mut Vec<Line>) {
         .iter()
         .filter(|(dataset, _)| member.is_follower() || dataset.cluster == member.cluster)
     {
-        let said = of.receivers.as_ref().map(|all| all.receiver.get(&member.pin.to_string()));
+        let said = of.receivers.as_ref().map(|all| all.receiver.get(&member.name));
         let said = match said {
             Ok(None) if !stands_by(member) => continue,
             Ok(said) => said,

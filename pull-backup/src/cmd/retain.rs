@@ -14,16 +14,17 @@ use console::table::Table;
 use console::{human, place, quantity};
 use lookup::cmd::document;
 use lookup::failure::failure;
-use lookup::open::{Place, Roots, Surroundings, public_key};
+use lookup::open::{Roots, Surroundings, public_key};
+use lookup::place::{Means, Place};
 use lookup::show;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What nobody needs is spared until it was seen for so long: an export may be about to use it.
-const PATIENCE_MS: u64 = 48 * 3_600_000;
+pub(crate) const PATIENCE_MS: u64 = 48 * 3_600_000;
 /// Replaced packs wait for readers that look for them.
-const TRASH_MS: u64 = 24 * 3_600_000;
+pub(crate) const TRASH_MS: u64 = 24 * 3_600_000;
 
 /// Drops the snapshots that no rule keeps, and frees their space
 #[derive(Args, Debug)]
@@ -37,7 +38,8 @@ pub struct Retain {
     pub keep: Keep,
     #[command(flatten)]
     pub roots: Roots,
-    /// Receipts of this key are valid; may be given several times. Without it, any signed receipt is
+    /// Receipts of this key are valid; may be given several times. Without it, those of this host for a dataset that is
+    /// named, and any signed receipt for a folder
     #[arg(long, value_name = "KEY", value_parser = public_key)]
     pub receiver: Vec<PublicKey>,
     /// Only drop snapshots; their space stays taken until a later sweep
@@ -132,7 +134,16 @@ struct DecisionShape {
 }
 
 impl Retain {
+    pub fn means(&mut self) -> Means<'_> {
+        let dataset = self.place.dataset.clone();
+        Means { place: &mut self.place, dataset, roots: &mut self.roots, identity: None }
+    }
+
     pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
+        let receivers = match (self.receiver.as_slice(), self.place.peers.own) {
+            ([], Some(own)) => vec![own],
+            (said, _) => said.to_vec(),
+        };
         let sweeps = !self.dry_run && !self.no_sweep;
         let repository = self.place.open(if self.dry_run { Access::Shared } else { Access::Exclusive })?;
         let (rules, from) = self.rules(&repository.config().dataset, surroundings)?;
@@ -144,7 +155,7 @@ impl Retain {
             now_ms: surroundings.now_ms(),
             zone: surroundings.now.time_zone().clone(),
             dry_run: self.dry_run,
-            receivers: self.receiver.clone(),
+            receivers,
             trust: self.roots.trust(),
             pins: vec![],
         };
@@ -292,7 +303,8 @@ fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn configured(retain: &Configured) -> Rules {
+/// Rules of the configuration as the archive takes them.
+pub(crate) fn configured(retain: &Configured) -> Rules {
     let &Configured { last, hourly, daily, weekly, monthly, yearly, within } = retain;
     Rules { last, hourly, daily, weekly, monthly, yearly, within_ms: within.map(millis) }
 }

@@ -49,6 +49,7 @@ impl Serve {
             deadlines: Deadlines::default(),
             limits: Limits::default(),
             every: Duration::from_secs(5),
+            zone: surroundings.now.time_zone().clone(),
             log: Log::stderr(Arc::new(now_ms)),
         };
         let (log, alone) = (around.log.clone(), Arc::new(alone));

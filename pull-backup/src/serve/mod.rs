@@ -2,15 +2,14 @@
 //!
 //! Who joins or is expelled while it runs counts at once. It holds no data key and knows no recipe.
 
+pub mod retention;
 mod shelf;
 
 use crate::members::{Member, Members};
 use crate::reports::Reports;
 use crate::status::Looking;
-use archive::sign::Signer;
-use archive::trust::Trust;
+use archive::sign::{PublicKey, Signer};
 use console::pull_backup_file::PullBackupFile;
-use console::ranges::Ranges;
 use link::backoff::Backoff;
 use link::client::{Client, Deadlines, Way};
 use link::follow::{Contact, Follow};
@@ -41,6 +40,8 @@ pub struct Around {
     pub limits: Limits,
     /// How often a node is asked what is new.
     pub every: Duration,
+    /// In which days and weeks begin, for retention.
+    pub zone: jiff::tz::TimeZone,
     /// Hears what happens.
     pub log: Log,
 }
@@ -53,13 +54,15 @@ struct Followed {
 }
 
 pub struct Daemon {
+    file: PullBackupFile,
     identity: Arc<Identity>,
     members: Arc<Members>,
-    reports: Reports,
     keeper: Keeper,
     pulls: Arc<Pulls>,
     around: Around,
-    allow: Ranges,
+    /// Of clusters whose nodes must be certified.
+    cluster_keys: HashMap<String, PublicKey>,
+    reports: Reports,
     followed: Mutex<HashMap<Pin, Followed>>,
     /// Datasets that have something new for importers.
     news: Mutex<Option<mpsc::UnboundedReceiver<Dataset>>>,
@@ -88,13 +91,14 @@ impl Daemon {
         });
         let pulls = Pulls::new(repositories, Arc::new(receipt), around.clock.clone(), AT_ONCE, pulled);
         Arc::new(Daemon {
+            file: file.clone(),
             identity: Arc::new(identity),
             members: Arc::new(Members::new(&file.state)),
-            reports: Reports::new(&file.state),
             keeper: Keeper::open(&file.state, "pull-backup", around.log.clone()),
             pulls: Arc::new(pulls),
             around,
-            allow: file.allow.clone(),
+            cluster_keys: file.cluster_keys().map(|(name, key)| (name.clone(), PublicKey(key))).collect(),
+            reports: Reports::new(&file.state),
             followed: Mutex::default(),
             news: Mutex::new(Some(news)),
         })
@@ -103,7 +107,7 @@ impl Daemon {
     /// Serves and pulls until `stop` turns true.
     pub async fn run(self: &Arc<Self>, listener: TcpListener, stop: watch::Receiver<bool>) -> link::Result<()> {
         let shelf = Arc::new(Archive { daemon: self.clone() });
-        let allow = self.allow.clone();
+        let allow = self.file.allow.clone();
         let server = Server {
             tls: link::tls::server(&self.identity)?,
             shelf: shelf.clone(),
@@ -117,6 +121,7 @@ impl Daemon {
         if let Some(news) = news {
             tasks.spawn(self.clone().tell(news, stop.clone()));
         }
+        tasks.spawn(self.clone().retain(stop.clone()));
         self.look_after(stop).await;
         while tasks.join_next().await.is_some() {}
         Ok(())
@@ -151,6 +156,11 @@ impl Daemon {
         while tasks.join_next().await.is_some() {}
     }
 
+    /// Whose signatures count in a cluster, now.
+    fn trust(&self, cluster: &str) -> archive::trust::Trust {
+        self.members.trust_by(cluster, self.cluster_keys.get(cluster).copied())
+    }
+
     fn followed(&self) -> std::sync::MutexGuard<'_, HashMap<Pin, Followed>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,7 +177,8 @@ impl Daemon {
         let client = self.client(member, member.ports.exporter?)?;
         let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
         let (members, of) = (self.members.clone(), member.cluster.clone());
-        let trust = Box::new(move || Trust { cluster_key: None, pinned: members.signers(&of) });
+        let cluster_key = self.cluster_keys.get(&of).copied();
+        let trust = Box::new(move || members.trust_by(&of, cluster_key));
         let origin = Origin { client: Arc::new(client), pin: member.pin, trust, bytes_max: u64::MAX };
         let cluster = member.cluster.clone();
         let follow = Follow {

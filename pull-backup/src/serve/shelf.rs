@@ -37,17 +37,20 @@ impl Archive {
 }
 
 impl Archive {
-    /// What a receiver says of a dataset that is not kept here is not kept either: anybody could fill the disk with names.
-    fn take_note(&self, pin: &Pin, report: Report) -> Result<(), Refusal> {
+    /// Keeps what a receiver says that it holds, and its evidence.
+    fn take_note(&self, caller: &Caller, report: Report) -> Result<(), Refusal> {
         let dataset = Dataset { cluster: report.cluster.clone(), name: report.dataset.clone() };
-        if !self.daemon.pulls.repositories.layout().datasets().contains(&dataset) {
-            return Err(Refusal::missing(format!("dataset {dataset}")));
+        let repositories = &self.daemon.pulls.repositories;
+        let (Role::Node { name, .. } | Role::Follower { name }) = &caller.role else { return Ok(()) };
+        if !repositories.layout().datasets().contains(&dataset) {
+            return Ok(());
         }
-        let now_ms = (self.daemon.around.clock)();
-        self.daemon
-            .reports
-            .take(pin, report, now_ms)
-            .map_err(|error| Refusal::failed(link::pull::chain(&error)))
+        let member = caller.pin.and_then(|pin| self.daemon.members.now().get(&pin).cloned());
+        if let (Some(text), Some(member)) = (&report.evidence, member) {
+            crate::evidence::keep(&*repositories.open(&dataset)?, &member, text)?;
+        }
+        let kept = self.daemon.reports.keep(name, report, (self.daemon.around.clock)());
+        kept.map_err(|error| Refusal::failed(link::pull::chain(&error)))
     }
 }
 
@@ -80,12 +83,7 @@ impl Shelf for Archive {
                 }
                 Ok(None)
             }
-            Word::Report(report) => {
-                if let Some(pin) = &caller.pin {
-                    self.take_note(pin, report)?;
-                }
-                Ok(None)
-            }
+            Word::Report(report) => self.take_note(caller, report).map(|()| None),
         }
     }
 
