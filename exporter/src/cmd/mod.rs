@@ -1,8 +1,8 @@
 //! The commands of `exporter`.
 
 mod certify;
-mod check;
 mod init;
+mod check;
 mod join;
 pub(crate) mod run;
 mod serve;

@@ -19,9 +19,7 @@ fn start_all() -> Cluster {
     let data = cluster.path("web1");
     std::fs::create_dir_all(&data).unwrap();
     std::fs::write(data.join("first"), "first").unwrap();
-    let dataset = format!(
-        "[[dataset]]\nname = \"files\"\nevery = \"5s\"\njitter = \"off\"\nsource = [{{ recipe = \"files\", paths = [{data:?}] }}]\n"
-    );
+    let dataset = format!("[[dataset]]\nname = \"files\"\nevery = \"5s\"\njitter = \"off\"\nsource = [{{ recipe = \"files\", paths = [{data:?}] }}]\n");
     cluster.node("web1", "", &dataset);
     for name in STANDBYS {
         let own = cluster.path(name);
