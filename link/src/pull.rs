@@ -105,7 +105,13 @@ impl Pulls {
 
     fn report(&self, dataset: &Dataset) -> Report {
         let (imported, evidence) = (self.imported)(dataset).map_or((None, None), |(name, evidence)| (Some(name), evidence));
-        Report { cluster: dataset.cluster.clone(), dataset: dataset.name.clone(), imported, evidence, ..Report::default() }
+        Report {
+            cluster: dataset.cluster.clone(),
+            dataset: dataset.name.clone(),
+            imported,
+            evidence,
+            ..Report::default()
+        }
     }
 
     /// With which key receipts are signed.

@@ -41,7 +41,10 @@ async fn listen(status: &'static str) -> Listens {
             let len = stream.read(&mut part).await.unwrap();
             text.push_str(std::str::from_utf8(&part[..len]).unwrap());
         }
-        stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         stream.flush().await.unwrap();
         text
     });

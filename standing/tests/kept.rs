@@ -58,7 +58,13 @@ fn what_is_known_outlives_the_daemon_and_bytes_go_on_counting() {
     let state = tempfile::tempdir().unwrap();
     let (_, log) = Said::new();
     let keeper = Keeper::open(state.path(), "importer", log.clone());
-    let fact = Fact { done: Some("0a".into()), done_ms: Some(NOW), held: Some("snapshots/x".into()), bytes: 700, ..Fact::default() };
+    let fact = Fact {
+        done: Some("0a".into()),
+        done_ms: Some(NOW),
+        held: Some("snapshots/x".into()),
+        bytes: 700,
+        ..Fact::default()
+    };
     note(&keeper, contact(Some(NOW), 0, 100), fact, Some(NOW - 3_000), NOW);
     let again = Keeper::open(state.path(), "importer", log);
     assert_eq!(again.rule(&dataset()), Some(Rule::Every { seconds: 5 }));

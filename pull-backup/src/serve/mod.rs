@@ -7,8 +7,8 @@ mod shelf;
 
 use crate::members::{Member, Members};
 use crate::reports::Reports;
-use archive::sign::{PublicKey, Signer};
 use crate::status::Looking;
+use archive::sign::{PublicKey, Signer};
 use console::pull_backup_file::PullBackupFile;
 use link::backoff::Backoff;
 use link::client::{Client, Deadlines, Way};

@@ -10,7 +10,10 @@ use tests::wait::until;
 
 /// The events that were told about a hop, in their order.
 fn events(told: &[Value], hop: &str) -> Vec<String> {
-    told.iter().filter(|one| one["hop"] == hop).map(|one| one["event"].as_str().unwrap().to_owned()).collect()
+    told.iter()
+        .filter(|one| one["hop"] == hop)
+        .map(|one| one["event"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[track_caller]
@@ -57,7 +60,9 @@ fn listener() -> (String, Receiver<(String, String)>) {
                 bytes.extend_from_slice(&part[..len]);
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-                let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+                let length = head
+                    .lines()
+                    .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
                 if body.len() >= length.unwrap_or(0) || len == 0 {
                     break (head.lines().next().unwrap().to_owned(), body.to_owned());
                 }
@@ -99,7 +104,13 @@ fn a_hook_that_nobody_answers_is_itself_something_to_see() {
     stand.kill(StandsBy);
     until(LIMIT, "the status to say it", || {
         let host = stand.status(Keeps);
-        let url = host["deliveries"].as_array().unwrap().iter().find(|delivery| delivery["channel"] == "url").cloned().unwrap();
+        let url = host["deliveries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|delivery| delivery["channel"] == "url")
+            .cloned()
+            .unwrap();
         if url["last_error"].is_string() { Ok(()) } else { Err(url.to_string()) }
     });
     stand.start(StandsBy);
