@@ -7,6 +7,7 @@
 pub mod announce;
 pub mod certified;
 pub mod cmd;
+pub mod export;
 pub mod node;
 pub mod protected;
 pub mod serve;

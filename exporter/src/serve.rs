@@ -3,7 +3,7 @@
 //! Each dataset has a task of its own, so that a long export delays no other; so many at once. When an export was begun and how it ended is kept, so that a
 //! daemon that was down catches up with one run and not with forty. What fails is tried again, sooner each time less.
 
-use crate::cmd::run::export;
+use crate::export::export;
 use crate::spool;
 use archive::export::Outcome;
 use console::node_file::{Dataset, NodeFile, Schedule as Configured};
@@ -161,7 +161,7 @@ impl Daemon {
         }
         let _permit = self.at_once.acquire().await;
         let (daemon, of) = (self.clone(), dataset.clone());
-        let done = tokio::task::spawn_blocking(move || export(&daemon.file, &of).map_err(|failure| failure.to_string())).await;
+        let done = tokio::task::spawn_blocking(move || export(&daemon.file, &of, daemon.around.wall.clone()).map_err(|failure| failure.to_string())).await;
         match done.map_err(|error| error.to_string()).flatten() {
             Ok((report, _)) => {
                 let what = match report.outcome {

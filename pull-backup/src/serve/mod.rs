@@ -2,13 +2,13 @@
 //!
 //! Who joins or is expelled while it runs counts at once. It holds no data key and knows no recipe.
 
+pub mod retention;
 mod shelf;
 
 use crate::members::{Member, Members};
 use crate::reports::Reports;
 use archive::sign::{PublicKey, Signer};
 use console::pull_backup_file::PullBackupFile;
-use console::ranges::Ranges;
 use link::backoff::Backoff;
 use link::client::{Client, Deadlines, Way};
 use link::follow::{Contact, Follow};
@@ -35,6 +35,10 @@ pub struct Around {
     pub limits: Limits,
     /// How often a node is asked what is new.
     pub every: Duration,
+    /// In which days and weeks begin, for retention.
+    pub zone: jiff::tz::TimeZone,
+    /// Hears what happens, a line each.
+    pub tell: Arc<dyn Fn(String) + Send + Sync>,
 }
 
 /// A node that is followed.
@@ -45,11 +49,11 @@ struct Followed {
 }
 
 pub struct Daemon {
+    file: PullBackupFile,
     identity: Arc<Identity>,
     members: Arc<Members>,
     pulls: Arc<Pulls>,
     around: Around,
-    allow: Ranges,
     /// Of clusters whose nodes must be certified.
     cluster_keys: HashMap<String, PublicKey>,
     reports: Reports,
@@ -76,11 +80,11 @@ impl Daemon {
         });
         let pulls = Pulls::new(repositories, Arc::new(receipt), around.clock.clone(), AT_ONCE, pulled);
         Arc::new(Daemon {
+            file: file.clone(),
             identity: Arc::new(identity),
             members: Arc::new(Members::new(&file.state)),
             pulls: Arc::new(pulls),
             around,
-            allow: file.allow.clone(),
             cluster_keys: file.cluster_keys().map(|(name, key)| (name.clone(), PublicKey(key))).collect(),
             reports: Reports::new(&file.state),
             followed: Mutex::default(),
@@ -91,7 +95,7 @@ impl Daemon {
     /// Serves and pulls until `stop` turns true.
     pub async fn run(self: &Arc<Self>, listener: TcpListener, stop: watch::Receiver<bool>) -> link::Result<()> {
         let shelf = Arc::new(Archive { daemon: self.clone() });
-        let allow = self.allow.clone();
+        let allow = self.file.allow.clone();
         let server = Server {
             tls: link::tls::server(&self.identity)?,
             shelf: shelf.clone(),
@@ -105,6 +109,7 @@ impl Daemon {
         if let Some(news) = news {
             tasks.spawn(self.clone().tell(news, stop.clone()));
         }
+        tasks.spawn(self.clone().retain(stop.clone()));
         self.look_after(stop).await;
         while tasks.join_next().await.is_some() {}
         Ok(())

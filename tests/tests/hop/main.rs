@@ -2,4 +2,5 @@
 
 mod place;
 mod pull;
+mod retention;
 mod trust;

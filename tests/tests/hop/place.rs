@@ -93,18 +93,25 @@ impl World {
     }
 
     pub fn pull_backup(&self, name: &str) -> PullBackup {
+        self.pull_backup_with(name, "", clock())
+    }
+
+    /// One with these lines in its configuration, that goes by this clock.
+    pub fn pull_backup_with(&self, name: &str, more: &str, clock: pull_backup::serve::Clock) -> PullBackup {
         let folder = self.folder.path().join(name);
         let (state, store) = (folder.join("state"), folder.join("archive"));
         std::fs::create_dir_all(&store).unwrap();
-        let text = format!("state = {state:?}\nstore = {{ path = {store:?} }}\n");
+        let text = format!("state = {state:?}\nstore = {{ path = {store:?} }}\n{more}");
         let file = PullBackupFile::parse(&text, &folder.join("pull-backup.toml")).unwrap();
         let identity = Identity::open_or_make(&state).unwrap();
         let around = Around {
-            clock: clock(),
+            clock,
             chance: Arc::new(|| 500),
             deadlines: deadlines(),
             limits: Limits::default(),
             every: Duration::from_millis(100),
+            zone: jiff::tz::TimeZone::UTC,
+            tell: Arc::new(|_| ()),
         };
         let daemon = Daemon::new(&file, Identity::open_or_make(&state).unwrap(), Signer::from_seed(&[9; 32]), around);
         let running = daemon.clone();
