@@ -56,14 +56,11 @@ const TRIM_MS: u64 = 3_600_000;
 /// No receiver may name more.
 const LOST_MAX: usize = 1 << 20;
 
-/// Whoever claims to hold more than this has not got it from a node that counts by ones: it would leave no numbers for what comes.
-const SEQUENCE_MAX: u64 = 1 << 62;
-
 /// The highest sequence that a receiver holds: a node that was installed anew goes on above it.
 pub fn above(state: &Path, dataset: &str) -> u64 {
     let said = Receivers::open(state, dataset).unwrap_or_default();
     let held = said.receiver.values().filter_map(|receiver| snapshot_of(receiver.held.as_deref()?));
-    held.map(|(at, _)| at.sequence).filter(|sequence| *sequence < SEQUENCE_MAX).max().unwrap_or(0)
+    held.map(|(at, _)| at.sequence).filter(|sequence| *sequence < name::SEQUENCE_MAX).max().unwrap_or(0)
 }
 
 /// Drops what need not stay, if it is time. `None` when somebody is at work in the spool.

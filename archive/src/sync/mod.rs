@@ -20,7 +20,7 @@ pub use catalogue::catalogue;
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{Address, RecordId, RunId, SnapshotId};
-use crate::name::Position;
+use crate::name::{Position, SEQUENCE_MAX};
 use crate::record::{Signed, Snapshot};
 use crate::repository::{Known, Repository};
 use crate::sign::Signer;
@@ -198,7 +198,7 @@ fn head_of(receiver: &Receiver<'_>) -> Result<Option<Known>> {
 fn head(receiver: &Receiver<'_>, held: &[Known]) -> Result<Option<(Position, Signed<Snapshot>)>> {
     for known in held.iter().rev() {
         match receiver.into.snapshot(known) {
-            Ok(signed) if receiver.options.trust.is_former(&signed.signer) => {}
+            Ok(signed) if receiver.options.trust.is_former(&signed.signer) && known.at.sequence >= SEQUENCE_MAX => {}
             Ok(signed) if receiver.signers.check(&signed.signer, &signed.body.node, &known.name).is_ok() => {
                 return Ok(Some((known.at, signed)));
             }
