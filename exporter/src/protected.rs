@@ -42,7 +42,10 @@ pub fn make_identity(path: &Path, passphrase: &Passphrase) -> Result<String, Fai
 /// The public half of an identity that is there.
 pub fn identity(path: &Path, passphrase: Option<&Path>) -> Result<String, Failure> {
     let keyring = ask(path, passphrase, |path, ask| Keyring::from_file(path, ask))?;
-    keyring.recipients().pop().ok_or_else(|| Failure::usage(format!("{} holds no identity", path.display())))
+    keyring
+        .recipients()
+        .pop()
+        .ok_or_else(|| Failure::usage(format!("{} holds no identity", path.display())))
 }
 
 /// Makes a cluster key.

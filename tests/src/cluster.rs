@@ -125,7 +125,10 @@ impl Cluster {
 /// The names of the snapshots in a repository, oldest first.
 pub fn snapshots(repository: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(repository.join("snapshots")).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| !name.starts_with('.')).collect();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
     names.sort();
     names
 }

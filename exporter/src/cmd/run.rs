@@ -3,8 +3,8 @@
 use super::link_failure;
 use crate::announce::announce;
 use crate::export::export;
-use crate::{certified, spool};
 use crate::until_pulled::{News, is_served, until_pulled};
+use crate::{certified, spool};
 use archive::entry::display;
 use archive::export::{ExportReport, Outcome};
 use clap::Args;
@@ -97,8 +97,10 @@ impl Run {
         let joined = Membership::open(&file.node.state).map_err(link_failure)?.pull_backups;
         if news.is_empty() || !joined.iter().any(|known| known.cluster == file.cluster) {
             return match self.wait {
-                true if !news.is_empty() => Err(Failure::failed("this node has joined no pull-backup, so nobody will hold what was exported")
-                    .hint("invite it there with `pull-backup invite`, and join here with `exporter join LINE`")),
+                true if !news.is_empty() => {
+                    Err(Failure::failed("this node has joined no pull-backup, so nobody will hold what was exported")
+                        .hint("invite it there with `pull-backup invite`, and join here with `exporter join LINE`"))
+                }
                 _ => Ok(()),
             };
         }
@@ -110,11 +112,12 @@ impl Run {
         let lacking = until_pulled(file, news, self.limit, now_ms)?;
         match lacking.split_first() {
             None => Ok(()),
-            Some((first, _)) if self.wait => {
-                Err(Failure::failed(first.clone()).hint("is that pull-backup running, and can it reach this host? What was exported is kept here"))
-            }
+            Some((first, _)) if self.wait => Err(Failure::failed(first.clone())
+                .hint("is that pull-backup running, and can it reach this host? What was exported is kept here")),
             Some(_) => {
-                lacking.iter().for_each(|line| console::output::tell(format!("warning: {line}; it is kept here until then")));
+                lacking
+                    .iter()
+                    .for_each(|line| console::output::tell(format!("warning: {line}; it is kept here until then")));
                 Ok(())
             }
         }

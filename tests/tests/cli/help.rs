@@ -21,7 +21,9 @@ fn the_importer_reads_with_the_same_options() {
         let options = |text: &str| {
             let flags = text.lines().map(str::trim).filter(|line| line.starts_with(['-', '[', '<']));
             let names = flags.map(|line| line.split("  ").next().unwrap_or_default().to_owned());
-            names.filter(|name| !["--config", "--from", "[possible"].iter().any(|own| name.starts_with(own))).collect::<Vec<_>>()
+            names
+                .filter(|name| !["--config", "--from", "[possible"].iter().any(|own| name.starts_with(own)))
+                .collect::<Vec<_>>()
         };
         let (theirs, ours) = (options(theirs.text()), options(ours.text()));
         assert!(theirs.iter().any(|name| name.contains("--dataset")), "{theirs:?}");

@@ -21,11 +21,7 @@ fn datasets(folder: &Path) -> String {
 /// Where a node keeps its own copy of the data.
 fn elsewhere(folder: &Path) -> String {
     std::fs::create_dir_all(folder).unwrap();
-    format!(
-        "source.shop.sqlite.path = {:?}\nsource.shop.uploads.paths = [{:?}]",
-        folder.join("shop.db"),
-        folder.join("uploads")
-    )
+    format!("source.shop.sqlite.path = {:?}\nsource.shop.uploads.paths = [{:?}]", folder.join("shop.db"), folder.join("uploads"))
 }
 
 fn order(database: &Path, item: &str) {
@@ -139,7 +135,11 @@ fn an_import_that_cannot_be_finished_leaves_all_sources_as_they_were() {
     assert!(mirrored.err.contains("no role"), "{}", mirrored.err);
     std::fs::write(&path, role).unwrap();
     let packs = std::fs::read_dir(shop.0.of_node("web2", "shop").join("packs")).unwrap();
-    let newest = packs.map(Result::unwrap).max_by_key(|entry| entry.metadata().unwrap().modified().unwrap()).unwrap().path();
+    let newest = packs
+        .map(Result::unwrap)
+        .max_by_key(|entry| entry.metadata().unwrap().modified().unwrap())
+        .unwrap()
+        .path();
     let mut bytes = std::fs::read(&newest).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -58,7 +58,10 @@ fn a_certificate_for_the_wrong_name_can_be_followed_by_the_right_one() {
     publish(&trial.repository, &certificate(&cluster, "web11", signer.public()));
     let mirror = Keeper::new();
     let report = mirror.pull(&*trial.repository, &rooted(&cluster), LATER_MS);
-    assert!(report.snapshots.is_empty() && report.refused.iter().any(|refusal| refusal.why.contains("its signer is node web11")), "{report:?}");
+    assert!(
+        report.snapshots.is_empty() && report.refused.iter().any(|refusal| refusal.why.contains("its signer is node web11")),
+        "{report:?}"
+    );
     publish(&trial.repository, &certificate(&cluster, "web1", signer.public()));
     assert_eq!(mirror.pull(&*trial.repository, &rooted(&cluster), LATER_MS).snapshots.len(), 1);
 }

@@ -41,7 +41,12 @@ fn retained(keeper: &Keeper, trial: &Trial, now_ms: u64) -> RetainReport {
 }
 
 fn kept(report: &RetainReport) -> BTreeSet<SnapshotId> {
-    report.decisions.iter().filter(|decision| decision.is_kept()).map(|decision| decision.known.id).collect()
+    report
+        .decisions
+        .iter()
+        .filter(|decision| decision.is_kept())
+        .map(|decision| decision.known.id)
+        .collect()
 }
 
 /// The exporter's spool as who has its keys would serve it.
@@ -55,7 +60,11 @@ impl Enemy {
     fn of(trial: &Trial) -> Enemy {
         let known = trial.repository.snapshots().unwrap().pop().unwrap();
         let honest = trial.repository.snapshot(&known).unwrap().body;
-        Enemy { source: Keeper::of(copy_of(trial.repository.store()), false), signer: trial.options.signer.clone(), honest }
+        Enemy {
+            source: Keeper::of(copy_of(trial.repository.store()), false),
+            signer: trial.options.signer.clone(),
+            honest,
+        }
     }
 
     /// Signs a snapshot, with a receipt and a word of praise by itself.
@@ -170,11 +179,17 @@ fn what_an_exporter_keeps_opens_nothing() {
     let (trial, keeper, _) = history();
     let known = keeper.repository.snapshots().unwrap().pop().unwrap();
     let trust = pins(&[&trial.options.signer]);
-    let sealed = OpenSnapshot::open(&keeper.repository, &known, &trust, &mut Keyring::default()).map(|_| ()).unwrap_err();
+    let sealed = OpenSnapshot::open(&keeper.repository, &known, &trust, &mut Keyring::default())
+        .map(|_| ())
+        .unwrap_err();
     assert!(matches!(sealed, archive::Error::Sealed { .. }), "{sealed}");
     // Nor is the private half of a sealing identity anywhere in its state.
     let mut looked = 0;
-    for entry in walkdir::WalkDir::new(trial.local()).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
+    for entry in walkdir::WalkDir::new(trial.local())
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry.file_type().is_file())
+    {
         let bytes = std::fs::read(entry.path()).unwrap();
         assert!(!bytes.windows(15).any(|part| part == b"AGE-SECRET-KEY-"), "{}", entry.path().display());
         looked += 1;
@@ -190,7 +205,17 @@ fn its_word_that_something_was_imported_lets_nothing_go_that_was() {
     let evidence = |signer: &Signer, node: &str, known: &Known| {
         let (cluster, dataset, node) = (CLUSTER.into(), DATASET.into(), node.into());
         let (kind, good) = (EvidenceKind::Import, true);
-        let body = Evidence { cluster, dataset, node, snapshot: known.id, kind, started_ms: 1, finished_ms: 2, good, text: String::new() };
+        let body = Evidence {
+            cluster,
+            dataset,
+            node,
+            snapshot: known.id,
+            kind,
+            started_ms: 1,
+            finished_ms: 2,
+            good,
+            text: String::new(),
+        };
         let signed = Signed::sign(body, signer);
         (name::evidence(known.id, kind, signed.id()), signed)
     };

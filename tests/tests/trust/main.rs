@@ -36,7 +36,11 @@ impl Keeper {
             Repository::create(&store, CLUSTER, DATASET).unwrap();
         }
         let shared: Arc<dyn Store> = Arc::new(store.clone());
-        Keeper { store, repository: Arc::new(Repository::open(shared).unwrap()), receipt: Arc::new(Signer::from_seed(&[90; 32])) }
+        Keeper {
+            store,
+            repository: Arc::new(Repository::open(shared).unwrap()),
+            receipt: Arc::new(Signer::from_seed(&[90; 32])),
+        }
     }
 
     fn pull(&self, from: &dyn Source, trust: &Trust, at_ms: u64) -> SyncReport {
