@@ -164,7 +164,8 @@ pub fn lost(state: &Path, dataset: &str) -> Vec<Address> {
 /// Whether a segment is here and whole.
 fn is_here(repository: &Repository, runs: &mut HashMap<RunId, Option<Run>>, address: Address) -> bool {
     let run = runs.entry(address.run).or_insert_with(|| run_of(repository, address.run));
-    run.as_ref().is_some_and(|run| repository.verified_segment(run, address.sequence, &mut Vec::new()).is_ok())
+    run.as_ref()
+        .is_some_and(|run| repository.verified_segment(run, address.sequence, &mut Vec::new()).is_ok())
 }
 
 /// A run that some snapshot uses.

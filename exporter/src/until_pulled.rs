@@ -82,8 +82,9 @@ async fn serve(
         allow: Arc::new(move |address| allow.contains(address)),
     };
     let address = SocketAddr::new(file.node.listen.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), EXPORTER_PORT);
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| Failure::failed(format!("the spool cannot be served at {address}: {error}")).hint("is another program there? See `listen` in [node]"))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        Failure::failed(format!("the spool cannot be served at {address}: {error}"))
+            .hint("is another program there? See `listen` in [node]")
+    })?;
     Ok(tokio::spawn(server.serve(listener, stop)))
 }

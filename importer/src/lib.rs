@@ -1,7 +1,7 @@
 //! The command line of `importer`: one variant a command, each in a file of its own.
 //!
 //! The commands that read a repository, a mirror or any other, stand in `lookup`, because `pull-backup` has them too. `serve` is the daemon,
-//! `import` brings what it pulled into the data of this host.
+//! `import` brings what it pulled into the data of this host, `status` finds out how the node stands.
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
@@ -17,6 +17,7 @@ pub mod import;
 pub mod imported;
 pub mod resolve;
 pub mod serve;
+pub mod status;
 
 /// Stands by with the data of another host, and gives it back by date
 #[derive(Parser, Debug)]
@@ -43,6 +44,7 @@ pub enum Command {
     Check(reading::check::Check),
     Join(cmd::join::Join),
     Serve(cmd::serve::Serve),
+    Status(cmd::status::Show),
     Sync(cmd::sync::Sync),
 }
 
@@ -50,7 +52,7 @@ impl Command {
     /// What a command that reads a repository is about.
     fn means(&mut self) -> Option<Means<'_>> {
         Some(match self {
-            Command::Join(_) | Command::Serve(_) | Command::Sync(_) => return None,
+            Command::Join(_) | Command::Serve(_) | Command::Status(_) | Command::Sync(_) => return None,
             Command::Snapshots(command) => command.means(),
             Command::Ls(command) => command.reading.means(None),
             Command::Find(command) => command.reading.means(None),
@@ -76,6 +78,7 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Check(command) => command.run(surroundings),
         Command::Join(command) => command.run(line.config.as_ref(), surroundings),
         Command::Serve(command) => command.run(line.config.as_ref(), surroundings),
+        Command::Status(command) => command.run(line.config.as_ref(), surroundings),
         Command::Sync(command) => command.run(line.config.as_ref(), surroundings),
     }
 }

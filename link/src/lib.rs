@@ -11,12 +11,13 @@
 pub mod backoff;
 pub mod certificate;
 pub mod client;
+pub mod current;
 pub mod error;
 pub mod follow;
 pub mod frame;
 pub mod identity;
-pub mod keep;
 pub mod invitation;
+pub mod keep;
 pub mod membership;
 pub mod message;
 pub mod node;

@@ -6,6 +6,7 @@
 //! It keeps no queue: what is lacking is seen from what the other side has, so that a process that was killed goes on where it was.
 
 use crate::client::Client;
+use crate::current::captured;
 use crate::error::{Error, Result};
 use crate::identity::Pin;
 use crate::message::{Head, Report, WantSegments, WantedRun};
@@ -29,6 +30,8 @@ pub struct Fact {
     pub done_ms: Option<u64>,
     /// The newest snapshot that is held here whole.
     pub held: Option<String>,
+    /// When that was last known to be current.
+    pub captured_ms: Option<u64>,
     /// Why it is not further.
     pub trouble: Option<String>,
     pub failures: u32,
@@ -36,8 +39,8 @@ pub struct Fact {
     pub lacking: usize,
 }
 
-/// The newest snapshot of a dataset that was imported here, by name.
-pub type Imported = Box<dyn Fn(&Dataset) -> Option<String> + Send + Sync>;
+/// The newest snapshot of a dataset that was imported here, by name, and the evidence of it.
+pub type Imported = Box<dyn Fn(&Dataset) -> Option<(String, Option<String>)> + Send + Sync>;
 
 /// Hears of what was pulled.
 pub type Pulled = Box<dyn Fn(&Dataset, &SyncReport) + Send + Sync>;
@@ -96,13 +99,19 @@ impl Pulls {
     pub async fn tell(&self, origin: &Origin, dataset: &Dataset) -> Result<()> {
         let fact = self.known().get(&(dataset.clone(), origin.pin)).cloned();
         let Some(fact) = fact else { return Ok(()) };
-        let said = Report { held: fact.held, trouble: fact.trouble, ..self.report(dataset) };
+        let said = Report { held: fact.held, captured_ms: fact.captured_ms, trouble: fact.trouble, ..self.report(dataset) };
         origin.client.post("/v1/report", &said).await
     }
 
     fn report(&self, dataset: &Dataset) -> Report {
-        let imported = (self.imported)(dataset);
-        Report { cluster: dataset.cluster.clone(), dataset: dataset.name.clone(), imported, ..Report::default() }
+        let (imported, evidence) = (self.imported)(dataset).map_or((None, None), |(name, evidence)| (Some(name), evidence));
+        Report {
+            cluster: dataset.cluster.clone(),
+            dataset: dataset.name.clone(),
+            imported,
+            evidence,
+            ..Report::default()
+        }
     }
 
     /// With which key receipts are signed.
@@ -192,6 +201,7 @@ impl Pulls {
                 fact.bytes += report.bytes;
                 fact.lacking = report.lacking.len();
                 fact.held = report.head.as_ref().map(|known| known.name.clone());
+                fact.captured_ms = report.head.as_ref().and_then(|known| captured(&self.repositories, dataset, known));
                 fact.trouble = trouble(report);
                 said.lacking = runs(&report.lacking);
                 if report.is_complete() {
@@ -205,7 +215,7 @@ impl Pulls {
                 fact.failures += 1;
             }
         }
-        (said.held, said.trouble) = (fact.held.clone(), fact.trouble.clone());
+        (said.held, said.captured_ms, said.trouble) = (fact.held.clone(), fact.captured_ms, fact.trouble.clone());
         said
     }
 }

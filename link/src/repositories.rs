@@ -191,6 +191,7 @@ impl Repositories {
             dataset: dataset.name.clone(),
             change,
             snapshot: newest.map(|(_, name)| name),
+            rule: None,
         };
         heads.insert(dataset.clone(), head.clone());
         Some(head)

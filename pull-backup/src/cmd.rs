@@ -5,6 +5,7 @@ pub mod invite;
 pub mod reseal;
 pub mod retain;
 pub mod serve;
+pub mod status;
 
 use console::exit::Failure;
 

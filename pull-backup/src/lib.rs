@@ -1,7 +1,7 @@
 //! The command line of `pull-backup`: one variant a command, each in a file of its own.
 //!
 //! What only reads a repository stands in `lookup`, because `importer` has it too. Here is what keeps an archive healthy, the members (`members`) and the daemon
-//! (`serve`). No key is needed for that but for `reseal`, and this crate knows no recipe: it cannot know what it keeps.
+//! (`serve`); `reports` keeps what importers say, `status` finds out how all of it stands. No key is needed for that but for `reseal`, and this crate knows no recipe: it cannot know what it keeps.
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
@@ -11,10 +11,12 @@ use lookup::place::Means;
 use std::path::PathBuf;
 
 pub mod cmd;
+pub mod evidence;
 pub mod members;
 pub mod reports;
 pub mod resolve;
 pub mod serve;
+pub mod status;
 
 /// Keeps the history of datasets, and gives it back by date
 #[derive(Parser, Debug)]
@@ -42,6 +44,7 @@ pub enum Command {
     Invite(cmd::invite::Invite),
     Expel(cmd::invite::Expel),
     Serve(cmd::serve::Serve),
+    Status(cmd::status::Show),
 }
 
 impl Command {
@@ -79,5 +82,6 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Invite(command) => command.run(surroundings),
         Command::Expel(command) => command.run(surroundings),
         Command::Serve(command) => command.run(surroundings),
+        Command::Status(command) => command.run(surroundings),
     }
 }

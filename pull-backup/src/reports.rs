@@ -35,7 +35,7 @@ impl Reports {
 
     /// Keeps what a receiver said in the place of what it said before. Cluster and dataset must be ones that there are.
     pub fn keep(&self, name: &str, report: Report, now_ms: u64) -> Result<()> {
-        let Report { cluster, dataset, held, mut lacking, imported, trouble } = report;
+        let Report { cluster, dataset, held, captured_ms, mut lacking, imported, trouble, .. } = report;
         lacking.retain(|run| archive::id::RunId::parse(&run.run).is_some());
         lacking.truncate(LACKING_MAX);
         lacking.iter_mut().for_each(|run| run.ranges.truncate(LACKING_MAX));
@@ -43,6 +43,7 @@ impl Reports {
         let receiver = Receiver {
             said_ms: now_ms,
             held: snapshot(held),
+            captured_ms,
             imported: snapshot(imported),
             trouble: trouble.map(|text| text.chars().take(TEXT_MAX).collect()),
             lacking,

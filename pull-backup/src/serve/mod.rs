@@ -7,6 +7,7 @@ mod shelf;
 
 use crate::members::{Member, Members};
 use crate::reports::Reports;
+use crate::status::Looking;
 use archive::sign::{PublicKey, Signer};
 use console::pull_backup_file::PullBackupFile;
 use link::backoff::Backoff;
@@ -18,6 +19,10 @@ use link::pull::{Origin, Pulls};
 use link::repositories::{Dataset, Layout, Repositories};
 use link::server::{Limits, Server};
 use shelf::Archive;
+use standing::health::Newest;
+use standing::kept::Keeper;
+use standing::log::{Log, Said};
+use standing::look::Look;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,8 +42,8 @@ pub struct Around {
     pub every: Duration,
     /// In which days and weeks begin, for retention.
     pub zone: jiff::tz::TimeZone,
-    /// Hears what happens, a line each.
-    pub tell: Arc<dyn Fn(String) + Send + Sync>,
+    /// Hears what happens.
+    pub log: Log,
 }
 
 /// A node that is followed.
@@ -52,6 +57,7 @@ pub struct Daemon {
     file: PullBackupFile,
     identity: Arc<Identity>,
     members: Arc<Members>,
+    keeper: Keeper,
     pulls: Arc<Pulls>,
     around: Around,
     /// Of clusters whose nodes must be certified.
@@ -72,7 +78,12 @@ impl Daemon {
         let layout = Layout::Archive { store: file.store.clone() };
         let repositories = Arc::new(Repositories::new(layout, around.clock.clone()));
         let (tell, news) = mpsc::unbounded_channel();
+        let log = around.log.clone();
         let pulled = Box::new(move |dataset: &Dataset, report: &archive::sync::SyncReport| {
+            for known in &report.snapshots {
+                let text = format!("snapshot {} is kept, {} bytes came", &known.id.to_string()[..8], report.bytes);
+                log.say(Said::info("pulled", text).dataset(dataset));
+            }
             if !report.snapshots.is_empty() || report.records > 0 {
                 // Nobody listens any more when the daemon ends.
                 let _ = tell.send(dataset.clone());
@@ -83,6 +94,7 @@ impl Daemon {
             file: file.clone(),
             identity: Arc::new(identity),
             members: Arc::new(Members::new(&file.state)),
+            keeper: Keeper::open(&file.state, "pull-backup", around.log.clone()),
             pulls: Arc::new(pulls),
             around,
             cluster_keys: file.cluster_keys().map(|(name, key)| (name.clone(), PublicKey(key))).collect(),
@@ -142,6 +154,11 @@ impl Daemon {
         }
         self.followed().values().for_each(|followed| _ = followed.stop.send_replace(true));
         while tasks.join_next().await.is_some() {}
+    }
+
+    /// Whose signatures count in a cluster, now.
+    fn trust(&self, cluster: &str) -> archive::trust::Trust {
+        self.members.trust_by(cluster, self.cluster_keys.get(cluster).copied())
     }
 
     fn followed(&self) -> std::sync::MutexGuard<'_, HashMap<Pin, Followed>> {
@@ -214,6 +231,32 @@ impl Daemon {
         let followed = self.followed();
         let contact = |followed: &Followed| followed.contact.lock().unwrap_or_else(PoisonError::into_inner).clone();
         followed.iter().map(|(pin, followed)| (*pin, contact(followed))).collect()
+    }
+
+    /// How this pull-backup stands, looked at so often; before each look, what this daemon knows of its peers is kept.
+    pub fn looking(self: &Arc<Self>, file: &PullBackupFile, every: Duration) -> Look {
+        let (looking, daemon) = (Looking::new(file), self.clone());
+        let gather = move || {
+            let now_ms = (daemon.around.clock)();
+            let members = daemon.members.now();
+            let name = |pin: &Pin| members.get(pin).map_or_else(|| pin.to_string(), |member| member.name.clone());
+            let captured = |dataset: &Dataset| looking.holding(dataset, now_ms).ok().flatten()?.captured_ms();
+            daemon.keeper.note(&daemon.contacts(), &daemon.pulls.facts(), &name, &captured, now_ms);
+            looking.look(now_ms)
+        };
+        Look {
+            daemon: "pull-backup",
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            state: file.state.clone(),
+            alert: file.alert.clone(),
+            // Whoever exports pings: one host for each dataset.
+            pings: Default::default(),
+            every,
+            wall: self.around.clock.clone(),
+            gather: Arc::new(gather),
+            newest: Newest::new(every),
+            log: self.around.log.clone(),
+        }
     }
 
     pub fn pulls(&self) -> &Pulls {

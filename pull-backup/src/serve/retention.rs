@@ -12,6 +12,7 @@ use link::keep::{Kept, keep};
 use link::repositories::Dataset;
 use link::state_file;
 use serde::{Deserialize, Serialize};
+use standing::log::Said;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +55,7 @@ impl Daemon {
             for dataset in self.pulls.repositories.layout().datasets() {
                 let (daemon, of) = (self.clone(), dataset.clone());
                 if let Err(error) = tokio::task::spawn_blocking(move || daemon.retain_one(&of)).await {
-                    (self.around.tell)(format!("retention of {dataset}: {error}"));
+                    self.around.log.say(Said::error("retention", error).dataset(&dataset));
                 }
                 if *stop.borrow() {
                     return;
@@ -83,12 +84,13 @@ impl Daemon {
             Err(error) => Retained { at_ms: now_ms, trouble: Some(link::pull::chain(&error)), ..before.clone() },
         };
         if let Some(trouble) = &retained.trouble {
-            (self.around.tell)(format!("retention of {dataset}: nothing was dropped: {trouble}"));
+            self.around.log.say(Said::warn("retention", format!("nothing was dropped: {trouble}")).dataset(dataset));
         } else if retained.dropped > 0 {
-            (self.around.tell)(format!("retention of {dataset}: {} kept, {} dropped", retained.kept, retained.dropped));
+            let text = format!("{} kept, {} dropped", retained.kept, retained.dropped);
+            self.around.log.say(Said::info("retention", text).dataset(dataset));
         }
         if let Err(error) = state_file::say(&Retained::path(state, dataset), &retained) {
-            (self.around.tell)(format!("retention of {dataset}: {}", link::pull::chain(&error)));
+            self.around.log.say(Said::error("retention", link::pull::chain(&error)).dataset(dataset));
         }
     }
 
@@ -99,7 +101,7 @@ impl Daemon {
             zone: self.around.zone.clone(),
             dry_run: false,
             receivers: vec![self.pulls.receipt()],
-            trust: self.members.trust_by(&dataset.cluster, self.cluster_keys.get(&dataset.cluster).copied()),
+            trust: self.trust(&dataset.cluster),
             pins: self.pins(dataset)?,
         };
         let sweeping =
