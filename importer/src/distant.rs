@@ -115,7 +115,17 @@ impl Archive {
                     let remote = Remote::new(Arc::new(client), runtime.handle().clone(), &dataset.cluster, &dataset.name);
                     let address = pull_backup.address.clone();
                     let (room, now_ms) = (Room::make(state)?, surroundings.now_ms());
-                    return Ok(Archive { address, dataset, mirror, trust, receipt: Arc::new(receipt), now_ms, room, remote, _runtime: runtime });
+                    return Ok(Archive {
+                        address,
+                        dataset,
+                        mirror,
+                        trust,
+                        receipt: Arc::new(receipt),
+                        now_ms,
+                        room,
+                        remote,
+                        _runtime: runtime,
+                    });
                 }
                 Ok(_) => last = Some(Failure::failed(format!("the archive at {} has no dataset {dataset}", pull_backup.address))),
                 Err(error) => {

@@ -102,11 +102,7 @@ impl Identity {
 }
 
 /// Opens a snapshot, or says what is missing for that.
-pub fn open_snapshot<'r>(
-    opened: &'r Opened,
-    fact: &Fact,
-    keyring: &mut Keyring,
-) -> Result<OpenSnapshot<'r>, Failure> {
+pub fn open_snapshot<'r>(opened: &'r Opened, fact: &Fact, keyring: &mut Keyring) -> Result<OpenSnapshot<'r>, Failure> {
     if let Err(why) = &fact.standing {
         return Err(Failure::refused(why.clone()).hint(
             "--signer KEY believes a key that you know, --cluster-key KEY those that it certified; an id or a time opens another snapshot",

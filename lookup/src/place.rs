@@ -91,7 +91,9 @@ impl Place {
     /// The folder, for what needs one.
     pub fn folder(&self) -> Result<&PathBuf, Failure> {
         self.repository.as_ref().ok_or_else(|| match &self.distant {
-            Some(_) => Failure::usage(format!("{} is on another host", self.shown())).hint("do this there, or on a repository of this host"),
+            Some(_) => {
+                Failure::usage(format!("{} is on another host", self.shown())).hint("do this there, or on a repository of this host")
+            }
             None => Failure::usage("it is not said which repository").hint("name its folder with --repository DIR"),
         })
     }
@@ -132,8 +134,11 @@ pub fn which<'d>(wanted: Option<&str>, datasets: &'d [(String, String)], known: 
             let wanted = console::human::text(wanted.unwrap_or_default().as_bytes());
             Err(Failure::usage(format!("{known} has no dataset {wanted}")).hint(format!("it has: {}", every())))
         }
-        (several, Some(wanted)) => Err(Failure::usage(format!("several datasets are called {wanted}: {}", names(several)))
-            .hint("say CLUSTER/NAME")),
-        (_, None) => Err(Failure::usage(format!("{known} has several datasets: {}", every())).hint("say which: DATASET, or --dataset NAME")),
+        (several, Some(wanted)) => {
+            Err(Failure::usage(format!("several datasets are called {wanted}: {}", names(several))).hint("say CLUSTER/NAME"))
+        }
+        (_, None) => {
+            Err(Failure::usage(format!("{known} has several datasets: {}", every())).hint("say which: DATASET, or --dataset NAME"))
+        }
     }
 }

@@ -93,7 +93,8 @@ impl SnapshotShape {
     pub fn with(mut self, fact: &Fact, peers: &Peers) -> SnapshotShape {
         let id = Some(fact.known.id);
         let at = peers.holders.iter().filter(|holder| holder.held == id || holder.imported == id);
-        let shape = |holder: &Holder| HolderShape { name: holder.name.clone(), imported: holder.imported == id, said: stamp(holder.said_ms) };
+        let shape =
+            |holder: &Holder| HolderShape { name: holder.name.clone(), imported: holder.imported == id, said: stamp(holder.said_ms) };
         self.newest_at = at.map(shape).collect();
         for (shape, receipt) in self.receipts.iter_mut().zip(&fact.receipts) {
             shape.name = peers.receivers.get(&receipt.signer).cloned();

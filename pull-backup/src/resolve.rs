@@ -19,7 +19,9 @@ pub fn fill(means: Means<'_>, config: Option<&Path>, surroundings: &Surroundings
     let path = place::of(config, surroundings.config.as_deref(), place::PULL_BACKUP);
     if !path.exists() {
         let what = format!("no repository is named, and there is no configuration {}", path.display());
-        return Err(Failure::usage(what).hint("name the folder of a repository with --repository DIR, or the configuration with --config FILE"));
+        return Err(
+            Failure::usage(what).hint("name the folder of a repository with --repository DIR, or the configuration with --config FILE")
+        );
     }
     let file = PullBackupFile::open(&path)?;
     let layout = Layout::Archive { store: file.store.clone() };
@@ -50,11 +52,8 @@ fn peers(file: &PullBackupFile, cluster: &str, name: &str) -> Peers {
     }
     let said = reports::open(&file.state, cluster, name).unwrap_or_default().receiver;
     let id = |name: &Option<String>| name.as_deref().and_then(link::message::snapshot_of).map(|(_, id)| id);
-    let holders = said.into_iter().map(|(name, said)| Holder {
-        held: id(&said.held),
-        imported: id(&said.imported),
-        said_ms: said.said_ms,
-        name,
-    });
+    let holders =
+        said.into_iter()
+            .map(|(name, said)| Holder { held: id(&said.held), imported: id(&said.imported), said_ms: said.said_ms, name });
     Peers { receivers, holders: holders.collect(), own }
 }

@@ -21,7 +21,10 @@ pub fn catalogue(source: &dyn Source, cluster: &str, dataset: &str, bytes_max: u
     let mut room = bytes_max;
     let mut keep = |name: &str, bytes: &[u8]| {
         let Some(left) = room.checked_sub(bytes.len() as u64) else {
-            return Err(Error::Unsuitable { what: "listing what the archive has".into(), why: format!("it is longer than {bytes_max} bytes") });
+            return Err(Error::Unsuitable {
+                what: "listing what the archive has".into(),
+                why: format!("it is longer than {bytes_max} bytes"),
+            });
         };
         room = left;
         publish(&store, name, bytes).map(drop)

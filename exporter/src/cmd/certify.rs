@@ -66,7 +66,9 @@ impl Certify {
         let node = match (&self.node, own) {
             (Some(node), _) => node.clone(),
             (None, Some((file, own))) if own == key => file.node.name.clone(),
-            (None, _) => return Err(Failure::usage("that is not this node's key, so its name is needed").hint("--node NAME, as in its node file")),
+            (None, _) => {
+                return Err(Failure::usage("that is not this node's key, so its name is needed").hint("--node NAME, as in its node file"));
+            }
         };
         let cluster = self.cluster.clone().or_else(|| file.as_ref().map(|file| file.cluster.clone()));
         let cluster = cluster.ok_or_else(|| Failure::usage("there is no node file here that names the cluster").hint("--cluster NAME"))?;
@@ -84,8 +86,12 @@ impl Certify {
         if let Some(configured) = file.as_ref().and_then(|file| file.seal.cluster_key).map(PublicKey)
             && configured != signer.public()
         {
-            return Err(Failure::refused(format!("{} holds {}, and the node file says cluster_key = \"{configured}\"", place.display(), signer.public()))
-                .hint("a cluster has one cluster key; use its file"));
+            return Err(Failure::refused(format!(
+                "{} holds {}, and the node file says cluster_key = \"{configured}\"",
+                place.display(),
+                signer.public()
+            ))
+            .hint("a cluster has one cluster key; use its file"));
         }
         let certificate = certify(&signer, &cluster, &node, key);
         let mut output = Output::stdout();
@@ -108,8 +114,9 @@ pub fn accept(file: &NodeFile, certificate: &Signed<Body>) -> Result<usize, Fail
 impl Certificate {
     pub fn run(self, config: &Path) -> Result<Status, Failure> {
         let file = NodeFile::open(config)?;
-        let certificate = Signed::<Body>::from_line(&self.line)
-            .map_err(|why| Failure::usage(format!("this is no certificate: {why}")).hint("copy the whole line that `exporter certify` printed"))?;
+        let certificate = Signed::<Body>::from_line(&self.line).map_err(|why| {
+            Failure::usage(format!("this is no certificate: {why}")).hint("copy the whole line that `exporter certify` printed")
+        })?;
         if let Some(why) = certified::subject(&file)?.differs(&certificate) {
             return Err(Failure::refused(format!("the certificate is refused: {why}"))
                 .hint("`exporter certify KEY --node NAME`, with this node's key and name, where the cluster key is"));

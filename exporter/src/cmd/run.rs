@@ -3,8 +3,8 @@
 use super::link_failure;
 use crate::announce::announce;
 use crate::export::export;
-use crate::{certified, spool};
 use crate::until_pulled::{News, is_served, until_pulled};
+use crate::{certified, spool};
 use archive::entry::display;
 use archive::export::{ExportReport, Outcome};
 use clap::Args;

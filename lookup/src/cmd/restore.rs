@@ -82,11 +82,8 @@ impl Restore {
         let dataset = &opened.repository.config().dataset;
         let wanted = self.name.as_deref().map(|name| name.rsplit('/').next().unwrap_or(name));
         if let Some(wanted) = wanted.filter(|wanted| wanted != dataset) {
-            let what = format!(
-                "the repository {} holds dataset {dataset}, not {}",
-                self.reading.place.shown(),
-                human::text(wanted.as_bytes())
-            );
+            let what =
+                format!("the repository {} holds dataset {dataset}, not {}", self.reading.place.shown(), human::text(wanted.as_bytes()));
             return Err(Failure::usage(what).hint("name the folder of that dataset's repository with --repository"));
         }
         if let Some(target) = &self.to {

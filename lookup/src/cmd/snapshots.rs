@@ -82,8 +82,20 @@ impl Snapshots {
 }
 
 fn table(found: &[Fact], peers: &Peers, surroundings: &Surroundings) -> Table {
-    let mut heads =
-        vec!["SNAPSHOT", "CAPTURED", "RECEIVED", ">AGE", "NODE", ">POSITION", ">CONTENT", ">NEW", ">ENTRIES", ">RUNS", "VERIFIED", "SIGNER"];
+    let mut heads = vec![
+        "SNAPSHOT",
+        "CAPTURED",
+        "RECEIVED",
+        ">AGE",
+        "NODE",
+        ">POSITION",
+        ">CONTENT",
+        ">NEW",
+        ">ENTRIES",
+        ">RUNS",
+        "VERIFIED",
+        "SIGNER",
+    ];
     // What only a configuration tells.
     let (receivers, holders) = (!peers.receivers.is_empty(), !peers.holders.is_empty());
     heads.extend(receivers.then_some("RECEIVED BY"));
@@ -116,14 +128,20 @@ fn table(found: &[Fact], peers: &Peers, surroundings: &Surroundings) -> Table {
 /// Who gave the earliest receipt.
 fn received_by(fact: &Fact, peers: &Peers) -> String {
     let Some(receipt) = fact.receipt() else { return "-".into() };
-    peers.receivers.get(&receipt.signer).cloned().unwrap_or_else(|| receipt.signer.hex()[..8].to_owned())
+    peers
+        .receivers
+        .get(&receipt.signer)
+        .cloned()
+        .unwrap_or_else(|| receipt.signer.hex()[..8].to_owned())
 }
 
 /// Which hosts have it as their newest, and whether it is imported there.
 fn newest_at(fact: &Fact, peers: &Peers) -> String {
     let id = Some(fact.known.id);
     let at = peers.holders.iter().filter(|holder| holder.held == id || holder.imported == id);
-    let names: Vec<String> = at.map(|holder| format!("{}{}", holder.name, if holder.imported == id { " (imported)" } else { "" })).collect();
+    let names: Vec<String> = at
+        .map(|holder| format!("{}{}", holder.name, if holder.imported == id { " (imported)" } else { "" }))
+        .collect();
     if names.is_empty() { "-".into() } else { names.join(", ") }
 }
 

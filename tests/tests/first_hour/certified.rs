@@ -17,7 +17,11 @@ fn a_mirror_takes_what_certified_nodes_wrote_and_old_states_come_from_the_archiv
     hosts.arrived(&hosts.repository("web1"), &hosts.archive());
     hosts.copy_node("web2", 3);
     let joined = hosts.join("web2", "importer", "--standby");
-    assert!(joined.text().contains("exporter certify ed25519:") && joined.text().contains("exporter certificate 'LINE'"), "{}", joined.text());
+    assert!(
+        joined.text().contains("exporter certify ed25519:") && joined.text().contains("exporter certificate 'LINE'"),
+        "{}",
+        joined.text()
+    );
     let mut importer = hosts.serve("web2", "importer");
     let newest = hosts.arrived(&hosts.repository("web1"), &hosts.repository("web2"));
     let listed = hosts.run("web2", "importer", &["snapshots"]).ended(0);

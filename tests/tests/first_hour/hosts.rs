@@ -42,7 +42,8 @@ impl Hosts {
     pub fn command(&self, host: &str, binary: &str, arguments: &[&str]) -> std::process::Command {
         let mut command = program(binary);
         command.args(arguments).arg("--config").arg(self.config(host));
-        let asks = ["init", "certify", "restore", "ls", "find", "diff"].contains(&arguments[0]) && (binary, arguments[0]) != ("pull-backup", "init");
+        let asks = ["init", "certify", "restore", "ls", "find", "diff"].contains(&arguments[0])
+            && (binary, arguments[0]) != ("pull-backup", "init");
         if asks {
             command.arg("--passphrase-file").arg(&self.passphrase);
         }
@@ -66,7 +67,9 @@ impl Hosts {
     pub fn copy_node(&self, name: &str, number: u8) {
         fs::create_dir(self.path(name)).unwrap();
         let text = fs::read_to_string(self.config("web1")).unwrap();
-        let text = text.replace("name = \"web1\"", &format!("name = {name:?}")).replace("web1/state", &format!("{name}/state"));
+        let text = text
+            .replace("name = \"web1\"", &format!("name = {name:?}"))
+            .replace("web1/state", &format!("{name}/state"));
         let text = text.replace(&format!("{}.2", self.net), &format!("{}.{number}", self.net));
         fs::write(self.config(name), text).unwrap();
     }
