@@ -11,7 +11,15 @@ fn an_unchanged_night_transfers_almost_nothing_and_the_age_stays_known() {
     trio.0.start("web1", "exporter");
     trio.export();
     let (before, count) = (size(&trio.archive()), snapshots(&trio.archive()).len());
-    let beat = || std::fs::read_dir(trio.archive().join("heartbeats")).ok()?.next()?.ok()?.file_name().into_string().ok();
+    let beat = || {
+        std::fs::read_dir(trio.archive().join("heartbeats"))
+            .ok()?
+            .next()?
+            .ok()?
+            .file_name()
+            .into_string()
+            .ok()
+    };
     let first = beat();
     trio.export();
     tests::wait::until(crate::LIMIT, "word of the second night", || {
@@ -65,7 +73,10 @@ fn the_archive_cannot_be_read_without_the_identity() {
     let secret = b"the-secret-of-the-customers".repeat(40);
     std::fs::write(trio.data().join("secret-name"), &secret).unwrap();
     trio.export();
-    let all: Vec<u8> = files(&trio.archive()).into_iter().flat_map(|(name, bytes)| [name.into_bytes(), bytes].concat()).collect();
+    let all: Vec<u8> = files(&trio.archive())
+        .into_iter()
+        .flat_map(|(name, bytes)| [name.into_bytes(), bytes].concat())
+        .collect();
     let keeper: Vec<u8> = files(&trio.0.path("keeper-state")).into_values().flatten().collect();
     for wanted in [&secret[..27], b"secret-name", b"AGE-SECRET-KEY"] {
         for held in [&all, &keeper] {
@@ -73,7 +84,9 @@ fn the_archive_cannot_be_read_without_the_identity() {
         }
     }
     let to = tempfile::tempdir().unwrap();
-    let closed = trio.0.run("keeper", "pull-backup", &["restore", "files", "--at", "latest", "--to", to.path().to_str().unwrap()]);
+    let closed = trio
+        .0
+        .run("keeper", "pull-backup", &["restore", "files", "--at", "latest", "--to", to.path().to_str().unwrap()]);
     assert!(closed.status == 2 && closed.err.contains("--identity"), "{closed:?}");
     assert_eq!(files(to.path()).len(), 0);
 }
