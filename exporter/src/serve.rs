@@ -8,6 +8,7 @@ use archive::export::Outcome;
 use console::node_file::{Dataset, NodeFile, Schedule as Configured};
 use link::client::{Client, Deadlines, Way};
 use link::identity::{Identity, Pin};
+use link::lent::Dialling;
 use link::membership::Reign;
 use link::message::Notice;
 use link::node::Node;
@@ -30,6 +31,7 @@ use watch::timer::{Due, Past, Timer};
 pub struct Around {
     /// Unix time in milliseconds.
     pub wall: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub chance: Arc<dyn Fn() -> u64 + Send + Sync>,
     pub zone: jiff::tz::TimeZone,
     pub deadlines: Deadlines,
     pub limits: Limits,
@@ -39,7 +41,7 @@ pub struct Around {
 
 pub struct Daemon {
     file: NodeFile,
-    identity: Identity,
+    identity: Arc<Identity>,
     node: Arc<Node>,
     around: Around,
     began: Instant,
@@ -55,7 +57,7 @@ impl Daemon {
         let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), Box::new(|_| ()), Box::new(|_| ()));
         Arc::new(Daemon {
             file,
-            identity,
+            identity: Arc::new(identity),
             node: Arc::new(node),
             around,
             began: Instant::now(),
@@ -75,12 +77,29 @@ impl Daemon {
             allow: Arc::new(move |address| allow.contains(address)),
         };
         let mut tasks = JoinSet::new();
+        if self.file.node.dials_out {
+            tasks.spawn(self.dialling(server.router.clone()).run(stop.clone()));
+        }
         tasks.spawn(server.serve(listener, stop.clone()));
         for dataset in &self.file.datasets {
             tasks.spawn(self.clone().look_after(dataset.clone(), stop.clone()));
         }
         while tasks.join_next().await.is_some() {}
         Ok(())
+    }
+
+    /// Behind NAT: the pull-backups ask over connections that are opened from here.
+    fn dialling(&self, router: axum::Router) -> Dialling {
+        Dialling {
+            node: self.node.clone(),
+            identity: self.identity.clone(),
+            router,
+            deadlines: self.around.deadlines,
+            limits: self.around.limits,
+            clock: self.around.wall.clone(),
+            chance: self.around.chance.clone(),
+            tell: self.around.tell.clone(),
+        }
     }
 
     fn clock(&self) -> Clock {

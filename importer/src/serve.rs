@@ -12,6 +12,7 @@ use link::client::{Client, Deadlines, Way};
 use link::follow::{Contact, Follow};
 use link::identity::{Identity, Pin};
 use link::membership::{PullBackup, Reign};
+use link::message::Head;
 use link::node::Node;
 use link::pull::{Origin, Pulls};
 use link::repositories::Dataset;
@@ -132,8 +133,8 @@ impl Daemon {
         let client = Client::new(&pull_backup.address, way, self.around.deadlines, None);
         let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
         let cluster_key = self.file.seal.cluster_key.map(PublicKey);
-        let trust = Box::new(move || Trust { cluster_key, pinned: vec![] });
-        let origin = Origin { client: Arc::new(client), pin: pull_backup.pin, trust, bytes_max: u64::MAX };
+        let signers = Box::new(move |_: &Head| Trust { cluster_key, pinned: vec![] }.into());
+        let origin = Origin { client: Arc::new(client), pin: pull_backup.pin, signers, allowance: None };
         let datasets: Vec<String> = self.file.datasets.iter().map(|dataset| dataset.name.clone()).collect();
         let cluster = self.file.cluster.clone();
         let follow = Follow {

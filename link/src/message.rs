@@ -156,6 +156,14 @@ pub struct Ports {
     pub importer: Option<u16>,
 }
 
+impl Ports {
+    /// A node's: none where nobody can reach it.
+    pub fn of_node(dials_out: bool) -> Ports {
+        let port = |port| (!dials_out).then_some(port);
+        Ports { exporter: port(EXPORTER_PORT), importer: port(IMPORTER_PORT) }
+    }
+}
+
 /// Says that it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joined {

@@ -10,6 +10,7 @@ use lookup::cmd as reading;
 
 pub mod cmd;
 pub mod members;
+pub mod quota;
 pub mod serve;
 
 /// Keeps the history of datasets, and gives it back by date

@@ -12,7 +12,7 @@ use link::message::{Join, Ports};
 use link::role::Role;
 use link::state_file;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +28,9 @@ pub struct Member {
     pub pin: Pin,
     /// With which key it signs: `ed25519:…`.
     pub signing: String,
+    /// With which it signed before it joined anew: what it signed then stays its own.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub former: Vec<String>,
     /// Where it can be reached.
     pub hosts: Vec<String>,
     #[serde(default)]
@@ -38,9 +41,16 @@ pub struct Member {
     /// Whether it is the one that works; nothing is said where roles are not given.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub active: Option<bool>,
+    /// Whether it was the one that worked, before it joined anew: what it signed then is history.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub was_active: bool,
 }
 
 impl Member {
+    fn has_been_active(&self) -> bool {
+        self.active == Some(true) || self.was_active
+    }
+
     pub fn is_follower(&self) -> bool {
         self.cluster == FOLLOWERS
     }
@@ -54,6 +64,11 @@ impl Member {
 
     pub fn key(&self) -> Option<PublicKey> {
         PublicKey::parse(&self.signing)
+    }
+
+    /// All that it ever signed with.
+    fn keys(&self) -> impl Iterator<Item = PublicKey> {
+        self.key().into_iter().chain(self.former.iter().filter_map(|key| PublicKey::parse(key)))
     }
 }
 
@@ -156,7 +171,29 @@ impl Members {
     /// Keys of the cluster's nodes, those of expelled ones too: what they signed before stays theirs.
     pub fn signers(&self, cluster: &str) -> Vec<PublicKey> {
         let all = self.all().unwrap_or_default();
-        all.iter().filter(|member| member.cluster == cluster).filter_map(Member::key).collect()
+        all.iter().filter(|member| member.cluster == cluster).flat_map(Member::keys).collect()
+    }
+
+    /// Keys of those that are or were the active one: only they ever published. Where roles are not given, of all.
+    pub fn publishers(&self, cluster: &str) -> Vec<PublicKey> {
+        let all = self.all().unwrap_or_default();
+        let of: Vec<&Member> = all.iter().filter(|member| member.cluster == cluster).collect();
+        let given = of.iter().any(|member| member.has_been_active());
+        of.into_iter()
+            .filter(|member| member.has_been_active() || !given && member.active.is_none())
+            .flat_map(Member::keys)
+            .collect()
+    }
+
+    /// The members whose snapshots are published: of each cluster the active one, or all that have no role where none was ever given.
+    pub fn published(&self) -> Vec<Member> {
+        let all = self.all().unwrap_or_default();
+        let given: HashSet<&str> = all.iter().filter(|member| member.has_been_active()).map(|member| member.cluster.as_str()).collect();
+        let is_published = |member: &&Member| {
+            let works = member.active == Some(true) || member.active.is_none() && !given.contains(member.cluster.as_str());
+            works && member.expelled_ms.is_none() && !member.is_follower()
+        };
+        all.iter().filter(is_published).cloned().collect()
     }
 
     pub fn invite(&self, token: &Token, invited: &Invited) -> Result<()> {
@@ -175,11 +212,17 @@ impl Members {
             let _ = std::fs::remove_file(&path);
             return Err(Rejected::Invitation("it has expired; invite again"));
         }
-        if join.name != invited.name {
+        // A pull-backup has no name of its own: it is called as it was invited.
+        let unnamed = join.name.is_empty() && invited.cluster == FOLLOWERS;
+        if join.name != invited.name && !unnamed {
             return Err(Rejected::Invitation("it is for a node of another name; `name` in the node file must be the invited one"));
         }
-        if join.cluster != invited.cluster && invited.cluster != FOLLOWERS {
-            return Err(Rejected::Invitation("it is to another cluster; `cluster` in the node file must be the invited one"));
+        if join.cluster != invited.cluster {
+            return Err(Rejected::Invitation(match (invited.cluster.as_str(), join.cluster.as_str()) {
+                (FOLLOWERS, _) => "it is for a pull-backup that follows; a node needs one without --follower",
+                (_, FOLLOWERS) => "it is for a node; a pull-backup that follows needs one with --follower",
+                _ => "it is to another cluster; `cluster` in the node file must be the invited one",
+            }));
         }
         if PublicKey::parse(&join.signing).is_none() {
             return Err(Rejected::Invitation("the node's signing key is not whole"));
@@ -191,17 +234,23 @@ impl Members {
             }
             Err(source) => return Err(Error::File { operation: "use up", path, source }.into()),
         }
+        let before = state_file::read::<Member>(&self.path(&invited.cluster, &invited.name))?;
+        let was_active = before.as_ref().is_some_and(Member::has_been_active);
+        let keys = before.iter().flat_map(|before| before.former.iter().chain([&before.signing]));
+        let former = keys.filter(|key| **key != join.signing).cloned().collect();
         let hosts = if join.hosts.is_empty() { vec![from.to_string()] } else { join.hosts.iter().take(8).cloned().collect() };
         let member = Member {
             cluster: invited.cluster,
             name: invited.name,
             pin,
             signing: join.signing.clone(),
+            former,
             hosts,
             ports: join.ports,
             joined_ms: now_ms,
             expelled_ms: None,
             active: invited.active,
+            was_active,
         };
         self.keep(&member)?;
         Ok(member)

@@ -42,7 +42,7 @@ impl Receiver<'_> {
         }
         let only_to_prove = !there.is_empty() && matches!(wanted, Wanted::Above(_));
         for (known, object) in stands.into_iter().filter(|_| !only_to_prove) {
-            let outcome = self.take(&known, &object, listing);
+            let outcome = self.publishes(&known, &object).and_then(|()| self.take(&known, &object, listing));
             self.settle(&known.name, outcome)?;
         }
         Ok(())
@@ -54,6 +54,16 @@ impl Receiver<'_> {
         }
         let bytes = self.source.snapshot(known).map_err(from_source)?;
         Object::parse(self.into, &self.signers, known, bytes).map_err(Failure::Refused)
+    }
+
+    /// Whether who signed it is one whose snapshots are published.
+    fn publishes(&self, known: &Known, object: &Object) -> Result<(), Failure> {
+        let signer = object.snapshot.signer;
+        if self.options.publishers.as_ref().is_none_or(|publishers| publishers.contains(&signer)) {
+            return Ok(());
+        }
+        let why = format!("node {} signed it, and it is not the one whose snapshots are published", object.snapshot.body.node);
+        Err(Failure::Refused(Error::refused(&known.name, why)))
     }
 
     fn signers_at(&self, there: &[&Known]) -> Result<Vec<PublicKey>> {

@@ -5,7 +5,7 @@ use console::exit::{Failure, Status};
 use console::output::Output;
 use link::identity::signing_key;
 use link::membership::{Joining, NODE_KEY};
-use link::message::{EXPORTER_PORT, IMPORTER_PORT, Ports};
+use link::message::Ports;
 use lookup::Surroundings;
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ impl Join {
             cluster: &file.cluster,
             signing: signer.public(),
             listen: file.node.listen,
-            ports: Ports { exporter: Some(EXPORTER_PORT), importer: Some(IMPORTER_PORT) },
+            ports: Ports::of_node(file.node.dials_out),
         };
         let joined = joining.with(&self.line).map_err(super::failure)?;
         let mut output = Output::stdout();

@@ -2,19 +2,23 @@
 //!
 //! Who joins or is expelled while it runs counts at once. It holds no data key and knows no recipe.
 
+mod lent;
 mod shelf;
 
 use crate::members::{Member, Members};
+use crate::quota::Quotas;
 use archive::sign::Signer;
 use archive::trust::Trust;
 use console::pull_backup_file::PullBackupFile;
 use console::ranges::Ranges;
+use lent::Lent;
 use link::backoff::Backoff;
-use link::client::{Client, Deadlines, Way};
+use link::budget::Allowance;
+use link::client::{Client, Deadlines, Rate, Way};
 use link::follow::{Contact, Follow};
 use link::identity::{Identity, Pin};
-use link::message::Notice;
-use link::pull::{Origin, Pulls};
+use link::message::{Head, Notice};
+use link::pull::{Origin, Pulls, Signers, nobody};
 use link::repositories::{Dataset, Layout, Repositories};
 use link::server::{Limits, Server};
 use shelf::Archive;
@@ -42,6 +46,8 @@ struct Followed {
     poke: Arc<Notify>,
     contact: Arc<Mutex<Contact>>,
     stop: watch::Sender<bool>,
+    /// Over connections that it lent.
+    by_lent: bool,
 }
 
 pub struct Daemon {
@@ -50,6 +56,9 @@ pub struct Daemon {
     pulls: Arc<Pulls>,
     around: Around,
     allow: Ranges,
+    lent: Lent,
+    quotas: Arc<Quotas>,
+    rate: Option<Arc<Rate>>,
     followed: Mutex<HashMap<Pin, Followed>>,
     /// Datasets that have something new for importers.
     news: Mutex<Option<mpsc::UnboundedReceiver<Dataset>>>,
@@ -78,6 +87,9 @@ impl Daemon {
             pulls: Arc::new(pulls),
             around,
             allow: file.allow.clone(),
+            lent: Lent::default(),
+            quotas: Arc::new(Quotas::new(file)),
+            rate: file.rate.map(|rate| Arc::new(Rate::new(rate))),
             followed: Mutex::default(),
             news: Mutex::new(Some(news)),
         })
@@ -108,16 +120,22 @@ impl Daemon {
     /// Follows who is a member, and no longer who is not.
     async fn look_after(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut tasks = JoinSet::new();
+        let (mut known, mut wanted) = (None, HashMap::<Pin, Member>::new());
         loop {
             let now = self.members.now();
+            self.lent.keep(|pin| now.contains_key(pin));
+            if known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &now)) {
+                wanted = self.members.published().into_iter().map(|member| (member.pin, member)).collect();
+                known = Some(now);
+            }
             self.followed().retain(|pin, followed| {
-                let stays = now.contains_key(pin);
+                let stays = wanted.get(pin).is_some_and(|member| followed.by_lent == self.lends(member));
                 if !stays {
                     followed.stop.send_replace(true);
                 }
                 stays
             });
-            for (pin, member) in now.iter().filter(|(_, member)| !member.is_follower() && member.active != Some(false)) {
+            for (pin, member) in &wanted {
                 if !self.followed().contains_key(pin)
                     && let Some(follow) = self.follow(member)
                 {
@@ -138,6 +156,11 @@ impl Daemon {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it is asked over connections that it lends: it cannot be reached, or would rather not be.
+    fn lends(&self, member: &Member) -> bool {
+        member.ports.exporter.is_none() || self.lent.has(&member.pin)
+    }
+
     fn client(&self, member: &Member, port: u16) -> Option<Client> {
         let host = member.hosts.first()?;
         let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
@@ -147,11 +170,27 @@ impl Daemon {
     }
 
     fn follow(&self, member: &Member) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let client = self.client(member, member.ports.exporter?)?;
+        let by_lent = self.lends(member);
+        let client = if by_lent {
+            let way = Way::Lent(self.lent.pool(member.pin));
+            Client::new(format!("{} (it dials out)", member.name), way, self.around.deadlines, None)
+        } else {
+            self.client(member, member.ports.exporter?)?
+        };
+        let client = client.with(self.around.deadlines, self.rate.clone());
         let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
-        let (members, of) = (self.members.clone(), member.cluster.clone());
-        let trust = Box::new(move || Trust { cluster_key: None, pinned: members.signers(&of) });
-        let origin = Origin { client: Arc::new(client), pin: member.pin, trust, bytes_max: u64::MAX };
+        let (members, pin, of) = (self.members.clone(), member.pin, member.cluster.clone());
+        // What it publishes it must have signed itself: the key of a node that stands by publishes nothing, wherever it comes from.
+        let signers = Box::new(move |_: &Head| match members.now().get(&pin).and_then(Member::key) {
+            Some(own) => {
+                let pinned = members.signers(&of).into_iter().chain([own]).collect();
+                Signers { trust: Trust { cluster_key: None, pinned }, publishers: Some(vec![own]) }
+            }
+            None => nobody().into(),
+        });
+        let (quotas, of) = (self.quotas.clone(), member.clone());
+        let allowance: Allowance = Arc::new(move |dataset| quotas.allowance(&of.cluster, &of.name, dataset));
+        let origin = Origin { client: Arc::new(client), pin: member.pin, signers, allowance: Some(allowance) };
         let cluster = member.cluster.clone();
         let follow = Follow {
             origin: Arc::new(origin),
@@ -164,7 +203,7 @@ impl Daemon {
             clock: self.around.clock.clone(),
             chance: self.around.chance.clone(),
         };
-        self.followed().insert(member.pin, Followed { poke, contact, stop });
+        self.followed().insert(member.pin, Followed { poke, contact, stop, by_lent });
         Some(follow.run(stopped))
     }
 

@@ -67,7 +67,14 @@ impl Shelf for Archive {
         }
     }
 
-    fn lend(&self, _: &Caller, _: Upgraded) -> Result<(), Refusal> {
-        Err(Refusal::not_yours("connections cannot be lent here yet"))
+    fn lend(&self, caller: &Caller, connection: Upgraded) -> Result<(), Refusal> {
+        // Whoever was expelled while it opened lends nothing.
+        match (caller.pin, &caller.role) {
+            (Some(pin), Role::Node { .. }) if self.role(&pin) == caller.role => {
+                self.daemon.lent.take(pin, connection);
+                Ok(())
+            }
+            _ => Err(Refusal::not_yours("only a member lends connections")),
+        }
     }
 }

@@ -6,6 +6,7 @@ use console::pull_backup_file::PullBackupFile;
 use link::client::{Client, Deadlines};
 use link::identity::Identity;
 use link::invitation::{Invitation, Token};
+use link::lent::Dialling;
 use link::membership::Membership;
 use link::message::{Join, Ports};
 use link::node::Node;
@@ -84,7 +85,7 @@ impl World {
         World { runtime: Arc::new(runtime), folder: tempfile::tempdir().unwrap() }
     }
 
-    fn start<F: Future<Output = ()> + Send + 'static>(&self, run: impl FnOnce(TcpListener, watch::Receiver<bool>) -> F) -> Runs {
+    pub fn start<F: Future<Output = ()> + Send + 'static>(&self, run: impl FnOnce(TcpListener, watch::Receiver<bool>) -> F) -> Runs {
         let listener = self.runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -93,10 +94,15 @@ impl World {
     }
 
     pub fn pull_backup(&self, name: &str) -> PullBackup {
+        self.pull_backup_with(name, "")
+    }
+
+    /// One with more lines in its configuration.
+    pub fn pull_backup_with(&self, name: &str, more: &str) -> PullBackup {
         let folder = self.folder.path().join(name);
         let (state, store) = (folder.join("state"), folder.join("archive"));
         std::fs::create_dir_all(&store).unwrap();
-        let text = format!("state = {state:?}\nstore = {{ path = {store:?} }}\n");
+        let text = format!("state = {state:?}\nstore = {{ path = {store:?} }}\n{more}");
         let file = PullBackupFile::parse(&text, &folder.join("pull-backup.toml")).unwrap();
         let identity = Identity::open_or_make(&state).unwrap();
         let around = Around {
@@ -114,7 +120,36 @@ impl World {
 
     /// A node with an empty spool; it has not joined yet.
     pub fn host(&self, name: &str) -> Host {
-        let state = self.folder.path().join(name);
+        self.host_in(name, name, |server, stop, listener| server.serve(listener, stop))
+    }
+
+    /// A node that nobody can reach: it lends connections.
+    pub fn host_that_lends(&self, name: &str, folder: &str) -> Host {
+        let state = self.folder.path().join(folder);
+        self.host_in(name, folder, move |server, stop, closed| {
+            drop(closed);
+            let node = Node::new(&state, tests::trial::CLUSTER, clock(), Box::new(|_| ()), Box::new(|_| ()));
+            let lending = Dialling {
+                node: Arc::new(node),
+                identity: Arc::new(Identity::open_or_make(&state).unwrap()),
+                router: server.router,
+                deadlines: deadlines(),
+                limits: Limits::default(),
+                clock: clock(),
+                chance: Arc::new(|| 500),
+                tell: Arc::new(|_| ()),
+            };
+            lending.run(stop)
+        })
+    }
+
+    fn host_in<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        name: &str,
+        folder: &str,
+        run: impl FnOnce(Server, watch::Receiver<bool>, TcpListener) -> F,
+    ) -> Host {
+        let state = self.folder.path().join(folder);
         let dataset = Dataset { cluster: tests::trial::CLUSTER.into(), name: tests::trial::DATASET.into() };
         let spool = state.join("datasets").join(&dataset.name).join("repository");
         std::fs::create_dir_all(&spool).unwrap();
@@ -128,21 +163,13 @@ impl World {
             limits: Limits::default(),
             allow: Arc::new(|_| true),
         };
-        let runs = self.start(|listener, stop| server.serve(listener, stop));
+        let runs = self.start(|listener, stop| run(server, stop, listener));
         Host { name: name.into(), trial, state, runs, dataset }
     }
 
-    /// Invites the host and has it join, as being reached at this port.
+    /// Invites the host and has it join, as being reached at this port; 0 is nowhere.
     pub fn join(&self, host: &Host, at: &PullBackup, port: u16) -> link::Result<()> {
-        let token = Token::new();
-        let invited = Invited {
-            cluster: host.dataset.cluster.clone(),
-            name: host.name.clone(),
-            active: None,
-            expires: now_ms() / 1000 + 60,
-        };
-        at.daemon.members().invite(&token, &invited).unwrap();
-        self.join_with(host, at, token, port)
+        self.join_with(host, at, at.invites(host, None), port)
     }
 
     pub fn join_with(&self, host: &Host, at: &PullBackup, token: Token, port: u16) -> link::Result<()> {
@@ -150,13 +177,18 @@ impl World {
     }
 
     pub fn join_as(&self, host: &Host, at: &PullBackup, token: Token, port: u16, cluster: &str) -> link::Result<()> {
-        let invitation = Invitation { address: at.runs.address.to_string(), pin: at.identity.pin, token, expires: 0 };
+        self.join_by(host, at, token, port, cluster, at.runs.address)
+    }
+
+    /// The same on a way of its own.
+    pub fn join_by(&self, host: &Host, at: &PullBackup, token: Token, port: u16, cluster: &str, by: SocketAddr) -> link::Result<()> {
+        let invitation = Invitation { address: by.to_string(), pin: at.identity.pin, token, expires: 0 };
         let join = Join {
             token: token.reveal(),
             cluster: cluster.into(),
             name: host.name.clone(),
             signing: host.trial.options.signer.public().to_string(),
-            ports: Ports { exporter: Some(port), importer: None },
+            ports: Ports { exporter: (port > 0).then_some(port), importer: None },
             hosts: vec![],
         };
         let identity = Identity::open_or_make(&host.state).unwrap();
@@ -169,6 +201,30 @@ impl World {
 }
 
 impl PullBackup {
+    pub fn invites(&self, host: &Host, active: Option<bool>) -> Token {
+        let token = Token::new();
+        let (cluster, name) = (host.dataset.cluster.clone(), host.name.clone());
+        let invited = Invited { cluster, name, active, expires: now_ms() / 1000 + 60 };
+        self.daemon.members().invite(&token, &invited).unwrap();
+        token
+    }
+
+    /// Names of the snapshots that it holds.
+    pub fn snapshots(&self, dataset: &Dataset) -> Vec<String> {
+        let entries = std::fs::read_dir(self.repository(dataset).join("snapshots")).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// What it says of why something is not here, as to datasets and as to hosts.
+    pub fn troubles(&self) -> Vec<String> {
+        let contacts = self.daemon.contacts().into_iter().filter_map(|(_, contact)| contact.trouble);
+        contacts
+            .chain(self.daemon.pulls().facts().into_iter().filter_map(|(.., fact)| fact.trouble))
+            .collect()
+    }
+
     pub fn repository(&self, dataset: &Dataset) -> PathBuf {
         self.store.join(&dataset.cluster).join(&dataset.name)
     }
