@@ -15,6 +15,7 @@ use crate::takeover::one_of;
 use crate::{Error, alert, dataset, place, takeover};
 
 const STATE_DEFAULT: &str = "/var/lib/resilient";
+const SPOOL_DEFAULT: u64 = 64 << 30;
 
 /// A node's configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +40,8 @@ pub struct Node {
     pub listen: Option<IpAddr>,
     /// Who may connect here at all.
     pub allow: Ranges,
+    /// The most bytes that a dataset's spool may hold, besides its newest snapshot.
+    pub spool: u64,
     /// Behind NAT: nobody can connect here, so it opens the connections and is asked over them.
     pub dials_out: bool,
 }
@@ -205,6 +208,7 @@ fn node_default(name: String) -> Node {
         listen: None,
         allow: Ranges::default(),
         dials_out: false,
+        spool: SPOOL_DEFAULT,
     }
 }
 
@@ -219,6 +223,7 @@ fn node(mut section: Section<'_>) -> Node {
     node.listen = section.parsed("listen", |text| text.parse().map_err(|_| format!("`{text}` is no address of a host, as \"192.0.2.1\"")));
     node.allow = allow(&mut section);
     node.dials_out = section.parsed("dial", |text| one_of(text, &["out"])).is_some();
+    node.spool = section.size("spool").unwrap_or(SPOOL_DEFAULT);
     section.finish(&[]);
     node
 }

@@ -1,11 +1,12 @@
 //! The side that works: captures datasets into the spool, on a host that is active.
 //!
-//! `capture` adapts recipes to the archive, which do not know each other; `source` makes a recipe of what the node file says; `node` keeps what makes this host itself: its signing key and where its state lies;
+//! Recipes and the archive meet in the crate `sources`; `node` keeps what makes this host itself: its signing key and where its state lies;
 //! `cmd` has a file for each command, `serve` is the daemon. It never reads back what it sealed: it could not.
 
 pub mod announce;
-pub mod capture;
 pub mod cmd;
+pub mod export;
 pub mod node;
 pub mod serve;
-pub mod source;
+pub mod spool;
+pub mod until_pulled;

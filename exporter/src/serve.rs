@@ -3,7 +3,8 @@
 //! Each dataset has a task of its own, so that a long export delays no other; so many at once. When an export was begun and how it ended is kept, so that a
 //! daemon that was down catches up with one run and not with forty. What fails is tried again, sooner each time less.
 
-use crate::cmd::run::export;
+use crate::export::export;
+use crate::spool;
 use archive::export::Outcome;
 use console::node_file::{Dataset, NodeFile, Schedule as Configured};
 use link::client::{Client, Deadlines, Way};
@@ -12,6 +13,7 @@ use link::lent::Dialling;
 use link::membership::Reign;
 use link::message::Notice;
 use link::node::Node;
+use link::repositories::Dataset as Key;
 use link::server::{Limits, Server};
 use link::state_file;
 use std::collections::HashMap;
@@ -19,9 +21,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch as tell};
+use tokio::sync::{Notify, Semaphore, watch as tell};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use watch::clock::Clock;
 use watch::schedule::Schedule;
 use watch::timer::{Due, Past, Timer};
@@ -47,14 +49,22 @@ pub struct Daemon {
     began: Instant,
     at_once: Semaphore,
     clients: Mutex<HashMap<Pin, Arc<Client>>>,
+    /// A pull-backup said what it holds, by dataset.
+    reported: Arc<HashMap<String, Notify>>,
 }
 
 /// So many datasets are exported at once: an export uses all processors by itself.
 const AT_ONCE: usize = 2;
+/// The spool is looked at so often, whatever is heard.
+const TIDY: Duration = Duration::from_secs(30);
 
 impl Daemon {
     pub fn new(file: NodeFile, identity: Identity, around: Around) -> Arc<Daemon> {
-        let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), Box::new(|_| ()), Box::new(|_| ()));
+        let reported: HashMap<String, Notify> = file.datasets.iter().map(|dataset| (dataset.name.clone(), Notify::new())).collect();
+        let reported = Arc::new(reported);
+        let of = reported.clone();
+        let heard = Box::new(move |dataset: &Key| of.get(&dataset.name).into_iter().for_each(Notify::notify_one));
+        let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), Box::new(|_| ()), heard);
         Arc::new(Daemon {
             file,
             identity: Arc::new(identity),
@@ -63,6 +73,7 @@ impl Daemon {
             began: Instant::now(),
             at_once: Semaphore::new(AT_ONCE),
             clients: Mutex::default(),
+            reported,
         })
     }
 
@@ -83,6 +94,7 @@ impl Daemon {
         tasks.spawn(server.serve(listener, stop.clone()));
         for dataset in &self.file.datasets {
             tasks.spawn(self.clone().look_after(dataset.clone(), stop.clone()));
+            tasks.spawn(self.clone().keep_tidy(dataset.clone(), stop.clone()));
         }
         while tasks.join_next().await.is_some() {}
         Ok(())
@@ -165,7 +177,10 @@ impl Daemon {
         }
         let _permit = self.at_once.acquire().await;
         let (daemon, of) = (self.clone(), dataset.clone());
-        let done = tokio::task::spawn_blocking(move || export(&daemon.file, &of).map_err(|failure| failure.to_string())).await;
+        let done = tokio::task::spawn_blocking(move || {
+            export(&daemon.file, &of, daemon.around.wall.clone()).map_err(|failure| failure.to_string())
+        })
+        .await;
         match done.map_err(|error| error.to_string()).flatten() {
             Ok((report, _)) => {
                 let what = match report.outcome {
@@ -182,12 +197,40 @@ impl Daemon {
                     ));
                 }
                 self.announce(dataset);
+                self.reported[&dataset.name].notify_one();
                 true
             }
             Err(why) => {
                 (self.around.tell)(format!("dataset {}: {why}", dataset.name));
                 false
             }
+        }
+    }
+
+    /// Tidies the spool when a pull-backup said what it holds, and at times: what nobody takes fills it as well.
+    async fn keep_tidy(self: Arc<Self>, dataset: Dataset, mut stop: tell::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                _ = timeout(TIDY, self.reported[&dataset.name].notified()) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            self.tidy(&dataset).await;
+        }
+    }
+
+    /// Drops from the spool what everybody holds.
+    async fn tidy(self: &Arc<Self>, dataset: &Dataset) {
+        let (daemon, of) = (self.clone(), dataset.clone());
+        let work =
+            move || spool::tidy(&daemon.file, &of, &daemon.node.repositories, (daemon.around.wall)()).map_err(|error| error.to_string());
+        let done = tokio::task::spawn_blocking(work).await;
+        match done.map_err(|error| error.to_string()).flatten() {
+            Ok(Some(found)) if found.is_near() || found.dropped > 0 => (self.around.tell)(format!(
+                "dataset {}: the spool holds {} bytes of at most {}; {} snapshots wait for a pull-backup, {} went unheld",
+                dataset.name, found.bytes, found.bound, found.waiting, found.dropped
+            )),
+            Ok(_) => {}
+            Err(why) => (self.around.tell)(format!("dataset {}: the spool was not tidied: {why}", dataset.name)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The command line of `importer`: one variant a command, each in a file of its own.
 //!
-//! The commands that read a repository, a mirror or any other, stand in `lookup`, because `pull-backup` has them too. `serve` is the daemon.
+//! The commands that read a repository, a mirror or any other, stand in `lookup`, because `pull-backup` has them too. `serve` is the daemon,
+//! `import` brings what it pulled into the data of this host.
 
 use archive::sign::PublicKey;
 use clap::{Parser, Subcommand};
@@ -13,6 +14,8 @@ use lookup::open::{Identity, Roots};
 use std::path::PathBuf;
 
 pub mod cmd;
+pub mod import;
+pub mod imported;
 pub mod serve;
 
 /// Stands by with the data of another host, and gives it back by date
@@ -37,13 +40,14 @@ pub enum Command {
     Check(reading::check::Check),
     Join(cmd::join::Join),
     Serve(cmd::serve::Serve),
+    Sync(cmd::sync::Sync),
 }
 
 impl Command {
     /// What opens sealed content and whose signatures count, as the command line says.
     fn means(&mut self) -> Option<(Option<&mut Identity>, &mut Roots)> {
         let reading = match self {
-            Command::Join(_) | Command::Serve(_) => return None,
+            Command::Join(_) | Command::Serve(_) | Command::Sync(_) => return None,
             Command::Snapshots(command) => return Some((None, &mut command.roots)),
             Command::Check(command) => return Some((None, &mut command.roots)),
             Command::Ls(command) => &mut command.reading,
@@ -86,5 +90,6 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Check(command) => command.run(surroundings),
         Command::Join(command) => command.run(line.config.as_ref(), surroundings),
         Command::Serve(command) => command.run(line.config.as_ref(), surroundings),
+        Command::Sync(command) => command.run(line.config.as_ref(), surroundings),
     }
 }

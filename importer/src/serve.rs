@@ -1,28 +1,35 @@
 //! The daemon of a node that stands by: it follows the pull-backups that the node joined, and keeps a mirror of its cluster's datasets.
 //!
-//! It is told when there is something new, and asks at intervals as well. The mirror is one repository with the node's spool, so that after a takeover the
-//! first export builds on what was imported. A host without identity keeps the mirror ready and imports nothing.
+//! It is told when there is something new, and asks at intervals as well. What is new is imported (`import`), each dataset by itself; one that fails is tried
+//! again, sooner each time less, and at once when there is something newer. The mirror is one repository with the node's spool, so that after a takeover the
+//! first export builds on what was imported.
 
-use archive::sign::{PublicKey, Signer};
+use crate::import::{Did, Imports};
+use crate::imported::Imported;
+use archive::retain::{RetainOptions, Rules};
+use archive::sign::PublicKey;
+use archive::sweep::SweepOptions;
 use archive::sync::SyncReport;
 use archive::trust::Trust;
-use console::node_file::NodeFile;
+use console::node_file::{Dataset as Configured, NodeFile};
 use link::backoff::Backoff;
 use link::client::{Client, Deadlines, Way};
 use link::follow::{Contact, Follow};
 use link::identity::{Identity, Pin};
+use link::keep::keep;
 use link::membership::{PullBackup, Reign};
-use link::message::Head;
+use link::message::{Head, Heads};
 use link::node::Node;
 use link::pull::{Origin, Pulls};
 use link::repositories::Dataset;
 use link::server::{Limits, Server};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// What a daemon is given besides its configuration.
 #[derive(Clone)]
@@ -40,6 +47,7 @@ pub struct Around {
 
 /// A pull-backup that is followed.
 struct Followed {
+    origin: Arc<Origin>,
     poke: Arc<Notify>,
     contact: Arc<Mutex<Contact>>,
     stop: watch::Sender<bool>,
@@ -54,24 +62,42 @@ pub struct Daemon {
     pulls: Arc<Pulls>,
     around: Around,
     followed: AllFollowed,
+    imports: Arc<Imports>,
+    /// Something new is in the mirror, by dataset.
+    news: Arc<BTreeMap<String, Notify>>,
+    importing: Semaphore,
 }
 
 const AT_ONCE: usize = 2;
 /// How often it is looked which pull-backups this node joined.
 const LOOK: Duration = Duration::from_secs(1);
+/// So many datasets are imported at once.
+const IMPORTS_AT_ONCE: usize = 2;
+/// A mirror keeps its last snapshots, and is trimmed when it has many more.
+const KEPT: u32 = 3;
+const TRIM_FROM: usize = 16;
+/// Runs of exports that are under way elsewhere may be used yet.
+const PATIENCE_MS: u64 = 48 * 3_600_000;
+/// How often it is looked whether there is something to import, told or not.
+const LOOK_INTO_MIRROR: Duration = Duration::from_secs(30);
 
 fn locked(followed: &AllFollowed) -> MutexGuard<'_, HashMap<Pin, Followed>> {
     followed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Daemon {
-    pub fn new(file: NodeFile, identity: Identity, receipt: Signer, around: Around) -> Arc<Daemon> {
+    pub fn new(file: NodeFile, identity: Identity, imports: Imports, around: Around) -> Arc<Daemon> {
         let followed = AllFollowed::default();
         let all = followed.clone();
         let noticed = Box::new(move |_: &Dataset| locked(&all).values().for_each(|followed| followed.poke.notify_one()));
         let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), noticed, Box::new(|_| ()));
-        let tell = around.tell.clone();
+        let news: BTreeMap<String, Notify> = file.datasets.iter().map(|dataset| (dataset.name.clone(), Notify::new())).collect();
+        let (tell, news) = (around.tell.clone(), Arc::new(news));
+        let of = news.clone();
         let pulled = Box::new(move |dataset: &Dataset, report: &SyncReport| {
+            if let Some(news) = of.get(&dataset.name).filter(|_| !report.snapshots.is_empty()) {
+                news.notify_one();
+            }
             for known in &report.snapshots {
                 tell(format!("dataset {}: snapshot {} is in the mirror", dataset.name, &known.id.to_string()[..8]));
             }
@@ -79,8 +105,20 @@ impl Daemon {
                 tell(format!("dataset {}: refused: {}: {}", dataset.name, refused.name, refused.why));
             }
         });
-        let pulls = Pulls::new(node.repositories.clone(), Arc::new(receipt), around.wall.clone(), AT_ONCE, pulled);
-        Arc::new(Daemon { file, identity, node: Arc::new(node), pulls: Arc::new(pulls), around, followed })
+        let state = file.node.state.clone();
+        let imported = Box::new(move |dataset: &Dataset| Imported::open(&state, &dataset.name).ok()?.snapshot);
+        let pulls = Pulls::new(node.repositories.clone(), imports.signer.clone(), around.wall.clone(), AT_ONCE, pulled);
+        Arc::new(Daemon {
+            file,
+            identity,
+            node: Arc::new(node),
+            pulls: Arc::new(pulls.importing(imported)),
+            around,
+            followed,
+            imports: Arc::new(imports),
+            news,
+            importing: Semaphore::new(IMPORTS_AT_ONCE),
+        })
     }
 
     /// Serves and follows until `stop` turns true.
@@ -95,6 +133,9 @@ impl Daemon {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(server.serve(listener, stop.clone()));
+        for dataset in &self.file.datasets {
+            tasks.spawn(self.clone().import(dataset.clone(), stop.clone()));
+        }
         loop {
             self.look(&mut tasks);
             tokio::select! {
@@ -127,18 +168,104 @@ impl Daemon {
         }
     }
 
-    fn follow(&self, pull_backup: &PullBackup) -> Option<impl Future<Output = ()> + Send + use<>> {
+    /// Imports what is new of a dataset, until `stop` turns true; an import under way is finished.
+    async fn import(self: Arc<Self>, dataset: Configured, mut stop: watch::Receiver<bool>) {
+        let (mut failures, mut said) = (0, None);
+        loop {
+            let permit = self.importing.acquire().await;
+            let (imports, of) = (self.imports.clone(), dataset.clone());
+            let outcome = tokio::task::spawn_blocking(move || imports.newest(&of).map_err(|failure| failure.to_string())).await;
+            drop(permit);
+            let outcome = outcome.map_err(|error| error.to_string()).flatten();
+            failures = if outcome.is_err() { failures + 1 } else { 0 };
+            if let Some(line) = self.words(&dataset, &outcome) {
+                // The same again and again is said once.
+                if said.as_ref() != Some(&line) {
+                    (self.around.tell)(line.clone());
+                }
+                said = Some(line);
+            }
+            if !matches!(outcome, Ok(Did::Nothing | Did::NotHere(_))) {
+                self.tell_all(&dataset).await;
+            }
+            if matches!(outcome, Ok(Did::Imported(_))) {
+                let (daemon, of) = (self.clone(), dataset.name.clone());
+                // A mirror that is larger than need be harms nobody.
+                let _ = tokio::task::spawn_blocking(move || daemon.trim(&of)).await;
+            }
+            let wait = match failures {
+                0 => LOOK_INTO_MIRROR,
+                _ => Backoff::default().after(failures, (self.around.chance)()),
+            };
+            tokio::select! {
+                _ = timeout(wait, self.news[&dataset.name].notified()) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    fn words(&self, dataset: &Configured, outcome: &Result<Did, String>) -> Option<String> {
+        let name = &dataset.name;
+        match outcome {
+            Ok(Did::Nothing) => None,
+            Ok(Did::NotHere(why)) => Some(format!("dataset {name}: {why}")),
+            Ok(Did::Imported(done)) => {
+                for (source, finding) in &done.findings {
+                    (self.around.tell)(format!("dataset {name}: {source}: {}", finding.what));
+                }
+                Some(format!("dataset {name}: snapshot {} is imported", &done.known.id.to_string()[..8]))
+            }
+            Err(why) => Some(format!("dataset {name}: {why}")),
+        }
+    }
+
+    /// Tells every pull-backup what is imported here.
+    async fn tell_all(&self, dataset: &Configured) {
+        let dataset = Dataset { cluster: self.file.cluster.clone(), name: dataset.name.clone() };
+        let origins: Vec<Arc<Origin>> = locked(&self.followed).values().map(|followed| followed.origin.clone()).collect();
+        for origin in origins {
+            // It is said again with the next pull.
+            let _ = self.pulls.tell(&origin, &dataset).await;
+        }
+    }
+
+    /// Keeps the last three snapshots of a mirror, when there are many more.
+    fn trim(&self, dataset: &str) -> archive::Result<()> {
+        let dataset = Dataset { cluster: self.file.cluster.clone(), name: dataset.into() };
+        let repositories = &self.node.repositories;
+        if repositories.open(&dataset)?.snapshots()?.len() < TRIM_FROM {
+            return Ok(());
+        }
+        let now_ms = (self.around.wall)();
+        let options = RetainOptions {
+            rules: Rules { last: KEPT, ..Rules::default() },
+            now_ms,
+            zone: jiff::tz::TimeZone::UTC,
+            dry_run: false,
+            receivers: vec![],
+            trust: Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), pinned: vec![] },
+            pins: vec![],
+        };
+        let sweeping = SweepOptions { now_ms, patience_ms: PATIENCE_MS, trash_ms: 0, dry_run: false, keep_runs: &|_| false };
+        keep(repositories, &dataset, &options, &sweeping).map(drop)
+    }
+
+    fn origin(&self, pull_backup: &PullBackup) -> Option<Origin> {
         let tls = link::tls::client(&self.identity, pull_backup.pin).ok()?;
         let way = Way::Dial { address: pull_backup.address.clone(), tls };
         let client = Client::new(&pull_backup.address, way, self.around.deadlines, None);
-        let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
         let cluster_key = self.file.seal.cluster_key.map(PublicKey);
         let signers = Box::new(move |_: &Head| Trust { cluster_key, pinned: vec![] }.into());
-        let origin = Origin { client: Arc::new(client), pin: pull_backup.pin, signers, allowance: None };
+        Some(Origin { client: Arc::new(client), pin: pull_backup.pin, signers, allowance: None })
+    }
+
+    fn follow(&self, pull_backup: &PullBackup) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let origin = Arc::new(self.origin(pull_backup)?);
+        let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
         let datasets: Vec<String> = self.file.datasets.iter().map(|dataset| dataset.name.clone()).collect();
         let cluster = self.file.cluster.clone();
         let follow = Follow {
-            origin: Arc::new(origin),
+            origin: origin.clone(),
             pulls: self.pulls.clone(),
             wanted: Box::new(move |head| head.cluster == cluster && datasets.contains(&head.dataset)),
             every: self.around.every,
@@ -148,8 +275,49 @@ impl Daemon {
             clock: self.around.wall.clone(),
             chance: self.around.chance.clone(),
         };
-        locked(&self.followed).insert(pull_backup.pin, Followed { poke, contact, stop });
+        locked(&self.followed).insert(pull_backup.pin, Followed { origin, poke, contact, stop });
         Some(follow.run(stopped))
+    }
+
+    /// Pulls and imports these datasets once, from all pull-backups that this node joined. What went wrong, by dataset or pull-backup.
+    pub async fn once(self: &Arc<Self>, datasets: &[&Configured]) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for pull_backup in self.node.pull_backups() {
+            let Some(origin) = self.origin(&pull_backup) else { continue };
+            match origin.client.get::<Heads>("/v1/heads").await {
+                Err(error) => wrong.push(link::pull::chain(&error)),
+                Ok(heads) => {
+                    let wanted =
+                        |head: &&Head| head.cluster == self.file.cluster && datasets.iter().any(|dataset| dataset.name == head.dataset);
+                    for head in heads.datasets.iter().filter(wanted) {
+                        if let Err(error) = self.pulls.pull(&origin, head).await {
+                            wrong.push(format!("dataset {}: {}", head.dataset, link::pull::chain(&error)));
+                        }
+                    }
+                }
+            }
+            locked(&self.followed).insert(
+                pull_backup.pin,
+                Followed {
+                    origin: Arc::new(origin),
+                    poke: Arc::default(),
+                    contact: Arc::default(),
+                    stop: watch::channel(false).0,
+                },
+            );
+        }
+        for dataset in datasets {
+            let (imports, of) = (self.imports.clone(), (*dataset).clone());
+            let outcome = tokio::task::spawn_blocking(move || imports.newest(&of).map_err(|failure| failure.to_string())).await;
+            let outcome = outcome.map_err(|error| error.to_string()).flatten();
+            match (self.words(dataset, &outcome), &outcome) {
+                (Some(line), Err(_)) => wrong.push(line),
+                (Some(line), Ok(_)) => (self.around.tell)(line),
+                (None, _) => (self.around.tell)(format!("dataset {}: nothing new to import", dataset.name)),
+            }
+            self.tell_all(dataset).await;
+        }
+        wrong
     }
 
     /// What is known of each pull-backup that is followed.

@@ -17,6 +17,7 @@ pub mod follow;
 pub mod frame;
 pub mod identity;
 pub mod invitation;
+pub mod keep;
 pub mod lent;
 pub mod membership;
 pub mod message;

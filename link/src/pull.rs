@@ -37,6 +37,9 @@ pub struct Fact {
     pub lacking: usize,
 }
 
+/// The newest snapshot of a dataset that was imported here, by name.
+pub type Imported = Box<dyn Fn(&Dataset) -> Option<String> + Send + Sync>;
+
 /// Hears of what was pulled.
 pub type Pulled = Box<dyn Fn(&Dataset, &SyncReport) + Send + Sync>;
 
@@ -50,6 +53,7 @@ pub struct Pulls {
     /// What is being pulled, and whether it was wanted again meanwhile.
     under_way: Mutex<HashMap<(Dataset, Pin), bool>>,
     pulled: Pulled,
+    imported: Imported,
 }
 
 /// From whom something is pulled.
@@ -90,7 +94,35 @@ impl Pulls {
         pulled: Pulled,
     ) -> Pulls {
         let (busy, facts, under_way) = Default::default();
-        Pulls { repositories, receipt, clock, at_once: Semaphore::new(at_once), busy, facts, under_way, pulled }
+        Pulls {
+            repositories,
+            receipt,
+            clock,
+            at_once: Semaphore::new(at_once),
+            busy,
+            facts,
+            under_way,
+            pulled,
+            imported: Box::new(|_| None),
+        }
+    }
+
+    /// For a host that imports: what is said of it to those that it pulls from.
+    pub fn importing(self, imported: Imported) -> Pulls {
+        Pulls { imported, ..self }
+    }
+
+    /// Tells a peer what is held and imported of a dataset that was pulled from it.
+    pub async fn tell(&self, origin: &Origin, dataset: &Dataset) -> Result<()> {
+        let fact = self.known().get(&(dataset.clone(), origin.pin)).cloned();
+        let Some(fact) = fact else { return Ok(()) };
+        let said = Report { held: fact.held, trouble: fact.trouble, ..self.report(dataset) };
+        origin.client.post("/v1/report", &said).await
+    }
+
+    fn report(&self, dataset: &Dataset) -> Report {
+        let imported = (self.imported)(dataset);
+        Report { cluster: dataset.cluster.clone(), dataset: dataset.name.clone(), imported, ..Report::default() }
     }
 
     /// With which key receipts are signed.
@@ -171,9 +203,9 @@ impl Pulls {
     }
 
     fn note(&self, origin: &Origin, dataset: &Dataset, head: &Head, outcome: &Result<SyncReport>) -> Report {
+        let mut said = self.report(dataset);
         let mut facts = self.known();
         let fact = facts.entry((dataset.clone(), origin.pin)).or_default();
-        let mut said = Report { cluster: dataset.cluster.clone(), dataset: dataset.name.clone(), ..Report::default() };
         match outcome {
             Ok(report) => {
                 fact.bytes += report.bytes;

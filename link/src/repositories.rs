@@ -3,15 +3,16 @@
 //! Whether a repository changed is seen from its folders' times, so that a question about a hundred datasets costs a hundred times a few `stat`s. A time so
 //! young that a later change could bear the same is never taken for settled.
 //!
-//! A repository that is open holds the shared lock; who wants it alone says `release` first.
+//! A repository that is open holds the shared lock. Who wants one alone keeps others of this process waiting at a gate meanwhile (`alone`).
 
 use crate::message::Head;
 use archive::name;
 use archive::repository::{Access, Repository};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A dataset of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,7 +85,26 @@ pub struct Repositories {
     clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     open: Mutex<HashMap<Dataset, Open>>,
     heads: Mutex<HashMap<Dataset, Head>>,
+    /// Those that somebody has alone.
+    gated: Mutex<HashSet<Dataset>>,
+    freed: Condvar,
 }
+
+/// Others of this process wait before a repository while this lives.
+pub struct Gate<'a> {
+    repositories: &'a Repositories,
+    dataset: Dataset,
+}
+
+impl Drop for Gate<'_> {
+    fn drop(&mut self) {
+        self.repositories.gated.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.dataset);
+        self.repositories.freed.notify_all();
+    }
+}
+
+/// So long the opening of a repository waits at a gate; then it is busy.
+const GATE_WAIT: Duration = Duration::from_secs(40);
 
 /// An open repository that nobody asked for in this time is closed.
 const IDLE_MS: u64 = 3_000;
@@ -93,7 +113,14 @@ const SETTLED_MS: u64 = 2_000;
 
 impl Repositories {
     pub fn new(layout: Layout, clock: Arc<dyn Fn() -> u64 + Send + Sync>) -> Repositories {
-        Repositories { layout, clock, open: Mutex::default(), heads: Mutex::default() }
+        Repositories {
+            layout,
+            clock,
+            open: Mutex::default(),
+            heads: Mutex::default(),
+            gated: Mutex::default(),
+            freed: Condvar::new(),
+        }
     }
 
     pub fn layout(&self) -> &Layout {
@@ -107,6 +134,9 @@ impl Repositories {
     pub fn open(&self, dataset: &Dataset) -> archive::Result<Arc<Repository>> {
         let now = (self.clock)();
         self.close_idle();
+        let gated = self.gated.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever has it for longer than that is found out by the lock.
+        drop(self.freed.wait_timeout_while(gated, GATE_WAIT, |gated| gated.contains(dataset)));
         if let Some(open) = self.opened().get_mut(dataset) {
             open.used_ms = now;
             return Ok(open.repository.clone());
@@ -141,9 +171,11 @@ impl Repositories {
         self.opened().retain(|_, open| open.used_ms <= now && now - open.used_ms < IDLE_MS);
     }
 
-    /// Closes one, as far as this daemon itself holds it; answers under way keep it until they end.
-    pub fn release(&self, dataset: &Dataset) {
+    /// Closes one, as far as this daemon itself holds it, and keeps it closed; answers under way keep it until they end. `None` when somebody else has it alone.
+    pub fn alone(&self, dataset: &Dataset) -> Option<Gate<'_>> {
+        let new = self.gated.lock().unwrap_or_else(PoisonError::into_inner).insert(dataset.clone());
         self.opened().remove(dataset);
+        new.then(|| Gate { repositories: self, dataset: dataset.clone() })
     }
 
     /// What is newest in each dataset that `wanted` takes.

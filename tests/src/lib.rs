@@ -4,6 +4,7 @@
 pub mod apart;
 pub mod canary;
 pub mod chance;
+pub mod cluster;
 pub mod crowd;
 pub mod damage;
 pub mod forge;

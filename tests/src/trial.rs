@@ -59,6 +59,7 @@ impl Trial {
             threads: 2,
             clock: Arc::new(move || now.fetch_add(1, Ordering::SeqCst)),
             sources: vec![Source { name: "s".into(), recipe: "files".into(), manifest: vec![] }],
+            lost: vec![],
             advance: Arc::new(|_| ()),
         };
         Repository::create(&*store, CLUSTER, DATASET).expect("a repository is made");

@@ -4,7 +4,7 @@
 //! that no export costs much more than what changed.
 
 use crate::extent::Extent;
-use crate::id::{RecordId, RunId};
+use crate::id::{Address, RecordId, RunId};
 use crate::record::{LiveRange, RunUse};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -104,6 +104,13 @@ impl Live {
         let used =
             |(ordinal, run): (&u64, &RunLive)| RunUse { ordinal: *ordinal, run: run.id, record: run.record, live: ranges(&run.segments) };
         self.runs.iter().map(used).collect()
+    }
+
+    /// The names of those of these segments that are used.
+    pub fn named(&self, addresses: &[Address]) -> Vec<Name> {
+        let ordinals: HashMap<RunId, u64> = self.runs.iter().map(|(ordinal, run)| (run.id, *ordinal)).collect();
+        let name = |address: &Address| Some((*ordinals.get(&address.run)?, address.sequence));
+        addresses.iter().filter_map(name).filter(|name| self.is_live(*name)).collect()
     }
 
     /// Which segments to write anew in the next export.

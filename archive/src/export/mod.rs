@@ -21,7 +21,7 @@ mod work;
 
 use crate::entry::{self, Entry, Node};
 use crate::error::{Error, Result};
-use crate::id::{ExportId, Hash, SnapshotId};
+use crate::id::{Address, ExportId, Hash, SnapshotId};
 use crate::local::cache::SegmentCache;
 use crate::local::chunks::ChunkTable;
 use crate::local::state::{EntryStamp, Local, State};
@@ -61,6 +61,8 @@ pub struct ExportOptions {
     pub threads: usize,
     pub clock: Clock,
     pub sources: Vec<Source>,
+    /// Segments that a receiver needs and nobody has any more: nothing may refer to them, what they hold is stored anew.
+    pub lost: Vec<Address>,
     /// Hears of bytes as they are read.
     pub advance: Arc<dyn Fn(u64) + Send + Sync>,
 }
@@ -115,6 +117,8 @@ pub struct Export {
     certain: bool,
     /// The base is not the newest snapshot: that nothing changed since must not be said.
     behind: bool,
+    /// Something that the base needs was lost: it is published anew even when nothing changed.
+    mending: bool,
     walk: BaseWalk,
     order: Order,
     runs: Arc<Runs>,
@@ -145,13 +149,16 @@ impl Export {
         let first = base.as_ref().map_or(0, |state| state.next_ordinal);
         let mut adopted = Vec::new();
         for run in journal {
-            if run.ordinal >= first && repository.holds_run(run.id)? {
+            let is_lost = options.lost.iter().any(|address| address.run == run.id);
+            if run.ordinal >= first && !is_lost && repository.holds_run(run.id)? {
                 adopted.push(run);
             }
         }
         let next_ordinal = adopted.iter().map(|run| run.ordinal + 1).max().unwrap_or(0).max(first);
         let runs = Arc::new(Runs::new(repository.clone(), writer, next_ordinal, adopted, started_ms));
-        let rewrites = live.rewrites();
+        let (mut rewrites, lost) = (live.rewrites(), live.named(&options.lost));
+        let mending = !lost.is_empty();
+        rewrites.extend(lost);
         let file = |what: &'static str, path: std::path::PathBuf| move |source| Error::File { operation: what, path, source };
         let seed = u64::from_le_bytes(random());
         let cache = SegmentCache::open(&local.path("cache"), options.cache_bytes, seed).map_err(file("open", local.path("cache")))?;
@@ -178,6 +185,7 @@ impl Export {
             base,
             certain,
             behind,
+            mending,
             walk,
             order,
             runs,

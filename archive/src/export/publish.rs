@@ -54,7 +54,7 @@ impl Export {
         self.order.drain(&self.runs)?;
         let written = self.order.finish_index()?;
         match self.base.take() {
-            Some(base) if !self.order.changed && !self.behind => self.unchanged(base, written),
+            Some(base) if !self.order.changed && !self.behind && !self.mending => self.unchanged(base, written),
             base => self.changed(base, written),
         }
     }

@@ -6,6 +6,7 @@ mod serve;
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
+pub(crate) use sources::import::failure;
 use std::path::PathBuf;
 
 /// Captures a host's databases and files, for a pull-backup to fetch.
@@ -39,19 +40,6 @@ impl Exporter {
             Command::Join(join) => join.run(&self.config),
             Command::Serve(serve) => serve.run(&self.config),
         }
-    }
-}
-
-/// An error of the archive, with what can be done about it. Refusals keep their own exit status.
-pub(crate) fn failure(error: archive::Error) -> Failure {
-    let hint = error.hint();
-    let failure = match error.kind() {
-        archive::Kind::Refuse => Failure::refused(error),
-        _ => Failure::failed(error),
-    };
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
     }
 }
 

@@ -1,30 +1,33 @@
-//! `exporter run`: one export now. It works without any pull-backup: the spool keeps what was captured.
+//! `exporter run`: one export now. Where no daemon serves the spool, it does so itself until what it exported is held.
 
-use super::{failure, link_failure};
+use super::link_failure;
 use crate::announce::announce;
-use crate::capture::Capture;
-use crate::{node, source};
+use crate::export::export;
+use crate::spool;
+use crate::until_pulled::{News, is_served, until_pulled};
 use archive::entry::display;
-use archive::export::{Export, ExportOptions, ExportReport, Outcome};
-use archive::local::state::Local;
-use archive::repository::{Access, Repository};
-use archive::root::Source as RootSource;
-use archive::store::{FolderStore, make_folder};
+use archive::export::{ExportReport, Outcome};
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::human;
-use console::node_file::{Dataset, NodeFile, Source};
+use console::node_file::{Dataset, NodeFile};
 use console::output::Output;
-use console::progress::Progress;
-use link::membership::Reign;
-use recipes::data::Data;
-use std::path::{Path, PathBuf};
+use link::membership::Membership;
+use link::repositories::{Layout, Repositories};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub struct Run {
     /// The dataset; all of them when none is named.
     dataset: Option<String>,
+    /// Return only when every pull-backup holds it durably; fail when that takes too long.
+    #[arg(long)]
+    wait: bool,
+    /// How long pull-backups are waited for: with --wait, and where no daemon serves the spool.
+    #[arg(long = "for", value_name = "D", default_value = "10m", value_parser = console::quantity::duration)]
+    limit: Duration,
 }
 
 /// The clock that this command reads; everything below gets it as an argument.
@@ -50,9 +53,9 @@ impl Run {
         let alone = chosen.len() == 1;
         let mut news = Vec::new();
         for dataset in chosen {
-            match export(&file, dataset) {
+            match export(&file, dataset, Arc::new(now_ms)) {
                 Ok((report, place)) => {
-                    news.push(dataset.name.as_str());
+                    news.push((dataset.name.clone(), name_of(&report.outcome)));
                     if !report.troubles.is_empty() && worst == Status::Done {
                         worst = Status::Partial;
                     }
@@ -67,9 +70,13 @@ impl Run {
             }
         }
         output.finish()?;
-        announce(&file, &news);
+        let held = self.hand_over(&file, &news);
+        if !is_served(&file)? {
+            let exported = file.datasets.iter().filter(|dataset| news.iter().any(|(name, _)| *name == dataset.name));
+            exported.for_each(|dataset| tidy(&file, dataset));
+        }
         if failures.is_empty() {
-            return Ok(worst);
+            return held.map(|()| worst);
         }
         // Every dataset had its turn; each failure is told, the first decides the status.
         let mut failures = failures.into_iter();
@@ -81,100 +88,51 @@ impl Run {
     }
 }
 
-fn open_repository(file: &NodeFile, dataset: &Dataset) -> Result<(Arc<Repository>, PathBuf), Failure> {
-    let place = node::repository(&file.node.state, &dataset.name);
-    if !place.join(archive::name::CONFIG).exists() {
-        make_folder(&place, 0o700).map_err(|error| {
-            Failure::failed(format!("cannot make {}: {error}", place.display()))
-                .hint("`state` in the node file must be a folder that this user may write")
-        })?;
-        let store = FolderStore::open(&place).map_err(|error| Failure::failed(format!("cannot open {}: {error}", place.display())))?;
-        Repository::create(&store, &file.cluster, &dataset.name).map_err(failure)?;
-    }
-    let repository = Repository::open_folder(&place, Access::Shared).map_err(failure)?;
-    let config = repository.config();
-    if config.cluster != file.cluster || config.dataset != dataset.name {
-        return Err(Failure::refused(format!(
-            "{} belongs to dataset {} of cluster {}, not to dataset {} of cluster {}",
-            place.display(),
-            config.dataset,
-            config.cluster,
-            dataset.name,
-            file.cluster
-        ))
-        .hint("put the folder where it belongs, or give the node another state folder"));
-    }
-    Ok((Arc::new(repository), place))
-}
-
-/// A source with its recipe.
-type Prepared<'a> = (&'a Source, Box<dyn Data>);
-
-/// Checks that every source can be captured before anything is written.
-fn prepare<'a>(file: &NodeFile, dataset: &'a Dataset) -> Result<Vec<Prepared<'a>>, Failure> {
-    let made = dataset
-        .sources
-        .iter()
-        .map(|found| Ok((found, source::data(found, &file.node.state, &dataset.name)?)));
-    let mut sources: Vec<Prepared<'_>> = made.collect::<Result<_, Failure>>()?;
-    sources.sort_by(|a, b| a.0.name.as_bytes().cmp(b.0.name.as_bytes()));
-    Ok(sources)
-}
-
-/// The number of the reign that this node exports in: none was ever given where there are no roles.
-fn epoch(file: &NodeFile) -> Result<u64, Failure> {
-    match Reign::open(&file.node.state).map_err(link_failure)? {
-        None => Ok(0),
-        Some(Reign { epoch, active: true }) => Ok(epoch),
-        Some(Reign { active: false, .. }) => {
-            Err(Failure::refused(format!("{} stands by: it is not the active node of cluster {}", file.node.name, file.cluster))
-                .hint("export on the active node; this one takes over with `importer activate`"))
+impl Run {
+    /// Tells pull-backups what is new; where nobody else serves the spool, or when asked to, waits until they hold it.
+    fn hand_over(&self, file: &NodeFile, news: &[News]) -> Result<(), Failure> {
+        let joined = Membership::open(&file.node.state).map_err(link_failure)?.pull_backups;
+        if news.is_empty() || !joined.iter().any(|known| known.cluster == file.cluster) {
+            return match self.wait {
+                true if !news.is_empty() => {
+                    Err(Failure::failed("this node has joined no pull-backup, so nobody will hold what was exported")
+                        .hint("invite it there with `pull-backup invite`, and join here with `exporter join LINE`"))
+                }
+                _ => Ok(()),
+            };
+        }
+        if !self.wait && is_served(file)? {
+            let datasets: Vec<&str> = news.iter().map(|(dataset, _)| dataset.as_str()).collect();
+            announce(file, &datasets);
+            return Ok(());
+        }
+        let lacking = until_pulled(file, news, self.limit, now_ms)?;
+        match lacking.split_first() {
+            None => Ok(()),
+            Some((first, _)) if self.wait => Err(Failure::failed(first.clone())
+                .hint("is that pull-backup running, and can it reach this host? What was exported is kept here")),
+            Some(_) => {
+                lacking
+                    .iter()
+                    .for_each(|line| console::output::tell(format!("warning: {line}; it is kept here until then")));
+                Ok(())
+            }
         }
     }
 }
 
-pub(crate) fn export(file: &NodeFile, dataset: &Dataset) -> Result<(ExportReport, PathBuf), Failure> {
-    let epoch = epoch(file)?;
-    let sources = prepare(file, dataset)?;
-    let recipients = dataset.seal.then(|| file.seal.recipients.clone());
-    let signer = Arc::new(node::signer(&file.node.state)?);
-    let (repository, place) = open_repository(file, dataset)?;
-    if let Some(recipients) = &recipients {
-        for recipient in recipients {
-            archive::identity::Recipient::parse(recipient).map_err(failure)?;
-        }
+/// Drops from the spool what everybody holds, where no daemon does. Whatever stands against it is no failure of the export.
+fn tidy(file: &NodeFile, dataset: &Dataset) {
+    let layout = Layout::Node { state: file.node.state.clone(), cluster: file.cluster.clone() };
+    let repositories = Repositories::new(layout, Arc::new(now_ms));
+    if let Err(error) = spool::tidy(file, dataset, &repositories, now_ms()) {
+        console::output::tell(format!("warning: dataset {}: the spool was not tidied: {error}", dataset.name));
     }
-    let local = Local::open(&node::local(&file.node.state, &dataset.name)).map_err(failure)?;
-    let progress = Progress::new(format!("exporting {}", dataset.name), None);
-    let bar = progress.clone();
-    let options = ExportOptions {
-        node: file.node.name.clone(),
-        signer,
-        recipients,
-        epoch,
-        above: 0,
-        level: dataset.level,
-        cache_bytes: dataset.cache,
-        threads: archive::threads(),
-        clock: Arc::new(now_ms),
-        sources: sources
-            .iter()
-            .map(|(found, _)| RootSource { name: found.name.clone(), recipe: found.recipe.clone(), manifest: vec![] })
-            .collect(),
-        advance: Arc::new(move |bytes| bar.advance(bytes)),
-    };
-    let mut export = Export::begin(repository, local, options).map_err(failure)?;
-    for (found, data) in &sources {
-        let mut capture = Capture::new(&mut export, &found.name);
-        let outcome = data.export(&mut capture);
-        if let Some(error) = capture.failure {
-            return Err(failure(error));
-        }
-        outcome.map_err(|error| source::failure(&found.name, error))?;
-    }
-    let report = export.finish().map_err(failure)?;
-    progress.finish();
-    Ok((report, place))
+}
+
+fn name_of(outcome: &Outcome) -> String {
+    let (Outcome::Snapshot { id, at } | Outcome::Unchanged { id, at }) = *outcome;
+    archive::name::snapshot(at, id)
 }
 
 fn print(output: &mut Output, file: &NodeFile, dataset: &Dataset, report: &ExportReport, place: &Path) -> Result<(), Failure> {

@@ -2,12 +2,23 @@
 
 pub mod join;
 pub mod serve;
+pub mod sync;
 
+use crate::import::Imports;
+use crate::serve::Around;
 use console::exit::Failure;
 use console::node_file::NodeFile;
+use console::output::tell;
 use console::place;
+use link::client::Deadlines;
+use link::identity::signing_key;
+use link::membership::NODE_KEY;
+use link::server::Limits;
 use lookup::Surroundings;
+use lookup::open::Identity;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// An error between hosts, with what can be done about it.
 pub(crate) fn failure(error: link::Error) -> Failure {
@@ -21,4 +32,41 @@ pub(crate) fn failure(error: link::Error) -> Failure {
 
 fn open(config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<NodeFile, Failure> {
     Ok(NodeFile::open(&place::of(config.map(PathBuf::as_path), surroundings.config.as_deref(), place::NODE))?)
+}
+
+/// What there is to import with: the identity of the command line, or else of the node file.
+fn imports(file: &NodeFile, given: &Identity) -> Result<Imports, Failure> {
+    let signer = signing_key(&file.node.state, NODE_KEY).map_err(failure)?;
+    let means = Identity {
+        identity: given
+            .identity
+            .clone()
+            .filter(|path| !path.is_empty())
+            .or_else(|| file.node.identity.clone().map(PathBuf::into_os_string)),
+        passphrase_file: given.passphrase_file.clone(),
+    };
+    let keyring = match means.keyring() {
+        Ok(keyring) if keyring.is_empty() => Ok(None),
+        Ok(keyring) => Ok(Some(Mutex::new(keyring))),
+        Err(failure) => Err(failure.to_string()),
+    };
+    Ok(Imports { file: file.clone(), keyring, signer: Arc::new(signer), clock: Arc::new(now_ms) })
+}
+
+/// The clock that daemons and commands are given.
+fn now_ms() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "a command is where the clock is read")]
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+fn around() -> Around {
+    Around {
+        wall: Arc::new(now_ms),
+        chance: Arc::new(|| u64::from_le_bytes(archive::sign::random())),
+        deadlines: Deadlines::default(),
+        limits: Limits::default(),
+        every: Duration::from_secs(5),
+        tell: Arc::new(tell),
+    }
 }

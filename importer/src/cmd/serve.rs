@@ -1,30 +1,24 @@
 //! `importer serve`: the daemon, until it is asked to end.
 
-use crate::serve::{Around, Daemon};
+use crate::serve::Daemon;
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::output::tell;
-use link::client::Deadlines;
-use link::identity::{Identity, signing_key};
-use link::membership::NODE_KEY;
+use link::identity::Identity as Ours;
 use link::message::{IMPORTER_HEALTH, IMPORTER_PORT};
 use link::running::{Alone, until_asked_to_end};
-use link::server::{Limits, plain};
+use link::server::plain;
 use lookup::Surroundings;
+use lookup::open::Identity;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// Keeps a mirror of the cluster's datasets, until it is asked to end
+/// Keeps a mirror of the cluster's datasets and imports what is new, until it is asked to end
 #[derive(Args, Debug)]
-pub struct Serve {}
-
-fn now_ms() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a command is where the clock is read")]
-    let now = std::time::SystemTime::now();
-    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+pub struct Serve {
+    #[command(flatten)]
+    pub means: Identity,
 }
 
 impl Serve {
@@ -35,16 +29,9 @@ impl Serve {
             return Err(Failure::refused(format!("another `importer serve` runs on {}", state.display()))
                 .hint("end that one first, or give this one a state folder of its own"));
         };
-        let receipt = signing_key(state, NODE_KEY).map_err(super::failure)?;
-        let identity = Identity::open_or_make(state).map_err(super::failure)?;
-        let around = Around {
-            wall: Arc::new(now_ms),
-            chance: Arc::new(|| u64::from_le_bytes(archive::sign::random())),
-            deadlines: Deadlines::default(),
-            limits: Limits::default(),
-            every: Duration::from_secs(5),
-            tell: Arc::new(tell),
-        };
+        let imports = super::imports(&file, &self.means)?;
+        let identity = Ours::open_or_make(state).map_err(super::failure)?;
+        let around = super::around();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -63,7 +50,7 @@ impl Serve {
             let router = axum::Router::new().route("/live", axum::routing::get(|| async { "alive\n" }));
             tokio::spawn(plain(plainly, router, stop.clone()));
             tell(format_args!("importer serves at {listen}:{IMPORTER_PORT}"));
-            Daemon::new(file, identity, receipt, around).run(listener, stop).await.map_err(super::failure)
+            Daemon::new(file, identity, imports, around).run(listener, stop).await.map_err(super::failure)
         })?;
         Ok(Status::Done)
     }

@@ -120,6 +120,7 @@ impl Restore {
         let progress = if self.reading.json { Progress::hidden() } else { Progress::new("restoring", Some(total)) };
         let everything = |_: &[u8]| false;
         let options = RestoreOptions {
+            within: vec![],
             paths,
             delete: self.delete.then_some(&everything),
             threads: archive::threads(),

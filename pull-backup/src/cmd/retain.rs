@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What nobody needs is spared until it was seen for so long: an export may be about to use it.
-const PATIENCE_MS: u64 = 48 * 3_600_000;
+pub(crate) const PATIENCE_MS: u64 = 48 * 3_600_000;
 /// Replaced packs wait for readers that look for them.
-const TRASH_MS: u64 = 24 * 3_600_000;
+pub(crate) const TRASH_MS: u64 = 24 * 3_600_000;
 
 /// Drops the snapshots that no rule keeps, and frees their space
 #[derive(Args, Debug)]
@@ -292,7 +292,8 @@ fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn configured(retain: &Configured) -> Rules {
+/// Rules of the configuration as the archive takes them.
+pub(crate) fn configured(retain: &Configured) -> Rules {
     let &Configured { last, hourly, daily, weekly, monthly, yearly, within } = retain;
     Rules { last, hourly, daily, weekly, monthly, yearly, within_ms: within.map(millis) }
 }

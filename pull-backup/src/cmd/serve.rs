@@ -47,6 +47,8 @@ impl Serve {
             deadlines: Deadlines::default(),
             limits: Limits::default(),
             every: Duration::from_secs(5),
+            zone: surroundings.now.time_zone().clone(),
+            tell: Arc::new(tell),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

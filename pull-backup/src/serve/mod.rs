@@ -3,6 +3,7 @@
 //! Who joins or is expelled while it runs counts at once. It holds no data key and knows no recipe.
 
 mod lent;
+pub mod retention;
 mod shelf;
 
 use crate::members::{Member, Members};
@@ -10,7 +11,6 @@ use crate::quota::Quotas;
 use archive::sign::Signer;
 use archive::trust::Trust;
 use console::pull_backup_file::PullBackupFile;
-use console::ranges::Ranges;
 use lent::Lent;
 use link::backoff::Backoff;
 use link::budget::Allowance;
@@ -39,6 +39,10 @@ pub struct Around {
     pub limits: Limits,
     /// How often a node is asked what is new.
     pub every: Duration,
+    /// In which days and weeks begin, for retention.
+    pub zone: jiff::tz::TimeZone,
+    /// Hears what happens, a line each.
+    pub tell: Arc<dyn Fn(String) + Send + Sync>,
 }
 
 /// A node that is followed.
@@ -51,11 +55,11 @@ struct Followed {
 }
 
 pub struct Daemon {
+    file: PullBackupFile,
     identity: Arc<Identity>,
     members: Arc<Members>,
     pulls: Arc<Pulls>,
     around: Around,
-    allow: Ranges,
     lent: Lent,
     quotas: Arc<Quotas>,
     rate: Option<Arc<Rate>>,
@@ -82,11 +86,11 @@ impl Daemon {
         });
         let pulls = Pulls::new(repositories, Arc::new(receipt), around.clock.clone(), AT_ONCE, pulled);
         Arc::new(Daemon {
+            file: file.clone(),
             identity: Arc::new(identity),
             members: Arc::new(Members::new(&file.state)),
             pulls: Arc::new(pulls),
             around,
-            allow: file.allow.clone(),
             lent: Lent::default(),
             quotas: Arc::new(Quotas::new(file)),
             rate: file.rate.map(|rate| Arc::new(Rate::new(rate))),
@@ -98,7 +102,7 @@ impl Daemon {
     /// Serves and pulls until `stop` turns true.
     pub async fn run(self: &Arc<Self>, listener: TcpListener, stop: watch::Receiver<bool>) -> link::Result<()> {
         let shelf = Arc::new(Archive { daemon: self.clone() });
-        let allow = self.allow.clone();
+        let allow = self.file.allow.clone();
         let server = Server {
             tls: link::tls::server(&self.identity)?,
             shelf: shelf.clone(),
@@ -112,6 +116,7 @@ impl Daemon {
         if let Some(news) = news {
             tasks.spawn(self.clone().tell(news, stop.clone()));
         }
+        tasks.spawn(self.clone().retain(stop.clone()));
         self.look_after(stop).await;
         while tasks.join_next().await.is_some() {}
         Ok(())

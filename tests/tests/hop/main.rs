@@ -4,4 +4,5 @@ mod lent;
 mod place;
 mod publish;
 mod pull;
+mod retention;
 mod trust;

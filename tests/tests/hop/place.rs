@@ -94,11 +94,11 @@ impl World {
     }
 
     pub fn pull_backup(&self, name: &str) -> PullBackup {
-        self.pull_backup_with(name, "")
+        self.pull_backup_with(name, "", clock())
     }
 
-    /// One with more lines in its configuration.
-    pub fn pull_backup_with(&self, name: &str, more: &str) -> PullBackup {
+    /// One with these lines in its configuration, that goes by this clock.
+    pub fn pull_backup_with(&self, name: &str, more: &str, clock: pull_backup::serve::Clock) -> PullBackup {
         let folder = self.folder.path().join(name);
         let (state, store) = (folder.join("state"), folder.join("archive"));
         std::fs::create_dir_all(&store).unwrap();
@@ -106,11 +106,13 @@ impl World {
         let file = PullBackupFile::parse(&text, &folder.join("pull-backup.toml")).unwrap();
         let identity = Identity::open_or_make(&state).unwrap();
         let around = Around {
-            clock: clock(),
+            clock,
             chance: Arc::new(|| 500),
             deadlines: deadlines(),
             limits: Limits::default(),
             every: Duration::from_millis(100),
+            zone: jiff::tz::TimeZone::UTC,
+            tell: Arc::new(|_| ()),
         };
         let daemon = Daemon::new(&file, Identity::open_or_make(&state).unwrap(), Signer::from_seed(&[9; 32]), around);
         let running = daemon.clone();

@@ -1,6 +1,6 @@
 //! Whose snapshots are published, and how many: of a cluster's nodes only the active's, signed by itself; and no more bytes than a node's quota.
 
-use crate::place::{Host, PullBackup, World, now_ms};
+use crate::place::{Host, PullBackup, World, clock, now_ms};
 use crate::pull::{LIMIT, arrives, tree};
 use archive::sign::Signer;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ fn a_new_active_goes_on_from_what_the_one_before_signed() {
 #[test]
 fn a_node_above_its_quota_is_stopped_and_no_other() {
     let world = World::new();
-    let at = world.pull_backup_with("backup", "[cluster.shop]\nquotas = { web1 = \"600kB\" }\n");
+    let at = world.pull_backup_with("backup", "[cluster.shop]\nquotas = { web1 = \"600kB\" }\n", clock());
     let (greedy, other) = (host(&world, "web1", 1), host(&world, "web2", 2));
     joins(&world, &greedy, &at, None);
     let small = tree(1, 300_000);
@@ -124,7 +124,7 @@ fn a_node_above_its_quota_is_stopped_and_no_other() {
 #[test]
 fn a_rate_holds_back_what_is_pulled() {
     let world = World::new();
-    let at = world.pull_backup_with("backup", "rate = \"1MB\"\n");
+    let at = world.pull_backup_with("backup", "rate = \"1MB\"\n", clock());
     let host = host(&world, "web1", 1);
     joins(&world, &host, &at, None);
     let began_ms = now_ms();

@@ -91,6 +91,9 @@ impl Restore<'_> {
         while let Some((len, attributes)) = around.pop() {
             self.finish_folder(&path[..len], &attributes);
         }
+        if let Some(attributes) = self.top.take() {
+            self.finish_folder(b"", &attributes);
+        }
         Ok(())
     }
 
@@ -151,7 +154,7 @@ impl Restore<'_> {
         named.dedup();
         let mut targets = HashMap::new();
         let paths = &self.options.paths;
-        snapshot.entries(self.options.threads, &mut |entry| {
+        self.options.entries(snapshot, &mut |entry| {
             if matches!(entry.node, Node::File(_)) && named.binary_search(&entry.path).is_ok() {
                 let here = paths.is_empty() || paths.iter().any(|path| entry::lies_in(&entry.path, path));
                 targets.insert(entry.path.clone(), if here { Target::Here } else { Target::Apart(Box::new(entry)) });

@@ -16,7 +16,7 @@ mod window;
 use super::open::OpenSnapshot;
 use super::segments::Recent;
 use super::tree::{self, Owners, Tree};
-use crate::entry::{self, Entry, Node};
+use crate::entry::{self, Attributes, Entry, Node};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use batch::{Batch, Shared};
@@ -31,6 +31,8 @@ use window::{Window, Writer};
 
 /// How to restore.
 pub struct RestoreOptions<'a> {
+    /// This folder of the snapshot is the target itself: only what lies in it counts, and paths begin behind it. The snapshot's own root when empty.
+    pub within: Vec<u8>,
     /// Only these paths and what lies below them; all when empty.
     pub paths: Vec<Vec<u8>>,
     /// Remove what the snapshot does not have, except where this says to keep it.
@@ -42,8 +44,30 @@ pub struct RestoreOptions<'a> {
 
 impl Default for RestoreOptions<'_> {
     fn default() -> Self {
-        RestoreOptions { paths: vec![], delete: None, threads: crate::threads(), advance: &|_| () }
+        RestoreOptions { within: vec![], paths: vec![], delete: None, threads: crate::threads(), advance: &|_| () }
     }
+}
+
+impl RestoreOptions<'_> {
+    /// Calls `each` for every entry that counts, with its path as it is below the target.
+    fn entries(&self, snapshot: &OpenSnapshot<'_>, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+        snapshot.entries(self.threads, &mut |mut entry| {
+            let Some(path) = behind(&entry.path, &self.within) else { return Ok(()) };
+            entry.path = path.to_vec();
+            if let Node::HardLink(to) = &mut entry.node {
+                // What leads out of it leads nowhere.
+                *to = behind(to, &self.within).unwrap_or_default().to_vec();
+            }
+            each(entry)
+        })
+    }
+}
+
+/// A path behind that of the folder it lies in; none when it lies elsewhere.
+fn behind<'p>(path: &'p [u8], folder: &[u8]) -> Option<&'p [u8]> {
+    let inside = entry::lies_in(path, folder);
+    let skip = if folder.is_empty() || path.len() == folder.len() { folder.len() } else { folder.len() + 1 };
+    inside.then(|| &path[skip..])
 }
 
 /// Something that could not be restored, and why.
@@ -85,6 +109,8 @@ struct Restore<'a> {
     made: Vec<u8>,
     folders: Folders,
     links: Links,
+    /// Of the target itself, when the snapshot has an entry for it.
+    top: Option<Attributes>,
     shared: &'a Shared<'a>,
     window: Window<'a>,
     report: RestoreReport,
@@ -126,6 +152,7 @@ pub fn restore(snapshot: &OpenSnapshot<'_>, target: &Path, options: &RestoreOpti
             made: vec![],
             folders: Folders::default(),
             links: Links::default(),
+            top: None,
             shared,
             window: Window::new(shared, Writer { to, from }),
             report: RestoreReport::default(),
@@ -133,7 +160,7 @@ pub fn restore(snapshot: &OpenSnapshot<'_>, target: &Path, options: &RestoreOpti
             matched: options.paths.is_empty(),
         };
         let mut recent = Recent::new(snapshot, 4);
-        snapshot.entries(options.threads, &mut |entry| restore.entry(entry, &mut recent))?;
+        options.entries(snapshot, &mut |entry| restore.entry(entry, &mut recent))?;
         restore.finish(target, snapshot, &mut recent)
     })
 }
@@ -173,6 +200,9 @@ impl Restore<'_> {
         }
         self.report.entries += 1;
         self.bounded()?;
+        if entry.path.is_empty() {
+            return self.itself(entry);
+        }
         if !self.enter(entry::parent(&entry.path))? {
             let why = "the folder that it belongs in could not be made";
             self.problem(&entry.path, why);
@@ -203,6 +233,16 @@ impl Restore<'_> {
         }
         if entry.node == Node::Folder {
             self.folders.push(&entry);
+        }
+        Ok(())
+    }
+
+    /// The entry that is the target itself; of a part of it nothing is said about the whole.
+    fn itself(&mut self, entry: Entry) -> Result<()> {
+        match entry.node {
+            Node::Folder if self.options.paths.is_empty() => self.top = Some(entry.attributes),
+            Node::Folder => {}
+            _ => self.problem(&self.options.within.clone(), "it is no folder, so nothing lies in it"),
         }
         Ok(())
     }

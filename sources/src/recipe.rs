@@ -53,7 +53,11 @@ pub fn data(source: &Source, state: &Path, dataset: &str) -> Result<Box<dyn Data
 /// An error of a recipe, with its chain and what can be done about it.
 pub fn failure(source: &str, error: recipes::Error) -> Failure {
     let hint = error.hint();
-    let failure = Failure::failed(format!("source {source}: {}", chain(&error)));
+    let what = format!("source {source}: {}", chain(&error));
+    let failure = match error.kind() {
+        recipes::Kind::Refuse => Failure::refused(what),
+        recipes::Kind::Retry => Failure::failed(what),
+    };
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,

@@ -1,0 +1,90 @@
+//! Waiting until every pull-backup holds what was exported. Where no daemon serves the spool, this process does meanwhile.
+
+use crate::announce::announce;
+use crate::spool::not_held;
+use console::exit::Failure;
+use console::node_file::NodeFile;
+use link::identity::Identity;
+use link::message::EXPORTER_PORT;
+use link::node::Node;
+use link::running::Alone;
+use link::server::{Limits, Server};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+/// A dataset, and the snapshot of it that is to be held, by name.
+pub type News = (String, String);
+
+/// How often it is looked where a daemon hears what is held.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Whether a daemon serves this node's spool.
+pub fn is_served(file: &NodeFile) -> Result<bool, Failure> {
+    Ok(Alone::take(&file.node.state, "exporter").map_err(crate::cmd::link_failure)?.is_none())
+}
+
+/// Waits, no longer than `limit`. Who lacks what then, a line each.
+pub fn until_pulled(file: &NodeFile, news: &[News], limit: Duration, now: fn() -> u64) -> Result<Vec<String>, Failure> {
+    let alone = Alone::take(&file.node.state, "exporter").map_err(crate::cmd::link_failure)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    let (stop, stopped) = watch::channel(false);
+    let heard = Arc::new(Notify::new());
+    let server = match &alone {
+        Some(_) => Some(runtime.block_on(serve(file, heard.clone(), stopped, now))?),
+        None => None,
+    };
+    let datasets: Vec<&str> = news.iter().map(|(dataset, _)| dataset.as_str()).collect();
+    announce(file, &datasets);
+    let all_held = async {
+        while !lacking(file, news).is_empty() {
+            // What a daemon hears stands in files only.
+            let _ = timeout(LOOK, heard.notified()).await;
+        }
+    };
+    let _ = runtime.block_on(async { timeout(limit, all_held).await });
+    stop.send_replace(true);
+    if let Some(server) = server {
+        // Answers under way end with it.
+        let _ = runtime.block_on(async { timeout(Duration::from_secs(5), server).await });
+    }
+    Ok(lacking(file, news))
+}
+
+fn lacking(file: &NodeFile, news: &[News]) -> Vec<String> {
+    let of = |(dataset, snapshot): &News| {
+        let addresses = not_held(file, dataset, snapshot);
+        (!addresses.is_empty()).then(|| format!("dataset {dataset}: {} does not hold it yet", addresses.join(" and ")))
+    };
+    news.iter().filter_map(of).collect()
+}
+
+async fn serve(
+    file: &NodeFile,
+    heard: Arc<Notify>,
+    stop: watch::Receiver<bool>,
+    now: fn() -> u64,
+) -> Result<tokio::task::JoinHandle<()>, Failure> {
+    let identity = Identity::open_or_make(&file.node.state).map_err(crate::cmd::link_failure)?;
+    let node = Node::new(&file.node.state, &file.cluster, Arc::new(now), Box::new(|_| ()), Box::new(move |_| heard.notify_one()));
+    let (node, allow) = (Arc::new(node), file.node.allow.clone());
+    let server = Server {
+        tls: link::tls::server(&identity).map_err(crate::cmd::link_failure)?,
+        shelf: node.clone(),
+        router: link::routes::routes(node),
+        limits: Limits::default(),
+        allow: Arc::new(move |address| allow.contains(address)),
+    };
+    let address = SocketAddr::new(file.node.listen.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), EXPORTER_PORT);
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        Failure::failed(format!("the spool cannot be served at {address}: {error}"))
+            .hint("is another program there? See `listen` in [node]")
+    })?;
+    Ok(tokio::spawn(server.serve(listener, stop)))
+}

@@ -1,0 +1,200 @@
+//! Importing the newest snapshot of the mirror, when this node stands by and has the means to open it.
+//!
+//! Nothing is imported on a node without a role, nor on the active one: what is there is somebody's work. A node without identity is blind, and keeps the
+//! mirror ready. An older snapshot than the one that was imported is never imported by itself, whatever the mirror has.
+//!
+//! What was begun is written down before the first byte changes, so that a process that dies in the middle is known to have left two snapshots mixed; the next
+//! import mends that.
+
+use crate::imported::Imported;
+use archive::identity::Keyring;
+use archive::name;
+use archive::read::open::OpenSnapshot;
+use archive::record::{Evidence, EvidenceKind, Signed};
+use archive::repository::{Access, Known, Repository};
+use archive::sign::{PublicKey, Signer};
+use archive::trust::Trust;
+use console::exit::Failure;
+use console::node_file::{Dataset, NodeFile};
+use link::membership::Reign;
+use recipes::data::Finding;
+use rustix::fs::{FlockOperation, flock};
+use sources::import::{Broken, failure, import};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What there is to import with.
+pub struct Imports {
+    pub file: NodeFile,
+    /// None: this node is blind. An error: the identity that is configured cannot be opened.
+    pub keyring: Result<Option<Mutex<Keyring>>, String>,
+    /// Signs the evidence of what was imported.
+    pub signer: Arc<Signer>,
+    pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Did {
+    /// The newest is imported already, or there is none.
+    Nothing,
+    /// Nothing is imported here, and why.
+    NotHere(&'static str),
+    Imported(Box<Done>),
+}
+
+#[derive(Debug)]
+pub struct Done {
+    pub known: Known,
+    pub captured_ms: u64,
+    pub entries: u64,
+    pub bytes_written: u64,
+    pub findings: Vec<(String, Finding)>,
+}
+
+const BLIND: &str = "no identity is configured: the mirror is kept ready and not imported";
+
+impl Imports {
+    /// Imports the newest snapshot, unless that was done. It blocks for as long as it takes.
+    pub fn newest(&self, dataset: &Dataset) -> Result<Did, Failure> {
+        let state = &self.file.node.state;
+        match Reign::open(state).map_err(crate::cmd::failure)? {
+            Some(Reign { active: false, .. }) => {}
+            Some(_) => return Ok(Did::NotHere("this is the active node: its data is what others import")),
+            None => return Ok(Did::NotHere("this node was given no role: nothing is imported on it")),
+        }
+        let none = Mutex::new(Keyring::default());
+        let keyring = match &self.keyring {
+            Ok(Some(keyring)) => keyring,
+            Ok(None) if dataset.seal => return Ok(Did::NotHere(BLIND)),
+            Ok(None) => &none,
+            Err(why) => return Err(self.cannot_open(dataset, why)),
+        };
+        let path = self.repository(dataset);
+        if !path.join(name::CONFIG).exists() {
+            return Ok(Did::Nothing);
+        }
+        let _alone = self.alone(dataset)?;
+        let repository = Repository::open_folder(&path, Access::Shared).map_err(failure)?;
+        let Some(known) = repository.snapshots().map_err(failure)?.pop() else { return Ok(Did::Nothing) };
+        let mut imported = Imported::open(state, &dataset.name).map_err(crate::cmd::failure)?;
+        if imported.begun.is_none() && imported.has(&known.name) {
+            return self.judge_newest(dataset, &known, &imported);
+        }
+        let keyring = &mut *keyring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mixed_before = imported.begun.clone();
+        let outcome = self.bring(&repository, dataset, &known, keyring, &mut imported);
+        self.note(&repository, dataset, &known, outcome, Imported { begun: mixed_before, ..imported })
+    }
+
+    fn cannot_open(&self, dataset: &Dataset, why: &str) -> Failure {
+        let (state, name) = (&self.file.node.state, &dataset.name);
+        let failure = Failure::failed(format!("dataset {name}: nothing is imported: {why}"))
+            .hint("the mirror is kept; give `importer serve` the identity of [node], and its passphrase with --passphrase-file");
+        let known = Imported::open(state, name).unwrap_or_default();
+        if known.trouble.as_deref() != Some(why) {
+            let imported = Imported { trouble: Some(why.into()), failures: known.failures + 1, failed_ms: (self.clock)(), ..known };
+            // What could not be written down is said in any case.
+            let _ = imported.keep(state, name);
+        }
+        failure
+    }
+
+    fn repository(&self, dataset: &Dataset) -> PathBuf {
+        self.file.node.state.join("datasets").join(&dataset.name).join("repository")
+    }
+
+    fn judge_newest(&self, dataset: &Dataset, known: &Known, imported: &Imported) -> Result<Did, Failure> {
+        match imported.snapshot.as_deref() {
+            Some(name) if name != known.name => Err(Failure::refused(format!(
+                "dataset {}: the newest snapshot of the mirror, {} ({}), is older than what was imported here ({name})",
+                dataset.name,
+                &known.id.to_string()[..8],
+                known.at
+            ))
+            .hint("the archive or the mirror lost snapshots: see `pull-backup check` there; `importer restore --at` brings an older state back on purpose")),
+            _ => Ok(Did::Nothing),
+        }
+    }
+
+    /// One import at a time, of whatever process.
+    fn alone(&self, dataset: &Dataset) -> Result<File, Failure> {
+        let path = self.file.node.state.join("datasets").join(&dataset.name).join("import.lock");
+        let failed = |error: std::io::Error| Failure::failed(format!("cannot lock {}: {error}", path.display()));
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(Failure::failed(format!("dataset {}: another import of it is at work", dataset.name)).hint("wait until it ends"))
+            }
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    fn bring(
+        &self,
+        repository: &Repository,
+        dataset: &Dataset,
+        known: &Known,
+        keyring: &mut Keyring,
+        imported: &mut Imported,
+    ) -> Result<Done, Broken> {
+        let trust = Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), pinned: vec![] };
+        let snapshot = OpenSnapshot::open(repository, known, &trust, keyring).map_err(failure)?;
+        imported.begun = Some(known.name.clone());
+        imported.keep(&self.file.node.state, &dataset.name).map_err(crate::cmd::failure)?;
+        let done = import(&snapshot, dataset, &self.file.node.state, &|_| ())?;
+        Ok(Done {
+            known: known.clone(),
+            captured_ms: snapshot.snapshot.body.captured_ms,
+            entries: done.entries,
+            bytes_written: done.bytes_written,
+            findings: done.findings,
+        })
+    }
+
+    /// Writes down how it went.
+    fn note(
+        &self,
+        repository: &Repository,
+        dataset: &Dataset,
+        known: &Known,
+        outcome: Result<Done, Broken>,
+        before: Imported,
+    ) -> Result<Did, Failure> {
+        let (now, state) = ((self.clock)(), &self.file.node.state);
+        let keep = |imported: Imported| imported.keep(state, &dataset.name).map_err(crate::cmd::failure);
+        match outcome {
+            Ok(done) => {
+                self.prove(repository, known, now)?;
+                keep(Imported { snapshot: Some(known.name.clone()), captured_ms: done.captured_ms, at_ms: now, ..Imported::default() })?;
+                Ok(Did::Imported(Box::new(done)))
+            }
+            Err(Broken { failure, mixed }) => {
+                let (trouble, begun) = (Some(failure.to_string()), if mixed { Some(known.name.clone()) } else { before.begun.clone() });
+                keep(Imported { begun, failures: before.failures + 1, trouble, failed_ms: now, ..before })?;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Evidence that the snapshot can be imported, signed by this node: retention keeps the newest that was.
+    fn prove(&self, repository: &Repository, known: &Known, now: u64) -> Result<(), Failure> {
+        let config = repository.config();
+        let evidence = Evidence {
+            cluster: config.cluster.clone(),
+            dataset: config.dataset.clone(),
+            node: self.file.node.name.clone(),
+            snapshot: known.id,
+            kind: EvidenceKind::Import,
+            started_ms: now,
+            finished_ms: now,
+            good: true,
+            text: String::new(),
+        };
+        let signed = Signed::sign(evidence, &self.signer);
+        let name = name::evidence(known.id, EvidenceKind::Import, signed.id());
+        repository.publish_record(&name, &signed).map_err(failure).map(drop)
+    }
+}

@@ -1,0 +1,95 @@
+//! `cargo demo`: the main job end to end on this host, with real processes on loopback, for somebody who sees it for the first time.
+//!
+//! A shop in SQLite and a folder of uploads change all the while. What is exported arrives in an archive and on two hosts that stand by; a process is killed
+//! in the middle; the data is destroyed, and yesterday's state is restored by date. It cleans up after itself, unless `--keep` is given.
+
+mod hosts;
+mod shop;
+
+use hosts::Hosts;
+use shop::Shop;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+/// Where the programs are, built.
+fn build() -> PathBuf {
+    let here = std::env::current_exe().expect("a program has a path");
+    let folder = here.parent().expect("it lies in a folder").to_path_buf();
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--quiet", "--workspace", "--bins"])
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "the programs were not built");
+    folder
+}
+
+fn say(text: &str) {
+    println!("\n# {text}");
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let keep = arguments == ["--keep"];
+    if !keep && !arguments.is_empty() {
+        eprintln!("usage: cargo demo [-- --keep]");
+        return ExitCode::from(2);
+    }
+    let mut hosts = Hosts::new(build());
+    let shop = Shop::open(&hosts.path("web1"));
+    play(&mut hosts, shop);
+    if keep {
+        println!("\n# All ended, and everything is kept in {}. Its configurations are the .toml files there.", hosts.keep().display());
+    } else {
+        println!("\n# All ended, and the folder is gone. `cargo demo -- --keep` leaves it to look around.");
+    }
+    ExitCode::SUCCESS
+}
+
+fn play(hosts: &mut Hosts, mut shop: Shop) {
+    say("Four hosts, on addresses of loopback: `web1` works, `backup` keeps the history, `web2` and `web3` stand by.");
+    say("A node file says what to capture and who can open it. It is the same on every node but for [node]:");
+    hosts.configure();
+    say("Yesterday, one order was there, and `web1` exported (the clock was set back for this one export):");
+    let yesterday = hosts.export_of_yesterday();
+    say("Today the host for the history is set up. It holds no key to the data:");
+    hosts.run("backup", "pull-backup", &["init"]);
+    hosts.start("backup", "pull-backup");
+    say("Each node joins with a line that works once. Keys are made where they are used, and pinned on both sides:");
+    for (node, role) in [("web1", "--active"), ("web2", "--standby"), ("web3", "--standby")] {
+        hosts.join(node, role);
+    }
+    say("The daemons start, and the shop is open: orders and uploads come in all the while.");
+    shop.begin();
+    hosts.start("web1", "exporter");
+    hosts.start("web2", "importer");
+    hosts.start("web3", "importer");
+    hosts.both_stand_by(&shop, 10);
+    say("Both that stand by have the shop's data: real databases, imported and checked.");
+    hosts.show_orders(&["web1", "web2", "web3"]);
+    say("What travelled: each snapshot is the whole shop, and cost what had changed (CONTENT is all of it, NEW is what was stored).");
+    hosts.snapshots();
+
+    say("The process that keeps the history is killed in the middle of its work: kill -9. The shop goes on.");
+    hosts.kill("backup", "pull-backup");
+    shop.more(20);
+    hosts.show_status("web1", "exporter");
+    say("It comes back, and nothing is lost:");
+    hosts.start("backup", "pull-backup");
+    let orders = shop.count();
+    hosts.both_stand_by(&shop, orders);
+    hosts.show_orders(&["web1", "web2", "web3"]);
+
+    say("A disaster on `web1`: the database and the uploads are deleted. A source that is gone is an error, never an empty export:");
+    shop.end();
+    shop.destroy();
+    hosts.run_failing("web1", "exporter", &["run"]);
+    hosts.show_orders(&["web1", "web2", "web3"]);
+    say("Yesterday's state comes back by date, from the archive, with the identity that opens it:");
+    hosts.restore(&yesterday);
+    say("How things stand, on each host; a status that has no evidence is never `ok`:");
+    hosts.show_status("web1", "exporter");
+    hosts.show_status("backup", "pull-backup");
+    hosts.show_status("web2", "importer");
+    hosts.stop(Duration::from_secs(20));
+}

@@ -1,0 +1,3 @@
+//! Importing: what a node exports becomes the data of the nodes that stand by, whole or not at all.
+
+mod stands_by;
