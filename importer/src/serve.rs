@@ -127,7 +127,7 @@ impl Daemon {
         let server = Server {
             tls: link::tls::server(&self.identity)?,
             shelf: self.node.clone(),
-            router: link::routes::routes(self.node.clone()),
+            router: link::routes::routes(self.node.clone(), self.around.limits.bounds),
             limits: self.around.limits,
             allow: Arc::new(move |address| allow.contains(address)),
         };

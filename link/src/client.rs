@@ -268,7 +268,7 @@ impl Client {
 }
 
 /// A connection to a host whose key is pinned.
-pub(crate) async fn dial(peer: &str, address: &str, tls: &Arc<ClientConfig>) -> Result<TlsStream<Paced<TcpStream>>> {
+pub async fn dial(peer: &str, address: &str, tls: &Arc<ClientConfig>) -> Result<TlsStream<Paced<TcpStream>>> {
     let peer = || peer.to_owned();
     let stream = TcpStream::connect(address).await.map_err(|source| Error::Connect { peer: peer(), source })?;
     stream.set_nodelay(true).map_err(|source| Error::Connect { peer: peer(), source })?;

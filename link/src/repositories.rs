@@ -201,6 +201,7 @@ impl Repositories {
             dataset: dataset.name.clone(),
             change,
             snapshot: newest.map(|(_, name)| name),
+            signers: vec![],
         };
         heads.insert(dataset.clone(), head.clone());
         Some(head)

@@ -99,12 +99,7 @@ const QUESTION_MAX: usize = 2 << 20;
 /// Items read ahead of the network.
 const AHEAD: usize = 4;
 
-pub fn routes(shelf: Shared) -> Router {
-    routes_within(shelf, Bounds::default())
-}
-
-/// The same with other bounds.
-pub fn routes_within(shelf: Shared, bounds: Bounds) -> Router {
+pub fn routes(shelf: Shared, bounds: Bounds) -> Router {
     Router::new()
         .route("/live", get(|| async { "alive\n" }))
         .route("/v1/join", post(join))

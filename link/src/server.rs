@@ -4,6 +4,7 @@
 //! nobody out. Then it is a stranger's or a known peer's; each kind has room of its own, and one peer cannot take all of it.
 //! Plain health addresses are served by `plain`, for `/live` and what a daemon adds.
 
+use crate::bounds::Bounds;
 use crate::identity::Pin;
 use crate::paced::{Pace, Paced};
 use crate::role::Role;
@@ -49,6 +50,7 @@ pub struct Limits {
     pub question_of_stranger: Duration,
     /// How fast an answer must be taken.
     pub pace: Pace,
+    pub bounds: Bounds,
 }
 
 impl Default for Limits {
@@ -62,6 +64,7 @@ impl Default for Limits {
             question: Duration::from_secs(90),
             question_of_stranger: Duration::from_secs(5),
             pace: Pace::default(),
+            bounds: Bounds::default(),
         }
     }
 }

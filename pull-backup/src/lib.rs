@@ -9,6 +9,7 @@ use lookup::Surroundings;
 use lookup::cmd as reading;
 
 pub mod cmd;
+pub mod following;
 pub mod members;
 pub mod quota;
 pub mod serve;
@@ -35,6 +36,8 @@ pub enum Command {
     Init(cmd::init::Init),
     Invite(cmd::invite::Invite),
     Expel(cmd::invite::Expel),
+    Join(cmd::join::Join),
+    Rebuild(cmd::rebuild::Rebuild),
     Serve(cmd::serve::Serve),
 }
 
@@ -52,6 +55,8 @@ pub fn run(line: &CommandLine, surroundings: &Surroundings) -> Result<Status, Fa
         Command::Init(command) => command.run(surroundings),
         Command::Invite(command) => command.run(surroundings),
         Command::Expel(command) => command.run(surroundings),
+        Command::Join(command) => command.run(surroundings),
+        Command::Rebuild(command) => command.run(surroundings),
         Command::Serve(command) => command.run(surroundings),
     }
 }

@@ -55,6 +55,12 @@ impl Member {
         self.cluster == FOLLOWERS
     }
 
+    /// Where it is reached at a port: HOST:PORT.
+    pub fn address(&self, port: u16) -> Option<String> {
+        let host = self.hosts.first()?;
+        Some(if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+    }
+
     pub fn role(&self) -> Role {
         match self.is_follower() {
             true => Role::Follower { name: self.name.clone() },

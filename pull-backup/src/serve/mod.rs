@@ -2,6 +2,7 @@
 //!
 //! Who joins or is expelled while it runs counts at once. It holds no data key and knows no recipe.
 
+mod follow;
 mod lent;
 pub mod retention;
 mod shelf;
@@ -64,6 +65,8 @@ pub struct Daemon {
     quotas: Arc<Quotas>,
     rate: Option<Arc<Rate>>,
     followed: Mutex<HashMap<Pin, Followed>>,
+    /// Pull-backups that are followed.
+    leaders: Mutex<HashMap<Pin, Followed>>,
     /// Datasets that have something new for importers.
     news: Mutex<Option<mpsc::UnboundedReceiver<Dataset>>>,
 }
@@ -95,6 +98,7 @@ impl Daemon {
             quotas: Arc::new(Quotas::new(file)),
             rate: file.rate.map(|rate| Arc::new(Rate::new(rate))),
             followed: Mutex::default(),
+            leaders: Mutex::default(),
             news: Mutex::new(Some(news)),
         })
     }
@@ -106,7 +110,7 @@ impl Daemon {
         let server = Server {
             tls: link::tls::server(&self.identity)?,
             shelf: shelf.clone(),
-            router: link::routes::routes(shelf),
+            router: link::routes::routes(shelf, self.around.limits.bounds),
             limits: self.around.limits,
             allow: Arc::new(move |address| allow.contains(address)),
         };
@@ -117,6 +121,7 @@ impl Daemon {
             tasks.spawn(self.clone().tell(news, stop.clone()));
         }
         tasks.spawn(self.clone().retain(stop.clone()));
+        tasks.spawn(self.clone().follow_others(stop.clone()));
         self.look_after(stop).await;
         while tasks.join_next().await.is_some() {}
         Ok(())
@@ -148,6 +153,8 @@ impl Daemon {
                 }
             }
             while tasks.try_join_next().is_some() {}
+            // Also when nobody asks for anything: a command may wait for the lock.
+            self.pulls.repositories.close_idle();
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -167,11 +174,10 @@ impl Daemon {
     }
 
     fn client(&self, member: &Member, port: u16) -> Option<Client> {
-        let host = member.hosts.first()?;
-        let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
+        let address = member.address(port)?;
         let tls = link::tls::client(&self.identity, member.pin).ok()?;
-        let way = Way::Dial { address: format!("{host}:{port}"), tls };
-        Some(Client::new(format!("{} ({host}:{port})", member.name), way, self.around.deadlines, None))
+        let called = format!("{} ({address})", member.name);
+        Some(Client::new(called, Way::Dial { address, tls }, self.around.deadlines, None))
     }
 
     fn follow(&self, member: &Member) -> Option<impl Future<Output = ()> + Send + use<>> {
@@ -214,7 +220,7 @@ impl Daemon {
 
     /// A node says that it has something new.
     fn poke(&self, pin: &Pin) {
-        if let Some(followed) = self.followed().get(pin) {
+        for followed in [self.followed().get(pin), self.leaders().get(pin)].into_iter().flatten() {
             followed.poke.notify_one();
         }
     }
@@ -230,8 +236,9 @@ impl Daemon {
             let Some(dataset) = dataset else { return };
             let members = self.members.now();
             clients.retain(|pin, _| members.contains_key(pin));
-            for member in members.values().filter(|member| member.cluster == dataset.cluster) {
-                let Some(port) = member.ports.importer else { continue };
+            for member in members.values().filter(|member| member.is_follower() || member.cluster == dataset.cluster) {
+                let port = if member.is_follower() { member.ports.pull_backup } else { member.ports.importer };
+                let Some(port) = port else { continue };
                 let made = || self.client(member, port).map(Arc::new);
                 let Some(client) = clients.get(&member.pin).cloned().or_else(made) else { continue };
                 clients.insert(member.pin, client.clone());
@@ -244,9 +251,9 @@ impl Daemon {
 
     /// What is known of each member that is followed.
     pub fn contacts(&self) -> Vec<(Pin, Contact)> {
-        let followed = self.followed();
         let contact = |followed: &Followed| followed.contact.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        followed.iter().map(|(pin, followed)| (*pin, contact(followed))).collect()
+        let (followed, leaders) = (self.followed(), self.leaders());
+        followed.iter().chain(leaders.iter()).map(|(pin, followed)| (*pin, contact(followed))).collect()
     }
 
     pub fn pulls(&self) -> &Pulls {

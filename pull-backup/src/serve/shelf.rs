@@ -9,6 +9,7 @@ use link::repositories::Dataset;
 use link::role::{Caller, Role};
 use link::routes::{Refusal, Shelf, Word};
 use link::server::Upgraded;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub struct Archive {
@@ -38,11 +39,22 @@ impl Archive {
 
 impl Shelf for Archive {
     fn role(&self, pin: &Pin) -> Role {
-        self.daemon.members.role(pin)
+        match self.daemon.members.role(pin) {
+            Role::Stranger if self.daemon.leaders().contains_key(pin) => Role::Leader,
+            role => role,
+        }
     }
 
     fn heads(&self, caller: &Caller) -> Result<Vec<Head>, Refusal> {
-        Ok(self.daemon.pulls.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster)))
+        let mut heads = self.daemon.pulls.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster));
+        if let Role::Follower { .. } = caller.role {
+            let mut signers: HashMap<String, Vec<String>> = HashMap::new();
+            for head in &mut heads {
+                let of = || self.daemon.known_signers(&head.cluster);
+                head.signers = signers.entry(head.cluster.clone()).or_insert_with(of).clone();
+            }
+        }
+        Ok(heads)
     }
 
     fn open(&self, _: &Caller, cluster: &str, dataset: &str) -> Result<Arc<Repository>, Refusal> {

@@ -1,6 +1,7 @@
 //! The daemons as real processes on loopback addresses of their own: what a node exports arrives in the archive and in the mirror of a node that stands by,
 //! whichever of the three is killed meanwhile.
 
+mod followers;
 mod nat;
 
 use archive::repository::Repository;

@@ -12,7 +12,8 @@ use link::message::{Join, Ports};
 use link::node::Node;
 use link::repositories::Dataset;
 use link::server::{Limits, Server};
-use pull_backup::members::Invited;
+use pull_backup::following::Following;
+use pull_backup::members::{FOLLOWERS, Invited};
 use pull_backup::serve::{Around, Daemon};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -60,6 +61,8 @@ impl Drop for Runs {
 pub struct World {
     pub runtime: Arc<Runtime>,
     pub folder: TempDir,
+    /// Of what is begun from now on.
+    pub limits: Limits,
 }
 
 /// A pull-backup and its daemon.
@@ -67,6 +70,7 @@ pub struct PullBackup {
     pub daemon: Arc<Daemon>,
     pub store: PathBuf,
     pub identity: Identity,
+    pub file: PullBackupFile,
     pub runs: Runs,
 }
 
@@ -82,7 +86,7 @@ pub struct Host {
 impl World {
     pub fn new() -> World {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        World { runtime: Arc::new(runtime), folder: tempfile::tempdir().unwrap() }
+        World { runtime: Arc::new(runtime), folder: tempfile::tempdir().unwrap(), limits: Limits::default() }
     }
 
     pub fn start<F: Future<Output = ()> + Send + 'static>(&self, run: impl FnOnce(TcpListener, watch::Receiver<bool>) -> F) -> Runs {
@@ -109,7 +113,7 @@ impl World {
             clock,
             chance: Arc::new(|| 500),
             deadlines: deadlines(),
-            limits: Limits::default(),
+            limits: self.limits,
             every: Duration::from_millis(100),
             zone: jiff::tz::TimeZone::UTC,
             tell: Arc::new(|_| ()),
@@ -117,7 +121,7 @@ impl World {
         let daemon = Daemon::new(&file, Identity::open_or_make(&state).unwrap(), Signer::from_seed(&[9; 32]), around);
         let running = daemon.clone();
         let runs = self.start(|listener, stop| async move { running.run(listener, stop).await.expect("it runs") });
-        PullBackup { daemon, store, identity, runs }
+        PullBackup { daemon, store, identity, file, runs }
     }
 
     /// A node with an empty spool; it has not joined yet.
@@ -127,7 +131,7 @@ impl World {
 
     /// A node that nobody can reach: it lends connections.
     pub fn host_that_lends(&self, name: &str, folder: &str) -> Host {
-        let state = self.folder.path().join(folder);
+        let (state, limits) = (self.folder.path().join(folder), self.limits);
         self.host_in(name, folder, move |server, stop, closed| {
             drop(closed);
             let node = Node::new(&state, tests::trial::CLUSTER, clock(), Box::new(|_| ()), Box::new(|_| ()));
@@ -136,7 +140,7 @@ impl World {
                 identity: Arc::new(Identity::open_or_make(&state).unwrap()),
                 router: server.router,
                 deadlines: deadlines(),
-                limits: Limits::default(),
+                limits,
                 clock: clock(),
                 chance: Arc::new(|| 500),
                 tell: Arc::new(|_| ()),
@@ -161,8 +165,8 @@ impl World {
         let server = Server {
             tls: link::tls::server(&Identity::open_or_make(&state).unwrap()).unwrap(),
             shelf: node.clone(),
-            router: link::routes::routes(node.clone()),
-            limits: Limits::default(),
+            router: link::routes::routes(node.clone(), self.limits.bounds),
+            limits: self.limits,
             allow: Arc::new(|_| true),
         };
         let runs = self.start(|listener, stop| run(server, stop, listener));
@@ -190,11 +194,22 @@ impl World {
             cluster: cluster.into(),
             name: host.name.clone(),
             signing: host.trial.options.signer.public().to_string(),
-            ports: Ports { exporter: (port > 0).then_some(port), importer: None },
+            ports: Ports { exporter: (port > 0).then_some(port), ..Ports::default() },
             hosts: vec![],
         };
         let identity = Identity::open_or_make(&host.state).unwrap();
         self.runtime.block_on(Membership::join(&host.state, &identity, &invitation, join)).map(drop)
+    }
+
+    /// One pull-backup follows another from now on.
+    pub fn follows(&self, second: &PullBackup, first: &PullBackup, called: &str) -> link::Result<()> {
+        let token = Token::new();
+        let invited = Invited { cluster: FOLLOWERS.into(), name: called.into(), active: None, expires: now_ms() / 1000 + 60 };
+        first.daemon.members().invite(&token, &invited).unwrap();
+        let invitation = Invitation { address: first.runs.address.to_string(), pin: first.identity.pin, token, expires: 0 };
+        let receipt = second.daemon.pulls().receipt();
+        let file = PullBackupFile { listen: second.runs.address, ..second.file.clone() };
+        self.runtime.block_on(Following::join(&file, &second.identity, receipt, &invitation)).map(drop)
     }
 
     pub fn client(&self, identity: &Identity, at: SocketAddr, pin: link::identity::Pin) -> Client {
