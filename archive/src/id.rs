@@ -14,6 +14,12 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// Bytes of any number, from hexadecimal digits.
+pub fn unhex_all(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| Some(unhex::<1>(std::str::from_utf8(pair).ok()?)?[0])).collect()
+}
+
 /// Reads lower-case hexadecimal of exactly `N` bytes.
 pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();

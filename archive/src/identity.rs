@@ -118,6 +118,28 @@ pub fn protect(text: &str, passphrase: &str) -> Vec<u8> {
     out
 }
 
+/// The text of a file that a passphrase protects: an identity, or the cluster key.
+pub fn read_protected(path: &Path, ask: AskPassphrase<'_>) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
+    open_protected(path, &bytes, ask)
+}
+
+fn open_protected(path: &Path, bytes: &[u8], ask: AskPassphrase<'_>) -> Result<String> {
+    let bad = |why: &str| Error::Identity { path: path.into(), why: why.into() };
+    let armored = age::armor::ArmoredReader::new(bytes);
+    let decryptor = age::Decryptor::new_buffered(std::io::BufReader::new(armored))
+        .map_err(|error| bad(error.to_string().lines().next().unwrap_or("it is not an age file")))?;
+    if !decryptor.is_scrypt() {
+        return Err(bad("it is encrypted, but not by a passphrase"));
+    }
+    let identity = age::scrypt::Identity::new(SecretString::from(ask(path)?));
+    let opened = decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity));
+    let reader = opened.map_err(|_| bad("the passphrase does not open it"))?;
+    let mut text = String::new();
+    let read = reader.take(UNWRAPPED_MAX * 16).read_to_string(&mut text);
+    read.map(|_| text).map_err(|_| bad("the passphrase does not open it"))
+}
+
 /// What opens: the recipient's identities, and what they have opened so far.
 #[derive(Default)]
 pub struct Keyring {
@@ -136,22 +158,7 @@ impl Keyring {
         let bad = |why: &str| Error::Identity { path: path.into(), why: why.into() };
         let is_age = bytes.starts_with(b"age-encryption.org/") || bytes.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----");
         let text = if is_age {
-            let armored = age::armor::ArmoredReader::new(&bytes[..]);
-            let decryptor = age::Decryptor::new_buffered(std::io::BufReader::new(armored))
-                .map_err(|error| bad(error.to_string().lines().next().unwrap_or("it is not an age file")))?;
-            if !decryptor.is_scrypt() {
-                return Err(bad("it is encrypted, but not by a passphrase"));
-            }
-            let identity = age::scrypt::Identity::new(SecretString::from(ask(path)?));
-            let reader = decryptor
-                .decrypt(std::iter::once(&identity as &dyn age::Identity))
-                .map_err(|_| bad("the passphrase does not open it"))?;
-            let mut text = String::new();
-            reader
-                .take(UNWRAPPED_MAX * 16)
-                .read_to_string(&mut text)
-                .map_err(|_| bad("the passphrase does not open it"))?;
-            text
+            open_protected(path, &bytes, ask)?
         } else {
             String::from_utf8(bytes).map_err(|_| bad("it is not an identity file of age"))?
         };
@@ -167,6 +174,11 @@ impl Keyring {
             return Err("it holds no identity".into());
         }
         Ok(Keyring { identities, ..Keyring::default() })
+    }
+
+    /// Who can seal for these identities: `age1…`.
+    pub fn recipients(&self) -> Vec<String> {
+        self.identities.iter().map(|identity| identity.to_public().to_string()).collect()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -97,8 +97,15 @@ pub fn parse_key(name: &str) -> Option<(IdentityId, u64)> {
     Some((IdentityId::parse(id)?, generation.parse().ok()?))
 }
 
-pub fn node(key: &PublicKey) -> String {
-    format!("{NODES}/{}", key.hex())
+/// A certificate is named by its own record as well: a forged one takes no true one's place.
+pub fn node(key: &PublicKey, certificate: RecordId) -> String {
+    format!("{NODES}/{}.{certificate}", key.hex())
+}
+
+/// The key that a certificate is about, told by its name.
+pub fn parse_node(name: &str) -> Option<PublicKey> {
+    let (key, id) = name.strip_prefix(NODES)?.strip_prefix('/')?.split_once('.')?;
+    (key.len() == 64 && RecordId::parse(id).is_some()).then(|| PublicKey::parse(key))?
 }
 
 pub fn receipt(snapshot: SnapshotId, receiver: &PublicKey) -> String {

@@ -77,10 +77,7 @@ impl Repository {
             }
         }
         let config = Config { id: RepositoryId(random()), cluster: cluster.into(), dataset: dataset.into() };
-        let file = ConfigFile { format: 1, id: config.id.to_string(), cluster: cluster.into(), dataset: dataset.into() };
-        let mut text = serde_json::to_vec_pretty(&file).expect("four fields can be written");
-        text.push(b'\n');
-        publish(store, name::CONFIG, &text)?;
+        publish(store, name::CONFIG, &config_file(config.id, cluster, dataset))?;
         Ok(config)
     }
 
@@ -231,6 +228,13 @@ pub fn alone<B: Body>(signed: &Signed<B>) -> Vec<u8> {
     let mut bytes = signed.item.clone();
     bytes.extend_from_slice(&layout.trailer([0; 16]).0);
     bytes
+}
+
+pub(crate) fn config_file(id: RepositoryId, cluster: &str, dataset: &str) -> Vec<u8> {
+    let file = ConfigFile { format: 1, id: id.to_string(), cluster: cluster.into(), dataset: dataset.into() };
+    let mut text = serde_json::to_vec_pretty(&file).expect("four fields can be written");
+    text.push(b'\n');
+    text
 }
 
 pub(crate) fn parse_config(bytes: &[u8]) -> Result<Config> {

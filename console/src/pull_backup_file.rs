@@ -61,8 +61,6 @@ impl Default for Retain {
 /// What is said of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
-    /// Who certifies its nodes, Ed25519: where it is given, a pull-backup that follows another believes nobody else.
-    pub cluster_key: Option<[u8; 32]>,
     pub quota: Option<u64>,
     /// By node.
     pub quotas: BTreeMap<String, u64>,
@@ -70,6 +68,8 @@ pub struct Cluster {
     pub profile: Profile,
     pub delay: Option<Duration>,
     pub priority: BTreeMap<String, i64>,
+    /// Ed25519, the public half: where it is known, nodes must be certified; else their keys are pinned when they join.
+    pub cluster_key: Option<[u8; 32]>,
 }
 
 /// Which timers the protocol of takeover uses.
@@ -98,6 +98,11 @@ impl PullBackupFile {
         let cluster = self.clusters.get(cluster);
         let own = cluster.and_then(|cluster| cluster.quotas.get(node).copied().or(cluster.quota));
         own.or(self.quota)
+    }
+
+    /// Of each cluster whose nodes must be certified.
+    pub fn cluster_keys(&self) -> impl Iterator<Item = (&String, [u8; 32])> {
+        self.clusters.iter().filter_map(|(name, cluster)| Some((name, cluster.cluster_key?)))
     }
 
     /// The rules for one dataset.
@@ -202,8 +207,8 @@ fn clusters(section: Section<'_>) -> BTreeMap<String, Cluster> {
         let profile = section.parsed("profile", |text| one_of(text, &["default", "fast"]));
         let profile = if profile.as_deref() == Some("fast") { Profile::Fast } else { Profile::Default };
         let delay = section.duration("delay");
-        let priority = section.section("priority").map(|members| members.named_integers(0, MOST)).unwrap_or_default();
         let cluster_key = section.parsed("cluster_key", node_file::cluster_key);
+        let priority = section.section("priority").map(|members| members.named_integers(0, MOST)).unwrap_or_default();
         let quota = section.size("quota");
         let quotas = section.section("quotas").map(|nodes| nodes.named_sizes()).unwrap_or_default();
         section.finish(&[]);

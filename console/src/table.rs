@@ -22,7 +22,11 @@ impl Table {
 
     /// Adds a row; missing cells are empty, and cells too many are dropped.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        let mut cells = Vec::from(cells);
+        self.cells(Vec::from(cells));
+    }
+
+    /// The same, of a number of cells that is known only now.
+    pub fn cells(&mut self, mut cells: Vec<String>) {
         cells.resize(self.heads.len(), String::new());
         self.rows.push(cells);
     }

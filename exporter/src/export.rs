@@ -2,8 +2,9 @@
 //!
 //! It works without any pull-backup: the spool keeps what was captured. Another export of the same dataset is awaited.
 
+use crate::attempt::Attempts;
 use crate::cmd::{failure, link_failure};
-use crate::{node, spool};
+use crate::{certified, node, spool};
 use archive::export::{Clock, Export, ExportOptions, ExportReport};
 use archive::local::state::Local;
 use archive::repository::{Access, Repository};
@@ -98,13 +99,21 @@ fn epoch(file: &NodeFile) -> Result<u64, Failure> {
     }
 }
 
-/// Exports a dataset; into which repository is said with it.
+/// Exports a dataset; into which repository is said with it. How it went is kept for `status`.
 pub fn export(file: &NodeFile, dataset: &Dataset, clock: Clock) -> Result<(ExportReport, PathBuf), Failure> {
     let epoch = epoch(file)?;
+    let outcome = capture(file, dataset, epoch, clock.clone());
+    let went = outcome.as_ref().map(|(report, _)| report).map_err(ToString::to_string);
+    let kept = Attempts::note(&file.node.state, &dataset.name, went, clock()).map_err(link_failure);
+    outcome.and_then(|done| kept.map(|()| done))
+}
+
+fn capture(file: &NodeFile, dataset: &Dataset, epoch: u64, clock: Clock) -> Result<(ExportReport, PathBuf), Failure> {
     let sources = prepare(file, dataset)?;
     let recipients = dataset.seal.then(|| file.seal.recipients.clone());
     let signer = Arc::new(node::signer(&file.node.state)?);
     let (repository, place) = open_repository(file, dataset)?;
+    certified::publish(file, &repository)?;
     if let Some(recipients) = &recipients {
         for recipient in recipients {
             archive::identity::Recipient::parse(recipient).map_err(failure)?;

@@ -5,17 +5,23 @@
 
 use crate::export::export;
 use crate::spool;
-use archive::export::Outcome;
-use console::node_file::{Dataset, NodeFile, Schedule as Configured};
+use crate::status::Looking;
+use archive::export::{ExportReport, Outcome};
+use console::node_file::{Dataset, NodeFile};
 use link::client::{Client, Deadlines, Way};
 use link::identity::{Identity, Pin};
 use link::lent::Dialling;
 use link::membership::Reign;
 use link::message::Notice;
 use link::node::Node;
+use link::pull::chain;
 use link::repositories::Dataset as Key;
 use link::server::{Limits, Server};
 use link::state_file;
+use standing::health::Newest;
+use standing::log::{Log, Said};
+use standing::look::Look;
+use standing::place::schedule;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +31,6 @@ use tokio::sync::{Notify, Semaphore, watch as tell};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use watch::clock::Clock;
-use watch::schedule::Schedule;
 use watch::timer::{Due, Past, Timer};
 
 /// What a daemon is given besides its configuration.
@@ -37,8 +42,8 @@ pub struct Around {
     pub zone: jiff::tz::TimeZone,
     pub deadlines: Deadlines,
     pub limits: Limits,
-    /// Hears what happens, a line each.
-    pub tell: Arc<dyn Fn(String) + Send + Sync>,
+    /// Hears what happens.
+    pub log: Log,
 }
 
 pub struct Daemon {
@@ -60,11 +65,13 @@ const TIDY: Duration = Duration::from_secs(30);
 
 impl Daemon {
     pub fn new(file: NodeFile, identity: Identity, around: Around) -> Arc<Daemon> {
+        let rule = |dataset: &Dataset| Some((dataset.name.clone(), schedule(&dataset.schedule, &around.zone).ok()?.rule()));
+        let rules = file.datasets.iter().filter_map(rule).collect();
         let reported: HashMap<String, Notify> = file.datasets.iter().map(|dataset| (dataset.name.clone(), Notify::new())).collect();
         let reported = Arc::new(reported);
         let of = reported.clone();
         let heard = Box::new(move |dataset: &Key| of.get(&dataset.name).into_iter().for_each(Notify::notify_one));
-        let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), Box::new(|_| ()), heard);
+        let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), Box::new(|_| ()), heard).with_rules(rules);
         Arc::new(Daemon {
             file,
             identity: Arc::new(identity),
@@ -102,6 +109,7 @@ impl Daemon {
 
     /// Behind NAT: the pull-backups ask over connections that are opened from here.
     fn dialling(&self, router: axum::Router) -> Dialling {
+        let log = self.around.log.clone();
         Dialling {
             node: self.node.clone(),
             identity: self.identity.clone(),
@@ -110,7 +118,7 @@ impl Daemon {
             limits: self.around.limits,
             clock: self.around.wall.clone(),
             chance: self.around.chance.clone(),
-            tell: self.around.tell.clone(),
+            tell: Arc::new(move |why| log.say(Said::warn("lending", why))),
         }
     }
 
@@ -124,11 +132,7 @@ impl Daemon {
     }
 
     fn timer(&self, dataset: &Dataset) -> Result<Timer, String> {
-        let schedule = match &dataset.schedule {
-            Configured::Every(every) => Schedule::every(*every),
-            Configured::At(cron) => Schedule::at(cron, self.around.zone.clone()),
-        };
-        let schedule = schedule.map_err(|error| error.to_string())?;
+        let schedule = schedule(&dataset.schedule, &self.around.zone).map_err(|error| error.to_string())?;
         let seed = format!("{}/{}/{}", self.file.cluster, self.file.node.name, dataset.name);
         let schedule = schedule.with_jitter(&seed, dataset.jitter);
         // What cannot be read counts as never having run: it is due at once.
@@ -140,14 +144,14 @@ impl Daemon {
         if let Some(past) = timer.past()
             && let Err(error) = state_file::say(&self.past(dataset), &past)
         {
-            (self.around.tell)(format!("dataset {}: {}", dataset.name, link::pull::chain(&error)));
+            self.around.log.say(Said::error("state", chain(&error)).dataset(&dataset.name));
         }
     }
 
     async fn look_after(self: Arc<Self>, dataset: Dataset, mut stop: tell::Receiver<bool>) {
         let mut timer = match self.timer(&dataset) {
             Ok(timer) => timer,
-            Err(why) => return (self.around.tell)(format!("dataset {}: {why}", dataset.name)),
+            Err(why) => return self.around.log.say(Said::error("schedule", why).dataset(&dataset.name)),
         };
         loop {
             if let Due::Now = timer.due(self.clock()) {
@@ -171,9 +175,12 @@ impl Daemon {
             Ok(Some(Reign { active: false, .. })) => return true,
             Ok(_) => {}
             Err(error) => {
-                (self.around.tell)(format!("dataset {}: {}", dataset.name, link::pull::chain(&error)));
+                self.around.log.say(Said::error("export-failed", chain(&error)).dataset(&dataset.name));
                 return false;
             }
+        }
+        if let Some(warning) = crate::certified::warning(&self.file) {
+            self.around.log.say(Said::warn("signer", warning));
         }
         let _permit = self.at_once.acquire().await;
         let (daemon, of) = (self.clone(), dataset.clone());
@@ -183,27 +190,44 @@ impl Daemon {
         .await;
         match done.map_err(|error| error.to_string()).flatten() {
             Ok((report, _)) => {
-                let what = match report.outcome {
-                    Outcome::Snapshot { id, .. } => format!("snapshot {}, {} bytes stored", &id.to_string()[..8], report.stored_bytes),
-                    Outcome::Unchanged { id, .. } => format!("unchanged since {}", &id.to_string()[..8]),
-                };
-                (self.around.tell)(format!("dataset {}: {what}", dataset.name));
-                for trouble in &report.troubles {
-                    (self.around.tell)(format!(
-                        "dataset {}: not captured: {}: {}",
-                        dataset.name,
-                        archive::entry::display(&trouble.path),
-                        trouble.why
-                    ));
-                }
+                self.say(dataset, &report);
                 self.announce(dataset);
                 self.reported[&dataset.name].notify_one();
                 true
             }
             Err(why) => {
-                (self.around.tell)(format!("dataset {}: {why}", dataset.name));
+                self.around.log.say(Said::error("export-failed", why).dataset(&dataset.name));
                 false
             }
+        }
+    }
+
+    fn say(&self, dataset: &Dataset, report: &ExportReport) {
+        if let Outcome::Snapshot { id, .. } = report.outcome {
+            let text = format!("snapshot {}, {} bytes stored", &id.to_string()[..8], report.stored_bytes);
+            self.around.log.say(Said::info("exported", text).dataset(&dataset.name));
+        }
+        for trouble in &report.troubles {
+            let text = format!("{}: {}", archive::entry::display(&trouble.path), trouble.why);
+            self.around.log.say(Said::warn("not-captured", text).dataset(&dataset.name));
+        }
+    }
+
+    /// How this node stands, looked at so often.
+    pub fn looking(&self, every: Duration) -> Look {
+        let (looking, wall) = (Looking::new(self.file.clone(), self.around.zone.clone()), self.around.wall.clone());
+        let ping = |dataset: &Dataset| Some((dataset.name.clone(), dataset.ping.clone()?));
+        Look {
+            daemon: "exporter",
+            host: self.file.node.name.clone(),
+            state: self.file.node.state.clone(),
+            alert: self.file.alert.clone(),
+            pings: self.file.datasets.iter().filter_map(ping).collect(),
+            every,
+            wall: self.around.wall.clone(),
+            gather: Arc::new(move || looking.look(wall())),
+            newest: Newest::new(every),
+            log: self.around.log.clone(),
         }
     }
 
@@ -225,12 +249,15 @@ impl Daemon {
             move || spool::tidy(&daemon.file, &of, &daemon.node.repositories, (daemon.around.wall)()).map_err(|error| error.to_string());
         let done = tokio::task::spawn_blocking(work).await;
         match done.map_err(|error| error.to_string()).flatten() {
-            Ok(Some(found)) if found.is_near() || found.dropped > 0 => (self.around.tell)(format!(
-                "dataset {}: the spool holds {} bytes of at most {}; {} snapshots wait for a pull-backup, {} went unheld",
-                dataset.name, found.bytes, found.bound, found.waiting, found.dropped
-            )),
+            Ok(Some(found)) if found.is_near() || found.dropped > 0 => {
+                let text = format!(
+                    "the spool holds {} bytes of at most {}; {} snapshots wait for a pull-backup, {} went unheld",
+                    found.bytes, found.bound, found.waiting, found.dropped
+                );
+                self.around.log.say(Said::warn("spool", text).dataset(&dataset.name));
+            }
             Ok(_) => {}
-            Err(why) => (self.around.tell)(format!("dataset {}: the spool was not tidied: {why}", dataset.name)),
+            Err(why) => self.around.log.say(Said::warn("spool", format!("it was not tidied: {why}")).dataset(&dataset.name)),
         }
     }
 

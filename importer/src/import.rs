@@ -140,7 +140,7 @@ impl Imports {
         keyring: &mut Keyring,
         imported: &mut Imported,
     ) -> Result<Done, Broken> {
-        let trust = Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), pinned: vec![] };
+        let trust = Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), ..Trust::default() };
         let snapshot = OpenSnapshot::open(repository, known, &trust, keyring).map_err(failure)?;
         imported.begun = Some(known.name.clone());
         imported.keep(&self.file.node.state, &dataset.name).map_err(crate::cmd::failure)?;
@@ -167,8 +167,14 @@ impl Imports {
         let keep = |imported: Imported| imported.keep(state, &dataset.name).map_err(crate::cmd::failure);
         match outcome {
             Ok(done) => {
-                self.prove(repository, known, now)?;
-                keep(Imported { snapshot: Some(known.name.clone()), captured_ms: done.captured_ms, at_ms: now, ..Imported::default() })?;
+                let evidence = self.prove(repository, known, now)?;
+                keep(Imported {
+                    snapshot: Some(known.name.clone()),
+                    captured_ms: done.captured_ms,
+                    at_ms: now,
+                    evidence: Some(evidence),
+                    ..Imported::default()
+                })?;
                 Ok(Did::Imported(Box::new(done)))
             }
             Err(Broken { failure, mixed }) => {
@@ -180,7 +186,7 @@ impl Imports {
     }
 
     /// Evidence that the snapshot can be imported, signed by this node: retention keeps the newest that was.
-    fn prove(&self, repository: &Repository, known: &Known, now: u64) -> Result<(), Failure> {
+    fn prove(&self, repository: &Repository, known: &Known, now: u64) -> Result<String, Failure> {
         let config = repository.config();
         let evidence = Evidence {
             cluster: config.cluster.clone(),
@@ -195,6 +201,7 @@ impl Imports {
         };
         let signed = Signed::sign(evidence, &self.signer);
         let name = name::evidence(known.id, EvidenceKind::Import, signed.id());
-        repository.publish_record(&name, &signed).map_err(failure).map(drop)
+        repository.publish_record(&name, &signed).map_err(failure)?;
+        Ok(archive::id::hex(&signed.item))
     }
 }

@@ -16,6 +16,9 @@ pub struct Imported {
     pub captured_ms: u64,
     #[serde(default)]
     pub at_ms: u64,
+    /// The evidence of that: the signed record, in hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub evidence: Option<String>,
     /// The snapshot whose import was begun and did not end: the data may be of both.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub begun: Option<String>,

@@ -1,22 +1,23 @@
 //! The command line of `importer`: one variant a command, each in a file of its own.
 //!
 //! The commands that read a repository, a mirror or any other, stand in `lookup`, because `pull-backup` has them too. `serve` is the daemon,
-//! `import` brings what it pulled into the data of this host.
+//! `import` brings what it pulled into the data of this host, `status` finds out how the node stands.
 
-use archive::sign::PublicKey;
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
-use console::node_file::NodeFile;
-use console::place;
 use lookup::Surroundings;
 use lookup::cmd as reading;
-use lookup::open::{Identity, Roots};
+use lookup::place::Means;
+use resolve::From;
 use std::path::PathBuf;
 
 pub mod cmd;
+pub mod distant;
 pub mod import;
 pub mod imported;
+pub mod resolve;
 pub mod serve;
+pub mod status;
 
 /// Stands by with the data of another host, and gives it back by date
 #[derive(Parser, Debug)]
@@ -25,9 +26,12 @@ pub mod serve;
 pub struct CommandLine {
     #[command(subcommand)]
     pub command: Command,
-    /// Identity and cluster key from this node file, or the one in RESILIENT_CONFIG
+    /// The node file, instead of RESILIENT_CONFIG or /etc/resilient/node.toml: it has identity and cluster key
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
+    /// Read from the archive at the pull-backup instead of this node's mirror
+    #[arg(long, value_name = "PLACE", global = true)]
+    pub from: Option<From>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -40,47 +44,31 @@ pub enum Command {
     Check(reading::check::Check),
     Join(cmd::join::Join),
     Serve(cmd::serve::Serve),
+    Status(cmd::status::Show),
     Sync(cmd::sync::Sync),
 }
 
 impl Command {
-    /// What opens sealed content and whose signatures count, as the command line says.
-    fn means(&mut self) -> Option<(Option<&mut Identity>, &mut Roots)> {
-        let reading = match self {
-            Command::Join(_) | Command::Serve(_) | Command::Sync(_) => return None,
-            Command::Snapshots(command) => return Some((None, &mut command.roots)),
-            Command::Check(command) => return Some((None, &mut command.roots)),
-            Command::Ls(command) => &mut command.reading,
-            Command::Find(command) => &mut command.reading,
-            Command::Diff(command) => &mut command.reading,
-            Command::Restore(command) => &mut command.reading,
-        };
-        Some((Some(&mut reading.identity), &mut reading.roots))
+    /// What a command that reads a repository is about.
+    fn means(&mut self) -> Option<Means<'_>> {
+        Some(match self {
+            Command::Join(_) | Command::Serve(_) | Command::Status(_) | Command::Sync(_) => return None,
+            Command::Snapshots(command) => command.means(),
+            Command::Ls(command) => command.reading.means(None),
+            Command::Find(command) => command.reading.means(None),
+            Command::Diff(command) => command.reading.means(None),
+            Command::Restore(command) => command.means(),
+            Command::Check(command) => command.means(),
+        })
     }
-}
-
-/// Fills in from the node file what no flag gives.
-fn fill(line: &mut CommandLine, surroundings: &Surroundings) -> Result<(), Failure> {
-    let variable = surroundings.config.as_deref().filter(|text| !text.is_empty());
-    if line.config.is_none() && variable.is_none() {
-        return Ok(());
-    }
-    let file = NodeFile::open(&place::of(line.config.as_deref(), variable, place::NODE))?;
-    let Some((identity, roots)) = line.command.means() else { return Ok(()) };
-    if let Some(identity) = identity
-        && identity.identity.as_ref().is_none_or(|path| path.is_empty())
-    {
-        identity.identity = file.node.identity.map(PathBuf::into_os_string);
-    }
-    if roots.cluster_key.is_none() && roots.signer.is_empty() {
-        roots.cluster_key = file.seal.cluster_key.map(PublicKey);
-    }
-    Ok(())
 }
 
 /// Runs one command.
 pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status, Failure> {
-    fill(&mut line, surroundings)?;
+    let (config, from) = (line.config.clone(), line.from);
+    if let Some(means) = line.command.means() {
+        resolve::fill(means, config.as_deref(), from, surroundings)?;
+    }
     match &line.command {
         Command::Snapshots(command) => command.run(surroundings),
         Command::Ls(command) => command.run(surroundings),
@@ -90,6 +78,7 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Check(command) => command.run(surroundings),
         Command::Join(command) => command.run(line.config.as_ref(), surroundings),
         Command::Serve(command) => command.run(line.config.as_ref(), surroundings),
+        Command::Status(command) => command.run(line.config.as_ref(), surroundings),
         Command::Sync(command) => command.run(line.config.as_ref(), surroundings),
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::import::{Did, Imports};
 use crate::imported::Imported;
+use crate::status::Looking;
 use archive::retain::{RetainOptions, Rules};
 use archive::sign::PublicKey;
 use archive::sweep::SweepOptions;
@@ -23,6 +24,10 @@ use link::node::Node;
 use link::pull::{Origin, Pulls};
 use link::repositories::Dataset;
 use link::server::{Limits, Server};
+use standing::health::Newest;
+use standing::kept::Keeper;
+use standing::log::{Log, Said};
+use standing::look::Look;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -41,8 +46,8 @@ pub struct Around {
     pub limits: Limits,
     /// How often a pull-backup is asked what is new.
     pub every: Duration,
-    /// Hears what happens, a line each.
-    pub tell: Arc<dyn Fn(String) + Send + Sync>,
+    /// Hears what happens.
+    pub log: Log,
 }
 
 /// A pull-backup that is followed.
@@ -92,21 +97,25 @@ impl Daemon {
         let noticed = Box::new(move |_: &Dataset| locked(&all).values().for_each(|followed| followed.poke.notify_one()));
         let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), noticed, Box::new(|_| ()));
         let news: BTreeMap<String, Notify> = file.datasets.iter().map(|dataset| (dataset.name.clone(), Notify::new())).collect();
-        let (tell, news) = (around.tell.clone(), Arc::new(news));
+        let (log, news) = (around.log.clone(), Arc::new(news));
         let of = news.clone();
         let pulled = Box::new(move |dataset: &Dataset, report: &SyncReport| {
             if let Some(news) = of.get(&dataset.name).filter(|_| !report.snapshots.is_empty()) {
                 news.notify_one();
             }
             for known in &report.snapshots {
-                tell(format!("dataset {}: snapshot {} is in the mirror", dataset.name, &known.id.to_string()[..8]));
+                let text = format!("snapshot {} is in the mirror", &known.id.to_string()[..8]);
+                log.say(Said::info("pulled", text).dataset(&dataset.name));
             }
             for refused in &report.refused {
-                tell(format!("dataset {}: refused: {}: {}", dataset.name, refused.name, refused.why));
+                log.say(Said::warn("refused", format!("{}: {}", refused.name, refused.why)).dataset(&dataset.name));
             }
         });
         let state = file.node.state.clone();
-        let imported = Box::new(move |dataset: &Dataset| Imported::open(&state, &dataset.name).ok()?.snapshot);
+        let imported = Box::new(move |dataset: &Dataset| {
+            let imported = Imported::open(&state, &dataset.name).ok()?;
+            Some((imported.snapshot?, imported.evidence))
+        });
         let pulls = Pulls::new(node.repositories.clone(), imports.signer.clone(), around.wall.clone(), AT_ONCE, pulled);
         Arc::new(Daemon {
             file,
@@ -181,7 +190,8 @@ impl Daemon {
             if let Some(line) = self.words(&dataset, &outcome) {
                 // The same again and again is said once.
                 if said.as_ref() != Some(&line) {
-                    (self.around.tell)(line.clone());
+                    let said = if outcome.is_ok() { Said::info("imported", &line) } else { Said::warn("import-failed", &line) };
+                    self.around.log.say(said.dataset(&dataset.name));
                 }
                 said = Some(line);
             }
@@ -205,17 +215,18 @@ impl Daemon {
     }
 
     fn words(&self, dataset: &Configured, outcome: &Result<Did, String>) -> Option<String> {
-        let name = &dataset.name;
         match outcome {
             Ok(Did::Nothing) => None,
-            Ok(Did::NotHere(why)) => Some(format!("dataset {name}: {why}")),
+            Ok(Did::NotHere(why)) => Some((*why).to_owned()),
             Ok(Did::Imported(done)) => {
                 for (source, finding) in &done.findings {
-                    (self.around.tell)(format!("dataset {name}: {source}: {}", finding.what));
+                    self.around
+                        .log
+                        .say(Said::warn("found", format!("{source}: {}", finding.what)).dataset(&dataset.name));
                 }
-                Some(format!("dataset {name}: snapshot {} is imported", &done.known.id.to_string()[..8]))
+                Some(format!("snapshot {} is imported", &done.known.id.to_string()[..8]))
             }
-            Err(why) => Some(format!("dataset {name}: {why}")),
+            Err(why) => Some(why.clone()),
         }
     }
 
@@ -243,7 +254,7 @@ impl Daemon {
             zone: jiff::tz::TimeZone::UTC,
             dry_run: false,
             receivers: vec![],
-            trust: Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), pinned: vec![] },
+            trust: Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), ..Trust::default() },
             pins: vec![],
         };
         let sweeping = SweepOptions { now_ms, patience_ms: PATIENCE_MS, trash_ms: 0, dry_run: false, keep_runs: &|_| false };
@@ -255,7 +266,7 @@ impl Daemon {
         let way = Way::Dial { address: pull_backup.address.clone(), tls };
         let client = Client::new(&pull_backup.address, way, self.around.deadlines, None);
         let cluster_key = self.file.seal.cluster_key.map(PublicKey);
-        let signers = Box::new(move |_: &Head| Trust { cluster_key, pinned: vec![] }.into());
+        let signers = Box::new(move |_: &Head| Trust { cluster_key, ..Trust::default() }.into());
         Some(Origin { client: Arc::new(client), pin: pull_backup.pin, signers, allowance: None })
     }
 
@@ -311,9 +322,11 @@ impl Daemon {
             let outcome = tokio::task::spawn_blocking(move || imports.newest(&of).map_err(|failure| failure.to_string())).await;
             let outcome = outcome.map_err(|error| error.to_string()).flatten();
             match (self.words(dataset, &outcome), &outcome) {
-                (Some(line), Err(_)) => wrong.push(line),
-                (Some(line), Ok(_)) => (self.around.tell)(line),
-                (None, _) => (self.around.tell)(format!("dataset {}: nothing new to import", dataset.name)),
+                (Some(line), Err(_)) => wrong.push(format!("dataset {}: {line}", dataset.name)),
+                (line, _) => {
+                    let said = Said::info("imported", line.unwrap_or_else(|| "nothing new to import".into()));
+                    self.around.log.say(said.dataset(&dataset.name));
+                }
             }
             self.tell_all(dataset).await;
         }
@@ -324,6 +337,38 @@ impl Daemon {
     pub fn contacts(&self) -> Vec<(Pin, Contact)> {
         let contact = |followed: &Followed| followed.contact.lock().unwrap_or_else(PoisonError::into_inner).clone();
         locked(&self.followed).iter().map(|(pin, followed)| (*pin, contact(followed))).collect()
+    }
+
+    /// How this node stands, looked at so often; before each look, what this daemon knows of its peers is kept.
+    pub fn looking(self: &Arc<Self>, every: Duration) -> Look {
+        let (looking, daemon) = (Looking::new(self.file.clone(), jiff::tz::TimeZone::system()), self.clone());
+        let keeper = Keeper::open(&self.file.node.state, "importer", self.around.log.clone());
+        let gather = move || {
+            let now_ms = (daemon.around.wall)();
+            let known = daemon.node.pull_backups();
+            let name = |pin: &Pin| {
+                known
+                    .iter()
+                    .find(|known| known.pin == *pin)
+                    .map_or_else(|| pin.to_string(), |known| known.address.clone())
+            };
+            let captured = |dataset: &Dataset| looking.holding(&dataset.name, now_ms).ok().flatten()?.captured_ms();
+            keeper.note(&daemon.contacts(), &daemon.pulls.facts(), &name, &captured, now_ms);
+            looking.look(now_ms)
+        };
+        Look {
+            daemon: "importer",
+            host: self.file.node.name.clone(),
+            state: self.file.node.state.clone(),
+            alert: self.file.alert.clone(),
+            // Whoever exports pings: one host for each dataset.
+            pings: Default::default(),
+            every,
+            wall: self.around.wall.clone(),
+            gather: Arc::new(gather),
+            newest: Newest::new(every),
+            log: self.around.log.clone(),
+        }
     }
 
     pub fn pulls(&self) -> &Pulls {

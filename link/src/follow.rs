@@ -25,6 +25,8 @@ pub struct Contact {
     pub trouble: Option<String>,
     pub failures: u32,
     pub received: u64,
+    /// What it offered last.
+    pub heads: Arc<Vec<Head>>,
 }
 
 pub struct Follow {
@@ -103,6 +105,7 @@ impl Follow {
             return answer.whole(0).await.map(drop);
         }
         let heads: Heads = answer.json().await?;
+        self.contact.lock().unwrap_or_else(PoisonError::into_inner).heads = Arc::new(heads.datasets.clone());
         *known = Some((answer.etag.take().unwrap_or_default(), heads.datasets));
         Ok(())
     }

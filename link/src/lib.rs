@@ -11,7 +11,9 @@
 pub mod backoff;
 pub mod bounds;
 pub mod budget;
+pub mod certificate;
 pub mod client;
+pub mod current;
 pub mod error;
 pub mod follow;
 pub mod frame;

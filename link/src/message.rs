@@ -4,7 +4,8 @@ use archive::id::{RunId, SnapshotId};
 use archive::name::Position;
 use archive::repository::Known;
 use archive::sync::Listing;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use watch::Rule;
 
 /// Which datasets a host offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,14 @@ pub struct Head {
     /// With which keys the cluster's nodes sign, now and before; told to pull-backups that follow.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub signers: Vec<String>,
+    /// When it is exported, so that whoever keeps it can tell when it is late. Nothing where nobody said so.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "rule")]
+    pub rule: Option<Rule>,
+}
+
+/// A rule that this version does not know is none: the data is good all the same.
+fn rule<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Rule>, D::Error> {
+    Ok(serde_json::from_value(serde_json::Value::deserialize(from)?).ok())
 }
 
 /// What a repository has, by name.
@@ -109,12 +118,18 @@ pub struct Report {
     /// The newest snapshot that it holds whole.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held: Option<String>,
+    /// When that was last known to be current: captured, or confirmed by a heartbeat that is held as well.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub captured_ms: Option<u64>,
     /// Runs, each with ranges of segments, that its snapshots need and it lacks.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub lacking: Vec<WantedRun>,
     /// The newest snapshot that was imported there.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub imported: Option<String>,
+    /// The evidence of that: the signed record, in hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub evidence: Option<String>,
     /// Why it is not further, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub trouble: Option<String>,
@@ -184,15 +199,16 @@ pub struct Joined {
 
 impl Joined {
     /// What a person is told, and what comes next.
-    pub fn words(&self, signing: archive::sign::PublicKey, has_cluster_key: bool) -> Vec<String> {
+    pub fn words(&self, signing: archive::sign::PublicKey, uncertified: bool) -> Vec<String> {
         let role = match self.active {
             Some(true) => "as the active node",
             Some(false) => "to stand by",
             None => "without a role: it exports, and nothing is imported on it",
         };
         let mut lines = vec![format!("{} joined cluster {} {role}", self.name, self.cluster), format!("this node signs with {signing}")];
-        if has_cluster_key {
+        if uncertified {
             lines.push(format!("next, where the cluster key is: exporter certify {signing} --node {}", self.name));
+            lines.push("then, here: exporter certificate 'LINE', with the line that it prints".into());
         }
         lines.push(format!("next, here: {}", if self.active == Some(false) { "importer serve" } else { "exporter serve" }));
         lines
@@ -219,6 +235,17 @@ mod tests {
         let run = RunId::parse(&"0f".repeat(16)).unwrap();
         assert_eq!(WantSegments::new(run, &[0, 1, 2, 7, 9, 10]).ranges, [(0, 3), (7, 8), (9, 11)]);
         assert_eq!(WantSegments::new(run, &[]).ranges, []);
+    }
+
+    #[test]
+    fn a_head_of_an_older_or_newer_host_is_read() {
+        let rule = |text: &str| {
+            let text = format!(r#"{{"cluster":"shop","dataset":"files","change":"0a"{text}}}"#);
+            serde_json::from_str::<Head>(&text).unwrap().rule
+        };
+        assert_eq!(rule(""), None);
+        assert_eq!(rule(r#","rule":{"by_moon":{"phase":"full"}}"#), None);
+        assert_eq!(rule(r#","rule":{"every":{"seconds":5}}"#), Some(Rule::Every { seconds: 5 }));
     }
 
     #[test]

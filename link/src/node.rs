@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use watch::Rule;
 
 /// What one receiver said last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct Receiver {
     /// The newest snapshot that it holds whole.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held: Option<String>,
+    /// When that was last known to be current, as it says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub captured_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub imported: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -76,6 +80,8 @@ pub struct Node {
     noticed: Heard,
     /// A receiver said what it holds.
     reported: Heard,
+    /// When each dataset is exported, by its name.
+    rules: BTreeMap<String, Rule>,
 }
 
 impl Node {
@@ -92,7 +98,14 @@ impl Node {
             receivers,
             noticed,
             reported,
+            rules: BTreeMap::new(),
         }
+    }
+
+    /// Lets it tell receivers when each dataset is exported.
+    pub fn with_rules(mut self, rules: BTreeMap<String, Rule>) -> Node {
+        self.rules = rules;
+        self
     }
 
     /// The pull-backups that this node joined, as they are now.
@@ -122,9 +135,10 @@ impl Node {
         {
             let _one = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
             let mut all = Receivers::open(&self.state, &dataset.name).map_err(failed)?;
-            let Report { held, lacking, imported, trouble, .. } = report;
+            let Report { held, captured_ms, lacking, imported, trouble, .. } = report;
             let said_ms = (self.clock)();
-            all.receiver.insert(pin.to_string(), Receiver { said_ms, held, imported, trouble, lacking });
+            all.receiver
+                .insert(pin.to_string(), Receiver { said_ms, held, captured_ms, imported, trouble, lacking });
             state_file::say(&Receivers::path(&self.state, &dataset.name), &all).map_err(failed)?;
         }
         (self.reported)(&dataset);
@@ -138,7 +152,9 @@ impl Shelf for Node {
     }
 
     fn heads(&self, caller: &Caller) -> Result<Vec<Head>, Refusal> {
-        Ok(self.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster)))
+        let mut heads = self.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster));
+        heads.iter_mut().for_each(|head| head.rule = self.rules.get(&head.dataset).cloned());
+        Ok(heads)
     }
 
     fn open(&self, _: &Caller, cluster: &str, dataset: &str) -> Result<Arc<Repository>, Refusal> {

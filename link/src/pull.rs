@@ -7,6 +7,7 @@
 
 use crate::budget::Allowance;
 use crate::client::Client;
+use crate::current::captured;
 use crate::error::{Error, Result};
 use crate::identity::Pin;
 use crate::message::{Head, Report, WantSegments, WantedRun};
@@ -30,6 +31,8 @@ pub struct Fact {
     pub done_ms: Option<u64>,
     /// The newest snapshot that is held here whole.
     pub held: Option<String>,
+    /// When that was last known to be current.
+    pub captured_ms: Option<u64>,
     /// Why it is not further.
     pub trouble: Option<String>,
     pub failures: u32,
@@ -37,8 +40,8 @@ pub struct Fact {
     pub lacking: usize,
 }
 
-/// The newest snapshot of a dataset that was imported here, by name.
-pub type Imported = Box<dyn Fn(&Dataset) -> Option<String> + Send + Sync>;
+/// The newest snapshot of a dataset that was imported here, by name, and the evidence of it.
+pub type Imported = Box<dyn Fn(&Dataset) -> Option<(String, Option<String>)> + Send + Sync>;
 
 /// Hears of what was pulled.
 pub type Pulled = Box<dyn Fn(&Dataset, &SyncReport) + Send + Sync>;
@@ -80,9 +83,15 @@ impl From<Trust> for Signers {
     }
 }
 
+/// A trust with nobody in it would believe anything that is signed at all: here it believes nobody.
+pub fn believing(trust: Trust) -> Trust {
+    let is_empty = trust.cluster_key.is_none() && trust.pinned.is_empty() && trust.former.is_empty();
+    if is_empty { nobody() } else { trust }
+}
+
 /// Nobody's signature counts: better closed than open where it is not known whose should.
 pub fn nobody() -> Trust {
-    Trust { cluster_key: Some(Signer::from_seed(&Signer::new_seed()).public()), pinned: vec![] }
+    Trust { cluster_key: Some(Signer::from_seed(&Signer::new_seed()).public()), ..Trust::default() }
 }
 
 impl Pulls {
@@ -116,13 +125,19 @@ impl Pulls {
     pub async fn tell(&self, origin: &Origin, dataset: &Dataset) -> Result<()> {
         let fact = self.known().get(&(dataset.clone(), origin.pin)).cloned();
         let Some(fact) = fact else { return Ok(()) };
-        let said = Report { held: fact.held, trouble: fact.trouble, ..self.report(dataset) };
+        let said = Report { held: fact.held, captured_ms: fact.captured_ms, trouble: fact.trouble, ..self.report(dataset) };
         origin.client.post("/v1/report", &said).await
     }
 
     fn report(&self, dataset: &Dataset) -> Report {
-        let imported = (self.imported)(dataset);
-        Report { cluster: dataset.cluster.clone(), dataset: dataset.name.clone(), imported, ..Report::default() }
+        let (imported, evidence) = (self.imported)(dataset).map_or((None, None), |(name, evidence)| (Some(name), evidence));
+        Report {
+            cluster: dataset.cluster.clone(),
+            dataset: dataset.name.clone(),
+            imported,
+            evidence,
+            ..Report::default()
+        }
     }
 
     /// With which key receipts are signed.
@@ -211,6 +226,7 @@ impl Pulls {
                 fact.bytes += report.bytes;
                 fact.lacking = report.lacking.len();
                 fact.held = report.head.as_ref().map(|known| known.name.clone());
+                fact.captured_ms = report.head.as_ref().and_then(|known| captured(&self.repositories, dataset, known));
                 fact.trouble = trouble(report);
                 said.lacking = runs(&report.lacking);
                 if report.is_complete() {
@@ -224,7 +240,7 @@ impl Pulls {
                 fact.failures += 1;
             }
         }
-        (said.held, said.trouble) = (fact.held.clone(), fact.trouble.clone());
+        (said.held, said.captured_ms, said.trouble) = (fact.held.clone(), fact.captured_ms, fact.trouble.clone());
         said
     }
 }

@@ -202,6 +202,7 @@ impl Repositories {
             change,
             snapshot: newest.map(|(_, name)| name),
             signers: vec![],
+            rule: None,
         };
         heads.insert(dataset.clone(), head.clone());
         Some(head)

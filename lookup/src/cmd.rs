@@ -10,20 +10,23 @@ pub mod restore;
 pub mod snapshots;
 
 use archive::read::open::OpenSnapshot;
-use archive::repository::{Access, Repository};
+use archive::repository::Repository;
 use archive::trust::Trust;
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::output::{Output, tell};
 use serde::Serialize;
+use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use crate::choose::{Unread, choose};
 use crate::fact::{Fact, Facts};
 use crate::failure::failure;
-use crate::open::{Identity, Place, Roots, Surroundings, open_snapshot};
+use crate::open::{Identity, Roots, Surroundings, open_snapshot};
+use crate::place::{Distant, Means, Place};
 use crate::show;
 
 /// What every command that opens snapshots is told.
@@ -44,6 +47,9 @@ pub struct Reading {
 pub struct Opened {
     pub repository: Repository,
     pub trust: Trust,
+    distant: Option<Arc<dyn Distant>>,
+    /// What was brought from there.
+    brought: OnceCell<Repository>,
 }
 
 /// A snapshot that was chosen, and those that could not be looked at on the way.
@@ -54,7 +60,13 @@ pub struct Chosen {
 
 impl Reading {
     pub fn repository(&self) -> Result<Opened, Failure> {
-        Ok(Opened { repository: self.place.open(Access::Shared)?, trust: self.roots.trust() })
+        let distant = self.place.distant.clone().filter(|_| self.place.repository.is_none());
+        Ok(Opened { repository: self.place.list()?, trust: self.roots.trust(), distant, brought: OnceCell::new() })
+    }
+
+    pub fn means(&mut self, dataset: Option<String>) -> Means<'_> {
+        let dataset = dataset.or_else(|| self.place.dataset.clone());
+        Means { place: &mut self.place, dataset, roots: &mut self.roots, identity: Some(&mut self.identity) }
     }
 
     /// Chooses the snapshot that `text` means, and says which it is.
@@ -82,11 +94,25 @@ impl Reading {
     }
 
     pub fn open<'r>(&self, opened: &'r Opened, chosen: &Chosen) -> Result<OpenSnapshot<'r>, Failure> {
-        open_snapshot(&opened.repository, &chosen.fact, &opened.trust, &mut self.identity.keyring()?)
+        open_snapshot(opened, &chosen.fact, &mut self.identity.keyring()?)
     }
 }
 
 impl Opened {
+    /// Where the content of a snapshot is; from another host it is brought here first.
+    pub fn content(&self, fact: &Fact) -> Result<&Repository, Failure> {
+        let Some(distant) = &self.distant else { return Ok(&self.repository) };
+        let room = match self.brought.get() {
+            Some(room) => room,
+            None => {
+                let room = distant.room()?;
+                self.brought.get_or_init(|| room)
+            }
+        };
+        distant.bring(fact, room)?;
+        Ok(room)
+    }
+
     pub fn facts(&self) -> Result<Facts<'_>, Failure> {
         Facts::load(&self.repository, &self.trust).map_err(failure)
     }

@@ -96,9 +96,15 @@ impl Fact {
         self.known.id.to_string()[..8].to_owned()
     }
 
+    /// The earliest receipt; what the snapshot's own signer says counts only where nobody else said anything.
+    pub fn receipt(&self) -> Option<&Signed<Receipt>> {
+        let other = self.receipts.iter().find(|signed| signed.signer != self.snapshot.signer);
+        other.or(self.receipts.first())
+    }
+
     /// When it was first received.
     pub fn received_ms(&self) -> Option<u64> {
-        self.receipts.first().map(|signed| signed.body.received_ms)
+        self.receipt().map(|signed| signed.body.received_ms)
     }
 
     pub fn quarantined(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Commands that read a repository in a folder: `snapshots`, `ls`, `find`, `diff`, `restore`, `check`.
+//! Commands that read a repository, in a folder or on another host: `snapshots`, `ls`, `find`, `diff`, `restore`, `check`.
 //!
 //! `pull-backup` and `importer` offer the same ones, and whoever restores in a bad night should find that they behave the same; so they stand here, once,
 //! each in a file of its own in `cmd`. The binaries add their own commands beside them.
@@ -11,6 +11,7 @@ pub mod cmd;
 pub mod fact;
 pub mod failure;
 pub mod open;
+pub mod place;
 pub mod show;
 
 pub use open::Surroundings;

@@ -1,8 +1,7 @@
-//! What every reading command is told: where the repository is, whose signatures count, what opens sealed content.
+//! What every reading command is told: whose signatures count, and what opens sealed content. Where the repository is says `place`.
 
 use archive::identity::Keyring;
 use archive::read::open::OpenSnapshot;
-use archive::repository::{Access, Repository};
 use archive::sign::PublicKey;
 use archive::trust::Trust;
 use clap::Args;
@@ -11,6 +10,7 @@ use jiff::{Timestamp, Zoned};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::cmd::Opened;
 use crate::fact::Fact;
 use crate::failure::failure;
 
@@ -33,33 +33,6 @@ impl Surroundings {
     }
 }
 
-/// Which repository.
-#[derive(Args, Debug)]
-pub struct Place {
-    /// The folder of the repository
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
-}
-
-impl Place {
-    /// The folder as it may be shown.
-    pub fn shown(&self) -> String {
-        console::human::text(self.repository.as_os_str().as_encoded_bytes())
-    }
-
-    pub fn open(&self, access: Access) -> Result<Repository, Failure> {
-        Repository::open_folder(&self.repository, access).map_err(|error| {
-            let whole = |error: &archive::Error| format!("the repository {}: {error}", self.shown());
-            match &error {
-                archive::Error::Damaged { .. } => Failure::failed(whole(&error))
-                    .hint("put back repository.json from a copy of this repository; it is written once and never changes"),
-                archive::Error::Future { .. } => Failure::failed(whole(&error)).hint(error.hint().unwrap_or_default()),
-                _ => failure(error),
-            }
-        })
-    }
-}
-
 /// Whose signatures count.
 #[derive(Args, Debug)]
 pub struct Roots {
@@ -69,11 +42,19 @@ pub struct Roots {
     /// Believe this signing key; may be given several times
     #[arg(long, value_name = "KEY", value_parser = public_key)]
     pub signer: Vec<PublicKey>,
+    /// Keys of nodes that were expelled.
+    #[arg(skip)]
+    pub former: Vec<PublicKey>,
 }
 
 impl Roots {
+    /// Whether the command line says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.cluster_key.is_none() && self.signer.is_empty()
+    }
+
     pub fn trust(&self) -> Trust {
-        Trust { cluster_key: self.cluster_key, pinned: self.signer.clone() }
+        Trust { cluster_key: self.cluster_key, pinned: self.signer.clone(), former: self.former.clone() }
     }
 }
 
@@ -121,12 +102,7 @@ impl Identity {
 }
 
 /// Opens a snapshot, or says what is missing for that.
-pub fn open_snapshot<'r>(
-    repository: &'r Repository,
-    fact: &Fact,
-    trust: &Trust,
-    keyring: &mut Keyring,
-) -> Result<OpenSnapshot<'r>, Failure> {
+pub fn open_snapshot<'r>(opened: &'r Opened, fact: &Fact, keyring: &mut Keyring) -> Result<OpenSnapshot<'r>, Failure> {
     if let Err(why) = &fact.standing {
         return Err(Failure::refused(why.clone()).hint(
             "--signer KEY believes a key that you know, --cluster-key KEY those that it certified; an id or a time opens another snapshot",
@@ -138,7 +114,7 @@ pub fn open_snapshot<'r>(
             Failure::usage(what).hint("give the identity of one of its recipients with --identity FILE, or its path in RESILIENT_IDENTITY")
         );
     }
-    OpenSnapshot::open(repository, &fact.known, trust, keyring).map_err(|error| match error {
+    OpenSnapshot::open(opened.content(fact)?, &fact.known, &opened.trust, keyring).map_err(|error| match error {
         archive::Error::Sealed { name } => Failure::failed(format!(
             "the identity that was given does not open snapshot {}: it is none of the recipients of {name}",
             fact.short()

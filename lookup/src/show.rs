@@ -12,6 +12,7 @@ use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 
 use crate::fact::Fact;
+use crate::place::{Holder, Peers};
 
 pub fn moment(ms: u64) -> Timestamp {
     i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
@@ -76,12 +77,38 @@ pub struct SnapshotShape {
     pub standing: &'static str,
     pub receipts: Vec<ReceiptShape>,
     pub evidence: Vec<EvidenceShape>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub newest_at: Vec<HolderShape>,
+}
+
+#[derive(Serialize)]
+pub struct HolderShape {
+    pub name: String,
+    pub imported: bool,
+    pub said: String,
+}
+
+impl SnapshotShape {
+    /// Adds which hosts have it as their newest, and the names of those that received it.
+    pub fn with(mut self, fact: &Fact, peers: &Peers) -> SnapshotShape {
+        let id = Some(fact.known.id);
+        let at = peers.holders.iter().filter(|holder| holder.held == id || holder.imported == id);
+        let shape =
+            |holder: &Holder| HolderShape { name: holder.name.clone(), imported: holder.imported == id, said: stamp(holder.said_ms) };
+        self.newest_at = at.map(shape).collect();
+        for (shape, receipt) in self.receipts.iter_mut().zip(&fact.receipts) {
+            shape.name = peers.receivers.get(&receipt.signer).cloned();
+        }
+        self
+    }
 }
 
 #[derive(Serialize)]
 pub struct ReceiptShape {
     pub received: String,
     pub receiver: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -96,7 +123,7 @@ pub struct EvidenceShape {
 impl From<&Fact> for SnapshotShape {
     fn from(fact: &Fact) -> SnapshotShape {
         let body = &fact.snapshot.body;
-        let receipt = |receiver: String, ms| ReceiptShape { received: stamp(ms), receiver };
+        let receipt = |receiver: String, ms| ReceiptShape { received: stamp(ms), receiver, name: None };
         SnapshotShape {
             id: fact.known.id.to_string(),
             epoch: body.epoch,
@@ -118,6 +145,7 @@ impl From<&Fact> for SnapshotShape {
                 .map(|signed| receipt(signed.signer.to_string(), signed.body.received_ms))
                 .collect(),
             evidence: fact.evidence.iter().map(|signed| evidence(&signed.body)).collect(),
+            newest_at: vec![],
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod rebuild;
 pub mod reseal;
 pub mod retain;
 pub mod serve;
+pub mod status;
 
 use console::exit::Failure;
 

@@ -16,7 +16,7 @@ use link::identity::{Identity, Pin};
 use link::invitation::Invitation;
 use link::membership::Membership;
 use link::message::{Head, Join, Ports};
-use link::pull::nobody;
+use link::pull::believing;
 use link::state_file;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -119,14 +119,12 @@ pub fn note(state: &Path, head: &Head) -> Result<Vec<PublicKey>> {
     Ok(new)
 }
 
-/// Who is believed of what a cluster's nodes signed: `own` are the keys of those that are members here, `told` those that a followed one says.
-pub fn trust(file: &PullBackupFile, cluster: &str, own: Vec<PublicKey>, told: &[PublicKey]) -> Trust {
-    if let Some(key) = file.clusters.get(cluster).and_then(|cluster| cluster.cluster_key) {
-        return Trust { cluster_key: Some(PublicKey(key)), pinned: own };
+/// Who is believed of what a cluster's nodes signed: `own` says whom this host believes by itself, `told` whom a followed one names.
+pub fn trust(mut own: Trust, told: &[PublicKey]) -> Trust {
+    if own.cluster_key.is_none() {
+        own.pinned.extend(told);
     }
-    let pinned: Vec<PublicKey> = own.into_iter().chain(told.iter().copied()).collect();
-    // Without a key anything that is signed at all would count.
-    if pinned.is_empty() { nobody() } else { Trust { cluster_key: None, pinned } }
+    believing(own)
 }
 
 /// The keys that are told with a dataset.

@@ -1,18 +1,24 @@
 //! The command line of `pull-backup`: one variant a command, each in a file of its own.
 //!
 //! What only reads a repository stands in `lookup`, because `importer` has it too. Here is what keeps an archive healthy, the members (`members`) and the daemon
-//! (`serve`). No key is needed for that but for `reseal`, and this crate knows no recipe: it cannot know what it keeps.
+//! (`serve`); `reports` keeps what importers say, `status` finds out how all of it stands. No key is needed for that but for `reseal`, and this crate knows no recipe: it cannot know what it keeps.
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
 use lookup::Surroundings;
 use lookup::cmd as reading;
+use lookup::place::Means;
+use std::path::PathBuf;
 
 pub mod cmd;
+pub mod evidence;
 pub mod following;
 pub mod members;
 pub mod quota;
+pub mod reports;
+pub mod resolve;
 pub mod serve;
+pub mod status;
 
 /// Keeps the history of datasets, and gives it back by date
 #[derive(Parser, Debug)]
@@ -21,6 +27,9 @@ pub mod serve;
 pub struct CommandLine {
     #[command(subcommand)]
     pub command: Command,
+    /// The configuration, instead of RESILIENT_CONFIG or /etc/resilient/pull-backup.toml
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -39,10 +48,31 @@ pub enum Command {
     Join(cmd::join::Join),
     Rebuild(cmd::rebuild::Rebuild),
     Serve(cmd::serve::Serve),
+    Status(cmd::status::Show),
+}
+
+impl Command {
+    /// What a command that reads a repository is about.
+    fn means(&mut self) -> Option<Means<'_>> {
+        Some(match self {
+            Command::Snapshots(command) => command.means(),
+            Command::Ls(command) => command.reading.means(None),
+            Command::Find(command) => command.reading.means(None),
+            Command::Diff(command) => command.reading.means(None),
+            Command::Restore(command) => command.means(),
+            Command::Check(command) => command.means(),
+            Command::Retain(command) => command.means(),
+            _ => return None,
+        })
+    }
 }
 
 /// Runs one command.
-pub fn run(line: &CommandLine, surroundings: &Surroundings) -> Result<Status, Failure> {
+pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status, Failure> {
+    let config = line.config.clone();
+    if let Some(means) = line.command.means().filter(|means| means.place.repository.is_none()) {
+        resolve::fill(means, config.as_deref(), surroundings)?;
+    }
     match &line.command {
         Command::Snapshots(command) => command.run(surroundings),
         Command::Ls(command) => command.run(surroundings),
@@ -58,5 +88,6 @@ pub fn run(line: &CommandLine, surroundings: &Surroundings) -> Result<Status, Fa
         Command::Join(command) => command.run(surroundings),
         Command::Rebuild(command) => command.run(surroundings),
         Command::Serve(command) => command.run(surroundings),
+        Command::Status(command) => command.run(surroundings),
     }
 }

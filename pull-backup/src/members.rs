@@ -5,6 +5,7 @@
 //! is removing its file, which only one can do.
 
 use archive::sign::PublicKey;
+use archive::trust::Trust;
 use link::error::{Error, Result};
 use link::identity::Pin;
 use link::invitation::Token;
@@ -28,14 +29,14 @@ pub struct Member {
     pub pin: Pin,
     /// With which key it signs: `ed25519:…`.
     pub signing: String,
-    /// With which it signed before it joined anew: what it signed then stays its own.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub former: Vec<String>,
     /// Where it can be reached.
     pub hosts: Vec<String>,
     #[serde(default)]
     pub ports: Ports,
     pub joined_ms: u64,
+    /// What it signed with before, when it joined anew with another key.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub former: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expelled_ms: Option<u64>,
     /// Whether it is the one that works; nothing is said where roles are not given.
@@ -174,10 +175,25 @@ impl Members {
         self.now().get(pin).map_or(Role::Stranger, Member::role)
     }
 
-    /// Keys of the cluster's nodes, those of expelled ones too: what they signed before stays theirs.
-    pub fn signers(&self, cluster: &str) -> Vec<PublicKey> {
+    /// Keys of the cluster's nodes; those of expelled ones, and of hosts before they joined anew, for what was received of them then.
+    pub fn trust(&self, cluster: &str) -> Trust {
         let all = self.all().unwrap_or_default();
-        all.iter().filter(|member| member.cluster == cluster).flat_map(Member::keys).collect()
+        let of = all.iter().filter(|member| member.cluster == cluster);
+        let mut trust = Trust::default();
+        for member in of {
+            let keys = if member.expelled_ms.is_none() { &mut trust.pinned } else { &mut trust.former };
+            keys.extend(member.key());
+            trust.former.extend(member.former.iter().filter_map(|text| PublicKey::parse(text)));
+        }
+        trust
+    }
+
+    /// Whose signatures count in a cluster: those whom its key certified, where it is known, else members.
+    pub fn trust_by(&self, cluster: &str, cluster_key: Option<PublicKey>) -> Trust {
+        match cluster_key {
+            Some(_) => Trust { cluster_key, ..Trust::default() },
+            None => self.trust(cluster),
+        }
     }
 
     /// Keys of those that are or were the active one: only they ever published. Where roles are not given, of all.
@@ -200,6 +216,20 @@ impl Members {
             works && member.expelled_ms.is_none() && !member.is_follower()
         };
         all.iter().filter(is_published).cloned().collect()
+    }
+
+    fn kept(&self, cluster: &str, name: &str) -> Result<Option<Member>> {
+        state_file::read(&self.path(cluster, name))
+    }
+
+    /// What was signed before by whom this one comes in the place of.
+    fn former(&self, cluster: &str, name: &str, signing: &str) -> Result<Vec<String>> {
+        let Some(before) = self.kept(cluster, name)? else { return Ok(vec![]) };
+        let mut keys = before.former;
+        keys.push(before.signing);
+        keys.retain(|key| key != signing);
+        keys.dedup();
+        Ok(keys)
     }
 
     pub fn invite(&self, token: &Token, invited: &Invited) -> Result<()> {
@@ -240,20 +270,18 @@ impl Members {
             }
             Err(source) => return Err(Error::File { operation: "use up", path, source }.into()),
         }
-        let before = state_file::read::<Member>(&self.path(&invited.cluster, &invited.name))?;
-        let was_active = before.as_ref().is_some_and(Member::has_been_active);
-        let keys = before.iter().flat_map(|before| before.former.iter().chain([&before.signing]));
-        let former = keys.filter(|key| **key != join.signing).cloned().collect();
+        let was_active = self.kept(&invited.cluster, &invited.name)?.is_some_and(|before| before.has_been_active());
+        let former = self.former(&invited.cluster, &invited.name, &join.signing)?;
         let hosts = if join.hosts.is_empty() { vec![from.to_string()] } else { join.hosts.iter().take(8).cloned().collect() };
         let member = Member {
             cluster: invited.cluster,
             name: invited.name,
             pin,
             signing: join.signing.clone(),
-            former,
             hosts,
             ports: join.ports,
             joined_ms: now_ms,
+            former,
             expelled_ms: None,
             active: invited.active,
             was_active,
@@ -334,6 +362,7 @@ mod tests {
         assert_eq!(beside.expel(Some("bank"), "web1", 7).unwrap(), vec![]);
         assert_eq!(beside.expel(None, "web1", 7).unwrap().len(), 1);
         assert_eq!(members.role(&pin), Role::Stranger, "another process expelled it");
-        assert_eq!(members.signers("shop").len(), 1);
+        let trust = members.trust("shop");
+        assert_eq!((trust.pinned.len(), trust.former.len()), (0, 1));
     }
 }

@@ -1,5 +1,7 @@
-//! A cluster of real processes on loopback: pull-backups and nodes, each with an address, a configuration and a state folder of its own.
+//! A cluster of real processes: pull-backups and nodes, each with an address, a configuration and a state folder of its own; on loopback, or each host in a
+//! network namespace.
 
+use crate::hosts::Hosts;
 use crate::program::{Ran, program};
 use crate::running::Running;
 use std::collections::BTreeMap;
@@ -12,19 +14,34 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 pub struct Cluster {
     folder: tempfile::TempDir,
-    /// The first three numbers of the addresses: nobody else's in this test run.
-    net: String,
+    net: Net,
     /// Hosts by name, each with the last number of its address.
     hosts: BTreeMap<String, u8>,
     daemons: BTreeMap<(String, &'static str), Running>,
     recipient: String,
 }
 
+/// What the hosts are.
+enum Net {
+    /// The first three numbers of their addresses: nobody else's in this test run.
+    Loopback(String),
+    Namespaces(Hosts),
+}
+
 impl Cluster {
-    /// An empty one. No two tests that run at the same time may use the same number.
+    /// One of so many hosts, each in a namespace.
+    pub fn apart(many: usize) -> Cluster {
+        Cluster::on(Net::Namespaces(Hosts::new(many)))
+    }
+
+    /// An empty one on loopback. No two tests that run at the same time may use the same number.
     pub fn new(number: u8) -> Cluster {
         let pid = std::process::id();
         let net = format!("127.{}.{}", 1 + pid % 250, (pid / 250) as u8 ^ number);
+        Cluster::on(Net::Loopback(net))
+    }
+
+    fn on(net: Net) -> Cluster {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let (private, recipient) = archive::identity::generate();
         std::fs::write(folder.path().join("identity"), private).expect("the identity is written");
@@ -37,11 +54,20 @@ impl Cluster {
 
     fn address(&mut self, host: &str) -> String {
         let next = self.hosts.len() as u8 + 1;
-        format!("{}.{}", self.net, self.hosts.entry(host.into()).or_insert(next))
+        self.hosts.entry(host.into()).or_insert(next);
+        self.address_of(host)
     }
 
     pub fn address_of(&self, host: &str) -> String {
-        format!("{}.{}", self.net, self.hosts[host])
+        match &self.net {
+            Net::Loopback(net) => format!("{net}.{}", self.hosts[host]),
+            Net::Namespaces(hosts) => hosts.host(self.hosts[host].into()).address().to_string(),
+        }
+    }
+
+    /// The hosts, where each is a namespace.
+    pub fn namespaces(&self) -> Option<&Hosts> {
+        if let Net::Namespaces(hosts) = &self.net { Some(hosts) } else { None }
     }
 
     fn config(&self, host: &str) -> PathBuf {
@@ -86,12 +112,22 @@ impl Cluster {
     }
 
     pub fn run(&self, host: &str, binary: &str, arguments: &[&str]) -> Ran {
-        self.command(host, binary, arguments).output().expect("it runs").into()
+        let mut command = self.command(host, binary, arguments);
+        match &self.net {
+            Net::Loopback(_) => command.output(),
+            Net::Namespaces(hosts) => hosts.host(self.hosts[host].into()).within(move || command.output()),
+        }
+        .expect("it runs")
+        .into()
     }
 
     pub fn start(&mut self, host: &str, binary: &'static str) {
         let command = self.command(host, binary, &["serve"]);
-        let mut running = Running::start(&format!("{binary}-{host}"), command, self.folder.path());
+        let name = format!("{binary}-{host}");
+        let mut running = match &self.net {
+            Net::Loopback(_) => Running::start(&name, command, self.folder.path()),
+            Net::Namespaces(hosts) => hosts.spawn(self.hosts[host].into(), &name, command),
+        };
         running.says(LIMIT, "serves at");
         self.daemons.insert((host.into(), binary), running);
     }

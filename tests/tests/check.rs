@@ -73,10 +73,10 @@ fn every_object_is_looked_at() {
 #[test]
 fn signers_that_do_not_count_are_named() {
     let history = History::grown(true, 1);
-    let trust = Trust { cluster_key: Some(Signer::from_seed(&[9; 32]).public()), pinned: vec![] };
+    let trust = Trust { cluster_key: Some(Signer::from_seed(&[9; 32]).public()), ..Trust::default() };
     let report = check(&history.trial.repository, &CheckOptions { trust, ..CheckOptions::default() }).unwrap();
     assert_eq!(report.concerned().len(), 2);
-    let trust = Trust { cluster_key: None, pinned: vec![history.trial.options.signer.public()] };
+    let trust = Trust { pinned: vec![history.trial.options.signer.public()], ..Trust::default() };
     assert_eq!(
         check(&history.trial.repository, &CheckOptions { trust, ..CheckOptions::default() })
             .unwrap()

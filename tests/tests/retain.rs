@@ -285,15 +285,16 @@ fn evidence_and_pins_keep_and_go_with_what_is_dropped() {
 #[test]
 fn evidence_of_strangers_takes_no_ones_place() {
     let (own, strange, cluster) = (Signer::from_seed(&[3; 32]), Signer::from_seed(&[4; 32]), Signer::from_seed(&[5; 32]));
-    let certified = Trust { cluster_key: Some(cluster.public()), pinned: vec![] };
-    let pinned = Trust { cluster_key: None, pinned: vec![own.public()] };
+    let certified = Trust { cluster_key: Some(cluster.public()), ..Trust::default() };
+    let pinned = Trust { pinned: vec![own.public()], ..Trust::default() };
     for trust in [certified, pinned] {
         let history = History::grown(true, 4);
         let repository = &history.trial.repository;
         let known = repository.snapshots().unwrap();
         let config = repository.config();
         let certificate = Certificate { cluster: config.cluster.clone(), node: "web2".into(), key: own.public(), issued_ms: 1 };
-        repository.publish_record(&name::node(&own.public()), &Signed::sign(certificate, &cluster)).unwrap();
+        let certificate = Signed::sign(certificate, &cluster);
+        repository.publish_record(&name::node(&own.public(), certificate.id()), &certificate).unwrap();
         for (n, kind, signer) in [(1, EvidenceKind::Import, &own), (3, EvidenceKind::Drill, &strange)] {
             let evidence = Evidence {
                 cluster: config.cluster.clone(),

@@ -64,6 +64,8 @@ pub struct Evidence {
     pub queued_bytes: u64,
     /// What is wrong whatever the age: a quota reached, segments lost, an archive rolled back. Each says what to do.
     pub wrong: Vec<String>,
+    /// What to do when it is not ok, where the one who looks knows better than can be told from the hop.
+    pub advice: Option<String>,
 }
 
 /// The last attempt that failed.
@@ -141,7 +143,7 @@ fn verdict(place: &Place, evidence: &Evidence, age_ms: Option<i64>, late_after_m
     let (Some(captured), Some(age_ms)) = (evidence.captured_ms, age_ms) else {
         let known: Vec<String> = failure.into_iter().chain(wrong).collect();
         let so_far = if known.is_empty() { String::new() } else { format!(" ({})", known.join("; ")) };
-        return told(Word::Never, format!("nothing of it was ever verified {}{so_far}; {}", here(place.hop), advice(place)));
+        return told(Word::Never, format!("nothing of it was ever verified {}{so_far}; {}", here(place.hop), advice(place, evidence)));
     };
     if !wrong.is_empty() {
         return told(Word::Failing, wrong.join("; "));
@@ -156,19 +158,22 @@ fn verdict(place: &Place, evidence: &Evidence, age_ms: Option<i64>, late_after_m
     let Some(late_after_ms) = late_after_ms else {
         return told(
             Word::Late,
-            format!("captured {} ago, and how often it should be is not known here; {}", length(age_ms), advice(place)),
+            format!("captured {} ago, and how often it should be is not known here; {}", length(age_ms), advice(place, evidence)),
         );
     };
     let late = age_ms > late_after_ms;
     if let Some(failure) = failure {
         let age = if late { "too old" } else { "fresh still" };
-        return told(Word::Failing, format!("{failure}; its newest data, captured {} ago, is {age}; {}", length(age_ms), advice(place)));
+        return told(
+            Word::Failing,
+            format!("{failure}; its newest data, captured {} ago, is {age}; {}", length(age_ms), advice(place, evidence)),
+        );
     }
     if late {
         let limit = length(late_after_ms);
         return told(
             Word::Late,
-            format!("its newest data was captured {} ago and should be no older than {limit}; {}", length(age_ms), advice(place)),
+            format!("its newest data was captured {} ago and should be no older than {limit}; {}", length(age_ms), advice(place, evidence)),
         );
     }
     let waits = match evidence.queued_snapshots {
@@ -201,7 +206,10 @@ fn here(hop: Hop) -> &'static str {
     }
 }
 
-fn advice(place: &Place) -> String {
+fn advice(place: &Place, evidence: &Evidence) -> String {
+    if let Some(advice) = &evidence.advice {
+        return line(advice, TEXT_MOST);
+    }
     let peer = place.peer.as_deref().unwrap_or("the other host");
     match place.hop {
         Hop::Spool => "see that `exporter serve` runs and what `exporter status` says".into(),

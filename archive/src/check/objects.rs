@@ -109,7 +109,7 @@ fn lone_records(repository: &Repository, findings: &mut Vec<Finding>) -> Result<
         place(listed, &signed.body.cluster, &signed.body.dataset)?;
         Ok(name::key(signed.body.id, signed.body.generation))
     })?;
-    lone::<Certificate>(repository, name::NODES, findings, &|signed, _| Ok(name::node(&signed.body.key)))?;
+    lone::<Certificate>(repository, name::NODES, findings, &|signed, _| Ok(name::node(&signed.body.key, signed.id())))?;
     lone::<Receipt>(repository, name::RECEIPTS, findings, &|signed, listed| {
         place(listed, &signed.body.cluster, &signed.body.dataset)?;
         Ok(name::receipt(signed.body.snapshot, &signed.signer))

@@ -8,12 +8,15 @@
 //!
 //! It deletes nothing but heartbeats that a newer one of the same node replaced, does not decide what is kept, and never writes to the source.
 
+mod catalogue;
 mod equivocation;
 pub(crate) mod proof;
 pub(crate) mod receive;
 mod records;
 pub(crate) mod source;
 pub(crate) mod take;
+
+pub use catalogue::catalogue;
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{Address, RecordId, RunId, SnapshotId};

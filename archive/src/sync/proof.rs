@@ -144,6 +144,13 @@ pub(crate) struct Small {
     pub name: String,
     pub bytes: Vec<u8>,
     pub about: Option<SnapshotId>,
+    pub signer: PublicKey,
+}
+
+impl Small {
+    fn of<B: Body>(name: String, signed: &Signed<B>, about: Option<SnapshotId>) -> Small {
+        Small { name, bytes: alone(signed), about, signer: signed.signer }
+    }
 }
 
 /// Proves a small record that was asked for by its name.
@@ -154,46 +161,33 @@ pub(crate) fn prove_small(repository: &Repository, signers: &Signers, wanted: &s
             let body = &signed.body;
             repository.check_place(wanted, &body.cluster, &body.dataset)?;
             signers.check(&signed.signer, &body.node, wanted)?;
-            Small { name: name::key(body.id, body.generation), bytes: alone(&signed), about: None }
+            Small::of(name::key(body.id, body.generation), &signed, None)
         }
         name::NODES => {
             let signed = first::<Certificate>(wanted, bytes)?;
-            let ours = signed.body.cluster == repository.config().cluster;
-            if !ours || signers.trust.cluster_key.is_some_and(|key| key != signed.signer) {
-                return Err(Error::refused(wanted, "the cluster key did not make it"));
+            if signed.body.cluster != repository.config().cluster {
+                return Err(Error::refused(wanted, "it is of another cluster"));
             }
-            Small { name: name::node(&signed.body.key), bytes: alone(&signed), about: None }
+            Small::of(name::node(&signed.body.key, signed.id()), &signed, None)
         }
         name::RECEIPTS => {
             let signed = first::<Receipt>(wanted, bytes)?;
             repository.check_place(wanted, &signed.body.cluster, &signed.body.dataset)?;
-            Small {
-                name: name::receipt(signed.body.snapshot, &signed.signer),
-                bytes: alone(&signed),
-                about: Some(signed.body.snapshot),
-            }
+            Small::of(name::receipt(signed.body.snapshot, &signed.signer), &signed, Some(signed.body.snapshot))
         }
         name::HEARTBEATS => {
             let signed = first::<Heartbeat>(wanted, bytes)?;
             let body = &signed.body;
             repository.check_place(wanted, &body.cluster, &body.dataset)?;
             signers.check(&signed.signer, &body.node, wanted)?;
-            Small {
-                name: name::heartbeat(&signed.signer, body.counter),
-                bytes: alone(&signed),
-                about: Some(body.snapshot),
-            }
+            Small::of(name::heartbeat(&signed.signer, body.counter), &signed, Some(body.snapshot))
         }
         name::RECORDS => {
             let signed = first::<Evidence>(wanted, bytes)?;
             let body = &signed.body;
             repository.check_place(wanted, &body.cluster, &body.dataset)?;
             signers.check(&signed.signer, &body.node, wanted)?;
-            Small {
-                name: name::evidence(body.snapshot, body.kind, signed.id()),
-                bytes: alone(&signed),
-                about: Some(body.snapshot),
-            }
+            Small::of(name::evidence(body.snapshot, body.kind, signed.id()), &signed, Some(body.snapshot))
         }
         _ => return Err(Error::refused(wanted, "it is no small record")),
     };

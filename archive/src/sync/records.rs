@@ -7,15 +7,46 @@ use super::receive::{Failure, Receiver, from_source};
 use crate::error::{Error, Kind, Result};
 use crate::name;
 use crate::record::{Receipt, Signed};
+use crate::sign::PublicKey;
 use crate::store::publish;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// Who cannot check certificates keeps no more of them.
+const CERTIFICATES_MAX: usize = 1024;
+const CERTIFICATES_OF_ONE_MAX: usize = 8;
 
 impl Receiver<'_> {
     /// Takes certificates, then sealing identities.
     pub fn early_records(&mut self, names: &[String]) -> Result<(), Failure> {
-        self.small_records(names, name::NODES, &|_| true)?;
+        self.certificates(names)?;
         self.signers = Signers::of(self.into, &self.options.trust)?;
         self.small_records(names, name::KEYS, &|_| true)
+    }
+
+    /// Takes certificates. Where the cluster key is known, those that it made; else those about keys that count, so few for each that who forges them fills no
+    /// disk. Others are nobody's fault: whoever cannot check them passes them on.
+    fn certificates(&mut self, names: &[String]) -> Result<(), Failure> {
+        let trust = self.options.trust.clone();
+        let held: HashSet<String> = self.into.list(name::NODES)?.into_iter().map(|listed| listed.name).collect();
+        let mut of: BTreeMap<PublicKey, usize> = BTreeMap::new();
+        for key in held.iter().filter_map(|held| name::parse_node(held)) {
+            *of.entry(key).or_default() += 1;
+        }
+        let rooted = trust.cluster_key.is_some();
+        let known = |key: &PublicKey| trust.pinned.is_empty() || trust.pinned.contains(key) || trust.former.contains(key);
+        let mut room = if rooted { CERTIFICATES_MAX } else { CERTIFICATES_MAX.saturating_sub(held.len()) };
+        let listed: BTreeSet<&String> = names.iter().filter(|name| !held.contains(*name)).collect();
+        let mut lacking = Vec::new();
+        for wanted in listed {
+            let Some(key) = name::parse_node(wanted) else { continue };
+            let count = of.entry(key).or_default();
+            if room == 0 || !(rooted || known(&key) && *count < CERTIFICATES_OF_ONE_MAX) {
+                continue;
+            }
+            (*count, room) = (*count + 1, room - 1);
+            lacking.push(wanted.clone());
+        }
+        self.ask(&lacking, &mut |_, small| Ok(trust.cluster_key.is_none_or(|key| key == small.signer)))
     }
 
     /// Takes what is about snapshots that we hold.
@@ -38,7 +69,12 @@ impl Receiver<'_> {
         }
         let held: HashSet<String> = self.into.list(folder)?.into_iter().map(|listed| listed.name).collect();
         let lacking: Vec<String> = listed.into_iter().filter(|wanted| !held.contains(*wanted)).cloned().collect();
-        self.ask(&lacking, &mut |_, _| Ok(true))
+        // An expelled node's sealing identities may be needed for its history; nothing that it says now is.
+        self.ask(&lacking, &mut |this, small| Ok(folder != name::RECORDS || this.is_current(small)))
+    }
+
+    fn is_current(&self, small: &Small) -> bool {
+        !self.options.trust.is_former(&small.signer)
     }
 
     /// Asks for records, proves them and stores those that `accept` takes.
@@ -92,7 +128,7 @@ impl Receiver<'_> {
             .map(|(_, beat)| beat)
             .collect();
         let held: HashSet<_> = self.into.snapshots()?.into_iter().map(|known| known.id).collect();
-        self.ask(&wanted, &mut |_, small| Ok(small.about.is_some_and(|id| held.contains(&id))))?;
+        self.ask(&wanted, &mut |this, small| Ok(small.about.is_some_and(|id| held.contains(&id)) && this.is_current(small)))?;
         let now: Vec<String> = self.into.list(name::HEARTBEATS)?.into_iter().map(|listed| listed.name).collect();
         let keep = newest(&now);
         for old in now.iter().filter(|beat| node_of(beat).is_some_and(|node| keep.get(node) != Some(beat))) {

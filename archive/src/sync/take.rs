@@ -53,7 +53,22 @@ impl Receiver<'_> {
             return Err(Failure::Refused(Error::refused(&known.name, "a snapshot has another name")));
         }
         let bytes = self.source.snapshot(known).map_err(from_source)?;
-        Object::parse(self.into, &self.signers, known, bytes).map_err(Failure::Refused)
+        let object = Object::parse(self.into, &self.signers, known, bytes).map_err(Failure::Refused)?;
+        self.not_too_late(known, &object)?;
+        Ok(object)
+    }
+
+    /// Of an expelled node only what was here before comes back: our own receipt says that it was.
+    fn not_too_late(&mut self, known: &Known, object: &Object) -> Result<(), Failure> {
+        let own = self.options.receipt.public();
+        if !self.options.trust.is_former(&object.snapshot.signer)
+            || object.receipts.iter().any(|receipt| receipt.signer == own)
+            || self.own_old_receipt(&name::receipt(known.id, &own))?.is_some_and(|receipt| receipt.signer == own)
+        {
+            return Ok(());
+        }
+        let why = format!("node {} was expelled, and this was not received before", object.snapshot.body.node);
+        Err(Failure::Refused(Error::refused(&known.name, why)))
     }
 
     /// Whether who signed it is one whose snapshots are published.

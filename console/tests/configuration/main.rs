@@ -326,13 +326,14 @@ fn a_pull_backup_by_itself() {
 fn rules_of_a_dataset_stand_on_the_common_ones() {
     let file = pull_backup(
         "listen = \"[::1]:9\"\nstate = \"/s\"\nstore.path = \"/a\"\n[retain]\nlast = 5\nyearly = 2\n[retain.shop]\nhourly = 0\nwithin = \"30d\"\n\
-         [cluster.shop]\nautomatic = true\nprofile = \"fast\"\ndelay = \"60m\"\npriority = { web1 = 10, web2 = 5 }\n",
+         [cluster.shop]\nautomatic = true\nprofile = \"fast\"\ndelay = \"60m\"\npriority = { web1 = 10, web2 = 5 }\ncluster_key = \"ed25519:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n",
     );
     assert_eq!((file.retain.last, file.retain.hourly, file.retain.yearly), (5, 48, 2));
     let shop = file.retain_for("shop");
     assert_eq!((shop.last, shop.hourly, shop.yearly, shop.within), (5, 0, 2, Some(Duration::from_secs(30 * 86_400))));
     assert_eq!(file.retain_for("other"), &file.retain);
     let cluster = &file.clusters["shop"];
+    assert_eq!(cluster.cluster_key.unwrap()[..2], [0x01, 0x23]);
     assert_eq!((cluster.automatic, cluster.profile, cluster.priority["web1"]), (true, Profile::Fast, 10));
 }
 

@@ -1,7 +1,7 @@
 //! `exporter join`: this node joins a pull-backup, with the line that `pull-backup invite` printed there. The administrator's files stay as they are.
 
 use super::link_failure;
-use crate::node;
+use crate::{certified, node};
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::node_file::NodeFile;
@@ -29,8 +29,9 @@ impl Join {
             ports: Ports::of_node(file.node.dials_out),
         };
         let joined = joining.with(&self.line).map_err(link_failure)?;
+        let uncertified = file.seal.cluster_key.is_some() && certified::own(&file)?.is_none();
         let mut output = Output::stdout();
-        for line in joined.words(signer.public(), file.seal.cluster_key.is_some()) {
+        for line in joined.words(signer.public(), uncertified) {
             output.line(line)?;
         }
         output.finish()?;

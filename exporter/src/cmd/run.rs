@@ -3,8 +3,8 @@
 use super::link_failure;
 use crate::announce::announce;
 use crate::export::export;
-use crate::spool;
 use crate::until_pulled::{News, is_served, until_pulled};
+use crate::{certified, spool};
 use archive::entry::display;
 use archive::export::{ExportReport, Outcome};
 use clap::Args;
@@ -47,6 +47,9 @@ impl Run {
                 Failure::usage(format!("{} has no dataset {name}", config.display())).hint(format!("it has: {}", known.join(", ")))
             })?],
         };
+        if let Some(warning) = certified::warning(&file) {
+            console::output::tell(warning);
+        }
         let mut worst = Status::Done;
         let mut output = Output::stdout();
         let mut failures = Vec::new();
@@ -161,11 +164,18 @@ fn print(output: &mut Output, file: &NodeFile, dataset: &Dataset, report: &Expor
             "  restore it with: pull-backup restore --repository {} --at {short} --to DIR{identity}",
             place.display()
         ))?;
+        let joined = link::membership::Membership::open(&file.node.state).unwrap_or_default().pull_backups;
+        match joined.iter().any(|known| known.cluster == file.cluster) {
+            true => output.line(format_args!(
+                "  and at the pull-backup, once it was fetched: pull-backup restore {}/{} --at {short} --to DIR{identity}",
+                file.cluster, dataset.name
+            ))?,
+            false => output.line("  it is on this host alone; next, on the host that is to keep the history: pull-backup init")?,
+        }
         if dataset.seal {
             output.line("  without the identity of one of the recipients nothing can be restored: keep it elsewhere")?;
         }
     }
-    let _ = file;
     for trouble in &report.troubles {
         console::output::tell(format!("warning: not captured: {}: {}", display(&trouble.path), trouble.why));
     }

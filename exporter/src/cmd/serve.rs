@@ -6,12 +6,14 @@ use crate::serve::{Around, Daemon};
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::node_file::NodeFile;
-use console::output::tell;
 use link::client::Deadlines;
 use link::identity::Identity;
 use link::message::{EXPORTER_HEALTH, EXPORTER_PORT};
 use link::running::{Alone, until_asked_to_end};
 use link::server::{Limits, plain};
+use standing::health::router;
+use standing::log::{Log, Said};
+use standing::look::{LOOK, pulse};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ impl Serve {
     pub fn run(self, config: &Path) -> Result<Status, Failure> {
         let file = NodeFile::open(config)?;
         let state = &file.node.state;
-        let Some(_alone) = Alone::take(state, "exporter").map_err(link_failure)? else {
+        let Some(alone) = Alone::take(state, "exporter").map_err(link_failure)? else {
             return Err(Failure::refused(format!("another `exporter serve` runs on {}", state.display()))
                 .hint("end that one first, or give this one a state folder of its own"));
         };
@@ -36,8 +38,9 @@ impl Serve {
             zone: jiff::tz::TimeZone::system(),
             deadlines: Deadlines::default(),
             limits: Limits::default(),
-            tell: Arc::new(tell),
+            log: Log::stderr(Arc::new(super::run::now_ms)),
         };
+        let (log, alone) = (around.log.clone(), Arc::new(alone));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -53,10 +56,16 @@ impl Serve {
             };
             let listener = bind(SocketAddr::new(listen, EXPORTER_PORT)).await?;
             let plainly = bind(SocketAddr::new(health, EXPORTER_HEALTH)).await?;
-            let router = axum::Router::new().route("/live", axum::routing::get(|| async { "alive\n" }));
-            tokio::spawn(plain(plainly, router, stop.clone()));
-            tell(format_args!("exporter serves at {listen}:{}", EXPORTER_PORT));
-            Daemon::new(file, identity, around).run(listener, stop).await.map_err(link_failure)
+            let daemon = Daemon::new(file, identity, around);
+            let look = daemon.looking(LOOK);
+            tokio::spawn(plain(plainly, router(look.newest.clone()), stop.clone()));
+            tokio::spawn(pulse(alone.clone(), look.wall.clone(), stop.clone()));
+            let looking = tokio::spawn(look.run(stop.clone()));
+            log.say(Said::info("serves", format!("exporter serves at {listen}:{EXPORTER_PORT}")));
+            daemon.run(listener, stop).await.map_err(link_failure)?;
+            // Alerts under way have their bound.
+            let _ = looking.await;
+            Ok::<(), Failure>(())
         })?;
         Ok(Status::Done)
     }

@@ -2,13 +2,13 @@
 
 pub mod join;
 pub mod serve;
+pub mod status;
 pub mod sync;
 
 use crate::import::Imports;
 use crate::serve::Around;
 use console::exit::Failure;
 use console::node_file::NodeFile;
-use console::output::tell;
 use console::place;
 use link::client::Deadlines;
 use link::identity::signing_key;
@@ -16,6 +16,7 @@ use link::membership::NODE_KEY;
 use link::server::Limits;
 use lookup::Surroundings;
 use lookup::open::Identity;
+use standing::Log;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -60,13 +61,13 @@ fn now_ms() -> u64 {
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-fn around() -> Around {
+fn around(log: Log) -> Around {
     Around {
         wall: Arc::new(now_ms),
         chance: Arc::new(|| u64::from_le_bytes(archive::sign::random())),
         deadlines: Deadlines::default(),
         limits: Limits::default(),
         every: Duration::from_secs(5),
-        tell: Arc::new(tell),
+        log,
     }
 }

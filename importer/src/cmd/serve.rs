@@ -3,15 +3,18 @@
 use crate::serve::Daemon;
 use clap::Args;
 use console::exit::{Failure, Status};
-use console::output::tell;
 use link::identity::Identity as Ours;
 use link::message::{IMPORTER_HEALTH, IMPORTER_PORT};
 use link::running::{Alone, until_asked_to_end};
 use link::server::plain;
 use lookup::Surroundings;
 use lookup::open::Identity;
+use standing::health::router;
+use standing::log::{Log, Said};
+use standing::look::{LOOK, pulse};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// Keeps a mirror of the cluster's datasets and imports what is new, until it is asked to end
@@ -25,13 +28,14 @@ impl Serve {
     pub fn run(&self, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
         let file = super::open(config, surroundings)?;
         let state = &file.node.state;
-        let Some(_alone) = Alone::take(state, "importer").map_err(super::failure)? else {
+        let Some(alone) = Alone::take(state, "importer").map_err(super::failure)? else {
             return Err(Failure::refused(format!("another `importer serve` runs on {}", state.display()))
                 .hint("end that one first, or give this one a state folder of its own"));
         };
         let imports = super::imports(&file, &self.means)?;
         let identity = Ours::open_or_make(state).map_err(super::failure)?;
-        let around = super::around();
+        let around = super::around(Log::stderr(Arc::new(super::now_ms)));
+        let (log, alone) = (around.log.clone(), Arc::new(alone));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -47,10 +51,16 @@ impl Serve {
             };
             let listener = bind(SocketAddr::new(listen, IMPORTER_PORT)).await?;
             let plainly = bind(SocketAddr::new(health, IMPORTER_HEALTH)).await?;
-            let router = axum::Router::new().route("/live", axum::routing::get(|| async { "alive\n" }));
-            tokio::spawn(plain(plainly, router, stop.clone()));
-            tell(format_args!("importer serves at {listen}:{IMPORTER_PORT}"));
-            Daemon::new(file, identity, imports, around).run(listener, stop).await.map_err(super::failure)
+            let daemon = Daemon::new(file, identity, imports, around);
+            let look = daemon.looking(LOOK);
+            tokio::spawn(plain(plainly, router(look.newest.clone()), stop.clone()));
+            tokio::spawn(pulse(alone.clone(), look.wall.clone(), stop.clone()));
+            let looking = tokio::spawn(look.run(stop.clone()));
+            log.say(Said::info("serves", format!("importer serves at {listen}:{IMPORTER_PORT}")));
+            daemon.run(listener, stop).await.map_err(super::failure)?;
+            // Alerts under way have their bound.
+            let _ = looking.await;
+            Ok::<(), Failure>(())
         })?;
         Ok(Status::Done)
     }

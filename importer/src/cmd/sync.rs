@@ -8,6 +8,7 @@ use console::output::tell;
 use link::identity::Identity as Ours;
 use lookup::Surroundings;
 use lookup::open::Identity;
+use standing::Log;
 use std::path::PathBuf;
 
 /// Pulls what is new into the mirror and imports it, once
@@ -35,7 +36,7 @@ impl Sync {
             .enable_all()
             .build()
             .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
-        let daemon = Daemon::new(file, identity, imports, super::around());
+        let daemon = Daemon::new(file, identity, imports, super::around(Log::plain()));
         let wrong = runtime.block_on(daemon.once(&chosen.iter().collect::<Vec<_>>()));
         match wrong.split_last() {
             None => Ok(Status::Done),

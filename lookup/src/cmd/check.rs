@@ -18,11 +18,15 @@ use std::sync::Arc;
 
 use super::document;
 use crate::failure::failure;
-use crate::open::{Place, Roots, Surroundings};
+use crate::open::{Roots, Surroundings};
+use crate::place::{Means, Place};
 
 /// Checks that everything is there and is what was signed
 #[derive(Args, Debug)]
 pub struct Check {
+    /// The dataset, when the configuration knows several
+    #[arg(value_name = "DATASET")]
+    pub name: Option<String>,
     #[command(flatten)]
     pub place: Place,
     #[command(flatten)]
@@ -84,6 +88,11 @@ fn part(text: &str) -> Result<Part, String> {
 }
 
 impl Check {
+    pub fn means(&mut self) -> Means<'_> {
+        let dataset = self.name.clone().or_else(|| self.place.dataset.clone());
+        Means { place: &mut self.place, dataset, roots: &mut self.roots, identity: None }
+    }
+
     pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
         let healed = match &self.heal {
             Some(from) => Some(self.heal(from, surroundings)?),
@@ -102,8 +111,8 @@ impl Check {
     }
 
     fn heal(&self, from: &Path, surroundings: &Surroundings) -> Result<HealReport, Failure> {
-        let other = Place { repository: from.to_owned() };
-        if let (Ok(ours), Ok(theirs)) = (self.place.repository.canonicalize(), from.canonicalize())
+        let other = Place { repository: Some(from.to_owned()), ..Place::default() };
+        if let (Ok(ours), Ok(theirs)) = (self.place.folder()?.canonicalize(), from.canonicalize())
             && ours == theirs
         {
             return Err(

@@ -64,7 +64,7 @@ impl Diff {
         let before = self.reading.choose(&facts, &opened, &self.before, "before: ", surroundings)?;
         let mut after = self.reading.choose(&facts, &opened, &self.after, "after:  ", surroundings)?;
         let mut keyring = self.reading.identity.keyring()?;
-        let mut open = |fact| crate::open::open_snapshot(&opened.repository, fact, &opened.trust, &mut keyring);
+        let mut open = |fact| crate::open::open_snapshot(&opened, fact, &mut keyring);
         let (old, new) = (open(&before.fact)?, open(&after.fact)?);
         let below = self.path.as_deref().map_or(&b""[..], path);
         if !below.is_empty()

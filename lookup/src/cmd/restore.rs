@@ -20,6 +20,7 @@ use super::{Chosen, Opened, Reading, document, path, status};
 use crate::choose::Unread;
 use crate::failure::failure;
 use crate::open::Surroundings;
+use crate::place::Means;
 use crate::show::{PathShape, SnapshotShape};
 
 /// Restores a snapshot by date into a folder
@@ -27,8 +28,9 @@ use crate::show::{PathShape, SnapshotShape};
 pub struct Restore {
     #[command(flatten)]
     pub reading: Reading,
-    /// The dataset; must be the repository's
-    pub dataset: Option<String>,
+    /// The dataset, when the configuration knows several; with --repository it must be that one's
+    #[arg(value_name = "DATASET")]
+    pub name: Option<String>,
     /// The newest snapshot captured at or before this: "2026-11-01 13:00", "3 days ago", a date, `latest`, or an id
     #[arg(long, value_name = "TIME")]
     pub at: String,
@@ -68,18 +70,20 @@ struct ProblemShape {
 }
 
 impl Restore {
+    pub fn means(&mut self) -> Means<'_> {
+        self.reading.means(self.name.clone())
+    }
+
     pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
         if self.stdout && self.paths.len() != 1 {
             return Err(Failure::usage("--stdout writes one file").hint("name it with one --path"));
         }
         let opened = self.reading.repository()?;
         let dataset = &opened.repository.config().dataset;
-        if let Some(wanted) = self.dataset.as_ref().filter(|wanted| *wanted != dataset) {
-            let what = format!(
-                "the repository {} holds dataset {dataset}, not {}",
-                self.reading.place.repository.display(),
-                human::text(wanted.as_bytes())
-            );
+        let wanted = self.name.as_deref().map(|name| name.rsplit('/').next().unwrap_or(name));
+        if let Some(wanted) = wanted.filter(|wanted| wanted != dataset) {
+            let what =
+                format!("the repository {} holds dataset {dataset}, not {}", self.reading.place.shown(), human::text(wanted.as_bytes()));
             return Err(Failure::usage(what).hint("name the folder of that dataset's repository with --repository"));
         }
         if let Some(target) = &self.to {
@@ -99,8 +103,8 @@ impl Restore {
         if target.exists() && !target.is_dir() {
             return Err(Failure::usage(format!("{shown} is not a folder")).hint("name a folder with --to, or write one file with --stdout"));
         }
-        let repository = &self.reading.place.repository;
-        let (Some(target), Some(repository)) = (real(target), real(repository)) else { return Ok(()) };
+        let repository = self.reading.place.repository.as_deref();
+        let (Some(target), Some(repository)) = (real(target), repository.and_then(real)) else { return Ok(()) };
         if target.starts_with(&repository) {
             return Err(Failure::refused(format!("{shown} lies in the repository itself")).hint("choose a folder outside of it"));
         }

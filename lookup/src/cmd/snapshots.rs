@@ -1,6 +1,6 @@
 //! `snapshots`: what there is, oldest first. Needs no key.
 
-use archive::repository::{Access, Known};
+use archive::repository::Known;
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::human;
@@ -12,12 +12,16 @@ use super::document;
 use crate::choose::Unread;
 use crate::fact::{Fact, Facts};
 use crate::failure::{failure, line};
-use crate::open::{Place, Roots, Surroundings};
+use crate::open::{Roots, Surroundings};
+use crate::place::{Means, Peers, Place};
 use crate::show::{self, SnapshotShape, moment};
 
 /// Lists the snapshots of a repository
 #[derive(Args, Debug)]
 pub struct Snapshots {
+    /// The dataset, when the configuration knows several
+    #[arg(value_name = "DATASET")]
+    pub name: Option<String>,
     #[command(flatten)]
     pub place: Place,
     #[command(flatten)]
@@ -37,8 +41,13 @@ struct Shape {
 }
 
 impl Snapshots {
+    pub fn means(&mut self) -> Means<'_> {
+        let dataset = self.name.clone().or_else(|| self.place.dataset.clone());
+        Means { place: &mut self.place, dataset, roots: &mut self.roots, identity: None }
+    }
+
     pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
-        let repository = self.place.open(Access::Shared)?;
+        let repository = self.place.list()?;
         let facts = Facts::load(&repository, &self.roots.trust()).map_err(failure)?;
         let mut all: Vec<Known> = repository.snapshots().map_err(failure)?;
         all.extend(repository.quarantined().map_err(failure)?);
@@ -53,7 +62,7 @@ impl Snapshots {
         if self.json {
             let config = repository.config();
             let (cluster, dataset) = (config.cluster.clone(), config.dataset.clone());
-            let snapshots = found.iter().map(SnapshotShape::from).collect();
+            let snapshots = found.iter().map(|fact| SnapshotShape::from(fact).with(fact, &self.place.peers)).collect();
             document(&Shape { repository: config.id.to_string(), cluster, dataset, snapshots, unread })?;
             return Ok(status);
         }
@@ -62,7 +71,7 @@ impl Snapshots {
             tell(format_args!("the repository of dataset {} has no snapshots yet", repository.config().dataset));
         }
         if !found.is_empty() {
-            output.line(table(&found, surroundings).to_string().trim_end())?;
+            output.line(table(&found, &self.place.peers, surroundings).to_string().trim_end())?;
         }
         output.finish()?;
         for Unread { name, why } in unread {
@@ -72,14 +81,30 @@ impl Snapshots {
     }
 }
 
-fn table(found: &[Fact], surroundings: &Surroundings) -> Table {
-    let heads =
-        ["SNAPSHOT", "CAPTURED", "RECEIVED", ">AGE", "NODE", ">POSITION", ">CONTENT", ">NEW", ">ENTRIES", ">RUNS", "VERIFIED", "SIGNER"];
+fn table(found: &[Fact], peers: &Peers, surroundings: &Surroundings) -> Table {
+    let mut heads = vec![
+        "SNAPSHOT",
+        "CAPTURED",
+        "RECEIVED",
+        ">AGE",
+        "NODE",
+        ">POSITION",
+        ">CONTENT",
+        ">NEW",
+        ">ENTRIES",
+        ">RUNS",
+        "VERIFIED",
+        "SIGNER",
+    ];
+    // What only a configuration tells.
+    let (receivers, holders) = (!peers.receivers.is_empty(), !peers.holders.is_empty());
+    heads.extend(receivers.then_some("RECEIVED BY"));
+    heads.extend(holders.then_some("NEWEST AT"));
     let mut table = Table::new(&heads);
     let zone = surroundings.now.time_zone();
     for fact in found {
         let body = &fact.snapshot.body;
-        table.row([
+        let mut row = vec![
             fact.short(),
             show::time(body.captured_ms, zone),
             fact.received_ms().map_or("-".into(), |ms| show::time(ms, zone)),
@@ -92,9 +117,32 @@ fn table(found: &[Fact], surroundings: &Surroundings) -> Table {
             human::count(body.runs.len() as u64),
             verified(fact, surroundings),
             format!("{}{}", show::standing(fact), if fact.quarantined() { ", in quarantine" } else { "" }),
-        ]);
+        ];
+        row.extend(receivers.then(|| received_by(fact, peers)));
+        row.extend(holders.then(|| newest_at(fact, peers)));
+        table.cells(row);
     }
     table
+}
+
+/// Who gave the earliest receipt.
+fn received_by(fact: &Fact, peers: &Peers) -> String {
+    let Some(receipt) = fact.receipt() else { return "-".into() };
+    peers
+        .receivers
+        .get(&receipt.signer)
+        .cloned()
+        .unwrap_or_else(|| receipt.signer.hex()[..8].to_owned())
+}
+
+/// Which hosts have it as their newest, and whether it is imported there.
+fn newest_at(fact: &Fact, peers: &Peers) -> String {
+    let id = Some(fact.known.id);
+    let at = peers.holders.iter().filter(|holder| holder.held == id || holder.imported == id);
+    let names: Vec<String> = at
+        .map(|holder| format!("{}{}", holder.name, if holder.imported == id { " (imported)" } else { "" }))
+        .collect();
+    if names.is_empty() { "-".into() } else { names.join(", ") }
 }
 
 /// The newest evidence that it restores, or that it does not.

@@ -7,8 +7,8 @@
 use crate::cmd::init::RECEIPT_KEY;
 use crate::following::{self, Following};
 use crate::members::{Member, Members};
+use archive::sign::PublicKey;
 use archive::sync::{SyncOptions, SyncReport, Wanted, sync};
-use archive::trust::Trust;
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::output::{Output, tell};
@@ -17,7 +17,7 @@ use console::{human, place};
 use link::client::{Client, Deadlines, Rate, Way};
 use link::identity::{Identity, Pin, signing_key};
 use link::message::{Head, Heads};
-use link::pull::{Signers, chain, dataset_of, nobody};
+use link::pull::{believing, chain, dataset_of, nobody};
 use link::remote::Remote;
 use link::repositories::{Layout, Repositories};
 use lookup::open::Surroundings;
@@ -160,16 +160,11 @@ impl Work<'_> {
 
     fn take(&self, peer: &Peer, head: &Head) -> archive::Result<SyncReport> {
         let dataset = dataset_of(head);
-        let Signers { trust, publishers } = match &peer.member {
-            None => {
-                let own = self.members.signers(&head.cluster);
-                following::trust(self.file, &head.cluster, own, &following::told_with(head)).into()
-            }
-            Some(member) => {
-                let pinned = self.members.signers(&member.cluster);
-                let trust = if pinned.is_empty() { nobody() } else { Trust { cluster_key: None, pinned } };
-                Signers { trust, publishers: Some(self.members.publishers(&member.cluster)) }
-            }
+        let cluster_key = self.file.clusters.get(&head.cluster).and_then(|cluster| cluster.cluster_key).map(PublicKey);
+        let own = self.members.trust_by(&head.cluster, cluster_key);
+        let (trust, publishers) = match &peer.member {
+            None => (following::trust(own, &following::told_with(head)), None),
+            Some(member) => (believing(own), Some(self.members.publishers(&member.cluster))),
         };
         let options = SyncOptions { trust, publishers, runs_ahead: false, ..self.options.clone() };
         let repository = self.repositories.open_or_create(&dataset)?;

@@ -14,7 +14,8 @@ use console::table::Table;
 use console::{human, place, quantity};
 use lookup::cmd::document;
 use lookup::failure::failure;
-use lookup::open::{Place, Roots, Surroundings, public_key};
+use lookup::open::{Roots, Surroundings, public_key};
+use lookup::place::{Means, Place};
 use lookup::show;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -37,7 +38,8 @@ pub struct Retain {
     pub keep: Keep,
     #[command(flatten)]
     pub roots: Roots,
-    /// Receipts of this key are valid; may be given several times. Without it, any signed receipt is
+    /// Receipts of this key are valid; may be given several times. Without it, those of this host for a dataset that is
+    /// named, and any signed receipt for a folder
     #[arg(long, value_name = "KEY", value_parser = public_key)]
     pub receiver: Vec<PublicKey>,
     /// Only drop snapshots; their space stays taken until a later sweep
@@ -132,7 +134,16 @@ struct DecisionShape {
 }
 
 impl Retain {
+    pub fn means(&mut self) -> Means<'_> {
+        let dataset = self.place.dataset.clone();
+        Means { place: &mut self.place, dataset, roots: &mut self.roots, identity: None }
+    }
+
     pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
+        let receivers = match (self.receiver.as_slice(), self.place.peers.own) {
+            ([], Some(own)) => vec![own],
+            (said, _) => said.to_vec(),
+        };
         let sweeps = !self.dry_run && !self.no_sweep;
         let repository = self.place.open(if self.dry_run { Access::Shared } else { Access::Exclusive })?;
         let (rules, from) = self.rules(&repository.config().dataset, surroundings)?;
@@ -144,7 +155,7 @@ impl Retain {
             now_ms: surroundings.now_ms(),
             zone: surroundings.now.time_zone().clone(),
             dry_run: self.dry_run,
-            receivers: self.receiver.clone(),
+            receivers,
             trust: self.roots.trust(),
             pins: vec![],
         };

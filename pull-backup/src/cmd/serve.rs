@@ -4,7 +4,6 @@ use crate::cmd::init::RECEIPT_KEY;
 use crate::serve::{Around, Daemon};
 use clap::Args;
 use console::exit::{Failure, Status};
-use console::output::tell;
 use console::place;
 use console::pull_backup_file::PullBackupFile;
 use link::client::Deadlines;
@@ -12,6 +11,9 @@ use link::identity::{Identity, signing_key};
 use link::running::{Alone, until_asked_to_end};
 use link::server::{Limits, plain};
 use lookup::open::Surroundings;
+use standing::health::router;
+use standing::log::{Log, Said};
+use standing::look::{LOOK, pulse};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +37,7 @@ impl Serve {
         let path = place::of(self.config.as_deref(), surroundings.config.as_deref(), place::PULL_BACKUP);
         let file = PullBackupFile::open(&path)?;
         let alone = Alone::take(&file.state, "pull-backup").map_err(super::failure)?;
-        let Some(_alone) = alone else {
+        let Some(alone) = alone else {
             return Err(Failure::refused(format!("another `pull-backup serve` runs on {}", file.state.display()))
                 .hint("end that one first, or give this one a state folder of its own"));
         };
@@ -48,8 +50,9 @@ impl Serve {
             limits: Limits::default(),
             every: Duration::from_secs(5),
             zone: surroundings.now.time_zone().clone(),
-            tell: Arc::new(tell),
+            log: Log::stderr(Arc::new(now_ms)),
         };
+        let (log, alone) = (around.log.clone(), Arc::new(alone));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -63,11 +66,16 @@ impl Serve {
                 })
             };
             let (listener, health) = (bind(file.listen).await?, bind(file.health).await?);
-            let router = axum::Router::new().route("/live", axum::routing::get(|| async { "alive\n" }));
-            tokio::spawn(plain(health, router, stop.clone()));
-            tell(format_args!("pull-backup serves at {}", file.listen));
             let daemon = Daemon::new(&file, identity, receipt, around);
-            daemon.run(listener, stop).await.map_err(super::failure)
+            let look = daemon.looking(&file, LOOK);
+            tokio::spawn(plain(health, router(look.newest.clone()), stop.clone()));
+            tokio::spawn(pulse(alone.clone(), look.wall.clone(), stop.clone()));
+            let looking = tokio::spawn(look.run(stop.clone()));
+            log.say(Said::info("serves", format!("pull-backup serves at {}", file.listen)));
+            daemon.run(listener, stop).await.map_err(super::failure)?;
+            // Alerts under way have their bound.
+            let _ = looking.await;
+            Ok::<(), Failure>(())
         })?;
         Ok(Status::Done)
     }

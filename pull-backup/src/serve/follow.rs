@@ -8,6 +8,7 @@ use link::follow::Follow;
 use link::identity::Pin;
 use link::message::Head;
 use link::pull::{Origin, Signers};
+use standing::log::Said;
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,7 +29,7 @@ impl Daemon {
         loop {
             match Following::open(&self.file.state) {
                 Ok(following) => self.look_for_others(&following, &mut tasks),
-                Err(error) => (self.around.tell)(link::pull::chain(&error)),
+                Err(error) => self.around.log.say(Said::error("state", link::pull::chain(&error))),
             }
             while tasks.try_join_next().is_some() {}
             tokio::select! {
@@ -62,17 +63,20 @@ impl Daemon {
         let way = Way::Dial { address: leader.address.clone(), tls };
         let client = Client::new(&leader.address, way, self.around.deadlines, self.rate.clone());
         let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
-        let (file, members) = (self.file.clone(), self.members.clone());
-        let (tell, address) = (self.around.tell.clone(), leader.address.clone());
-        let signers = Box::new(move |head: &Head| match following::note(&file.state, head) {
+        let (state, members, cluster_keys) = (self.file.state.clone(), self.members.clone(), self.cluster_keys.clone());
+        let (log, address) = (self.around.log.clone(), leader.address.clone());
+        let signers = Box::new(move |head: &Head| match following::note(&state, head) {
             Ok(new) => {
-                new.iter()
-                    .for_each(|key| tell(format!("cluster {}: {address} says that {key} signs for it", head.cluster)));
-                let own = members.signers(&head.cluster);
-                Signers::from(following::trust(&file, &head.cluster, own, &following::told_with(head)))
+                for key in new {
+                    log.say(
+                        Said::warn("signer", format!("cluster {}: {key} signs for it, as {address} says", head.cluster)).peer(&address),
+                    );
+                }
+                let own = members.trust_by(&head.cluster, cluster_keys.get(&head.cluster).copied());
+                Signers::from(following::trust(own, &following::told_with(head)))
             }
             Err(error) => {
-                tell(link::pull::chain(&error));
+                log.say(Said::error("state", link::pull::chain(&error)));
                 Signers::from(link::pull::nobody())
             }
         });
@@ -94,9 +98,9 @@ impl Daemon {
 
     /// Keys of a cluster's nodes, as far as this pull-backup knows them, for those who follow it.
     pub(super) fn known_signers(&self, cluster: &str) -> Vec<String> {
-        let own = self.members.signers(cluster);
+        let own = self.members.trust(cluster);
         let told = following::told(&self.file.state, cluster).unwrap_or_default();
-        let mut all: Vec<String> = own.iter().chain(&told).map(ToString::to_string).collect();
+        let mut all: Vec<String> = own.pinned.iter().chain(&own.former).chain(&told).map(ToString::to_string).collect();
         all.sort();
         all.dedup();
         all

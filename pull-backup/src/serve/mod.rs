@@ -9,8 +9,9 @@ mod shelf;
 
 use crate::members::{Member, Members};
 use crate::quota::Quotas;
-use archive::sign::Signer;
-use archive::trust::Trust;
+use crate::reports::Reports;
+use crate::status::Looking;
+use archive::sign::{PublicKey, Signer};
 use console::pull_backup_file::PullBackupFile;
 use lent::Lent;
 use link::backoff::Backoff;
@@ -19,10 +20,14 @@ use link::client::{Client, Deadlines, Rate, Way};
 use link::follow::{Contact, Follow};
 use link::identity::{Identity, Pin};
 use link::message::{Head, Notice};
-use link::pull::{Origin, Pulls, Signers, nobody};
+use link::pull::{Origin, Pulls, Signers, believing, nobody};
 use link::repositories::{Dataset, Layout, Repositories};
 use link::server::{Limits, Server};
 use shelf::Archive;
+use standing::health::Newest;
+use standing::kept::Keeper;
+use standing::log::{Log, Said};
+use standing::look::Look;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -42,8 +47,8 @@ pub struct Around {
     pub every: Duration,
     /// In which days and weeks begin, for retention.
     pub zone: jiff::tz::TimeZone,
-    /// Hears what happens, a line each.
-    pub tell: Arc<dyn Fn(String) + Send + Sync>,
+    /// Hears what happens.
+    pub log: Log,
 }
 
 /// A node that is followed.
@@ -59,11 +64,15 @@ pub struct Daemon {
     file: PullBackupFile,
     identity: Arc<Identity>,
     members: Arc<Members>,
+    keeper: Keeper,
     pulls: Arc<Pulls>,
     around: Around,
     lent: Lent,
     quotas: Arc<Quotas>,
     rate: Option<Arc<Rate>>,
+    /// Of clusters whose nodes must be certified.
+    cluster_keys: HashMap<String, PublicKey>,
+    reports: Reports,
     followed: Mutex<HashMap<Pin, Followed>>,
     /// Pull-backups that are followed.
     leaders: Mutex<HashMap<Pin, Followed>>,
@@ -81,7 +90,12 @@ impl Daemon {
         let layout = Layout::Archive { store: file.store.clone() };
         let repositories = Arc::new(Repositories::new(layout, around.clock.clone()));
         let (tell, news) = mpsc::unbounded_channel();
+        let log = around.log.clone();
         let pulled = Box::new(move |dataset: &Dataset, report: &archive::sync::SyncReport| {
+            for known in &report.snapshots {
+                let text = format!("snapshot {} is kept, {} bytes came", &known.id.to_string()[..8], report.bytes);
+                log.say(Said::info("pulled", text).dataset(dataset));
+            }
             if !report.snapshots.is_empty() || report.records > 0 {
                 // Nobody listens any more when the daemon ends.
                 let _ = tell.send(dataset.clone());
@@ -92,11 +106,14 @@ impl Daemon {
             file: file.clone(),
             identity: Arc::new(identity),
             members: Arc::new(Members::new(&file.state)),
+            keeper: Keeper::open(&file.state, "pull-backup", around.log.clone()),
             pulls: Arc::new(pulls),
             around,
             lent: Lent::default(),
             quotas: Arc::new(Quotas::new(file)),
             rate: file.rate.map(|rate| Arc::new(Rate::new(rate))),
+            cluster_keys: file.cluster_keys().map(|(name, key)| (name.clone(), PublicKey(key))).collect(),
+            reports: Reports::new(&file.state),
             followed: Mutex::default(),
             leaders: Mutex::default(),
             news: Mutex::new(Some(news)),
@@ -164,6 +181,11 @@ impl Daemon {
         while tasks.join_next().await.is_some() {}
     }
 
+    /// Whose signatures count in a cluster, now.
+    fn trust(&self, cluster: &str) -> archive::trust::Trust {
+        self.members.trust_by(cluster, self.cluster_keys.get(cluster).copied())
+    }
+
     fn followed(&self) -> std::sync::MutexGuard<'_, HashMap<Pin, Followed>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -191,12 +213,10 @@ impl Daemon {
         let client = client.with(self.around.deadlines, self.rate.clone());
         let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
         let (members, pin, of) = (self.members.clone(), member.pin, member.cluster.clone());
+        let cluster_key = self.cluster_keys.get(&of).copied();
         // What it publishes it must have signed itself: the key of a node that stands by publishes nothing, wherever it comes from.
         let signers = Box::new(move |_: &Head| match members.now().get(&pin).and_then(Member::key) {
-            Some(own) => {
-                let pinned = members.signers(&of).into_iter().chain([own]).collect();
-                Signers { trust: Trust { cluster_key: None, pinned }, publishers: Some(vec![own]) }
-            }
+            Some(own) => Signers { trust: believing(members.trust_by(&of, cluster_key)), publishers: Some(vec![own]) },
             None => nobody().into(),
         });
         let (quotas, of) = (self.quotas.clone(), member.clone());
@@ -254,6 +274,32 @@ impl Daemon {
         let contact = |followed: &Followed| followed.contact.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (followed, leaders) = (self.followed(), self.leaders());
         followed.iter().chain(leaders.iter()).map(|(pin, followed)| (*pin, contact(followed))).collect()
+    }
+
+    /// How this pull-backup stands, looked at so often; before each look, what this daemon knows of its peers is kept.
+    pub fn looking(self: &Arc<Self>, file: &PullBackupFile, every: Duration) -> Look {
+        let (looking, daemon) = (Looking::new(file), self.clone());
+        let gather = move || {
+            let now_ms = (daemon.around.clock)();
+            let members = daemon.members.now();
+            let name = |pin: &Pin| members.get(pin).map_or_else(|| pin.to_string(), |member| member.name.clone());
+            let captured = |dataset: &Dataset| looking.holding(dataset, now_ms).ok().flatten()?.captured_ms();
+            daemon.keeper.note(&daemon.contacts(), &daemon.pulls.facts(), &name, &captured, now_ms);
+            looking.look(now_ms)
+        };
+        Look {
+            daemon: "pull-backup",
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            state: file.state.clone(),
+            alert: file.alert.clone(),
+            // Whoever exports pings: one host for each dataset.
+            pings: Default::default(),
+            every,
+            wall: self.around.clock.clone(),
+            gather: Arc::new(gather),
+            newest: Newest::new(every),
+            log: self.around.log.clone(),
+        }
     }
 
     pub fn pulls(&self) -> &Pulls {

@@ -9,11 +9,11 @@ use archive::repository::Repository;
 use archive::retain::RetainOptions;
 use archive::sign::PublicKey;
 use archive::sweep::SweepOptions;
-use archive::trust::Trust;
 use link::keep::{Kept, keep};
 use link::repositories::Dataset;
 use link::state_file;
 use serde::{Deserialize, Serialize};
+use standing::log::Said;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Daemon {
             for dataset in self.pulls.repositories.layout().datasets() {
                 let (daemon, of) = (self.clone(), dataset.clone());
                 if let Err(error) = tokio::task::spawn_blocking(move || daemon.retain_one(&of)).await {
-                    (self.around.tell)(format!("retention of {dataset}: {error}"));
+                    self.around.log.say(Said::error("retention", error).dataset(&dataset));
                 }
                 if *stop.borrow() {
                     return;
@@ -85,12 +85,15 @@ impl Daemon {
             Err(error) => Retained { at_ms: now_ms, trouble: Some(link::pull::chain(&error)), ..before.clone() },
         };
         if let Some(trouble) = &retained.trouble {
-            (self.around.tell)(format!("retention of {dataset}: nothing was dropped: {trouble}"));
+            self.around
+                .log
+                .say(Said::warn("retention", format!("nothing was dropped: {trouble}")).dataset(dataset));
         } else if retained.dropped > 0 {
-            (self.around.tell)(format!("retention of {dataset}: {} kept, {} dropped", retained.kept, retained.dropped));
+            let text = format!("{} kept, {} dropped", retained.kept, retained.dropped);
+            self.around.log.say(Said::info("retention", text).dataset(dataset));
         }
         if let Err(error) = state_file::say(&Retained::path(state, dataset), &retained) {
-            (self.around.tell)(format!("retention of {dataset}: {}", link::pull::chain(&error)));
+            self.around.log.say(Said::error("retention", link::pull::chain(&error)).dataset(dataset));
         }
     }
 
@@ -116,9 +119,9 @@ impl Daemon {
     }
 
     /// Whose evidence counts: members', and those whom the followed ones told.
-    fn evidence(&self, cluster: &str) -> Trust {
+    fn evidence(&self, cluster: &str) -> archive::trust::Trust {
         let told = following::told(&self.file.state, cluster).unwrap_or_default();
-        following::trust(&self.file, cluster, self.members.signers(cluster), &told)
+        following::trust(self.trust(cluster), &told)
     }
 
     /// The newest snapshot of each member that was not expelled.

@@ -4,7 +4,7 @@ use super::Daemon;
 use crate::members::Rejected;
 use archive::repository::Repository;
 use link::identity::Pin;
-use link::message::{Head, Join, Joined};
+use link::message::{Head, Join, Joined, Report};
 use link::repositories::Dataset;
 use link::role::{Caller, Role};
 use link::routes::{Refusal, Shelf, Word};
@@ -37,6 +37,24 @@ impl Archive {
     }
 }
 
+impl Archive {
+    /// Keeps what a receiver says that it holds, and its evidence.
+    fn take_note(&self, caller: &Caller, report: Report) -> Result<(), Refusal> {
+        let dataset = Dataset { cluster: report.cluster.clone(), name: report.dataset.clone() };
+        let repositories = &self.daemon.pulls.repositories;
+        let (Role::Node { name, .. } | Role::Follower { name }) = &caller.role else { return Ok(()) };
+        if !repositories.layout().datasets().contains(&dataset) {
+            return Ok(());
+        }
+        let member = caller.pin.and_then(|pin| self.daemon.members.now().get(&pin).cloned());
+        if let (Some(text), Some(member)) = (&report.evidence, member) {
+            crate::evidence::keep(&*repositories.open(&dataset)?, &member, text)?;
+        }
+        let kept = self.daemon.reports.keep(name, report, (self.daemon.around.clock)());
+        kept.map_err(|error| Refusal::failed(link::pull::chain(&error)))
+    }
+}
+
 impl Shelf for Archive {
     fn role(&self, pin: &Pin) -> Role {
         match self.daemon.members.role(pin) {
@@ -54,6 +72,7 @@ impl Shelf for Archive {
                 head.signers = signers.entry(head.cluster.clone()).or_insert_with(of).clone();
             }
         }
+        heads.iter_mut().for_each(|head| head.rule = self.daemon.keeper.rule(&link::pull::dataset_of(head)));
         Ok(heads)
     }
 
@@ -75,7 +94,7 @@ impl Shelf for Archive {
                 }
                 Ok(None)
             }
-            Word::Report(_) => Ok(None),
+            Word::Report(report) => self.take_note(caller, report).map(|()| None),
         }
     }
 

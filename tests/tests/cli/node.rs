@@ -61,8 +61,8 @@ impl Host {
         let key = Signer::from_seed(&seed).public();
         let certificate = Certificate { cluster: "shop".into(), node: "web1".into(), key, issued_ms: 1 };
         fs::create_dir(self.repository.join("nodes")).unwrap();
-        fs::write(self.repository.join(archive::name::node(&key)), archive::repository::alone(&Signed::sign(certificate, cluster)))
-            .unwrap();
+        let signed = Signed::sign(certificate, cluster);
+        fs::write(self.repository.join(archive::name::node(&key, signed.id())), archive::repository::alone(&signed)).unwrap();
     }
 }
 

@@ -214,11 +214,12 @@ fn pins_and_the_cluster_key_decide_who_is_believed() {
     let refused = stand.run(&["ls", "latest", "--cluster-key", &stranger]).ended(3);
     insta::assert_snapshot!(stand.redact(&refused.err));
     let root = archive::sign::Signer::from_seed(&crate::stand::STRANGER);
-    let certificate = archive::record::Certificate { cluster: "shop".into(), node: "web1".into(), key, issued_ms: 1 };
+    let body = archive::record::Certificate { cluster: "shop".into(), node: "web1".into(), key, issued_ms: 1 };
+    let certificate = Signed::sign(body, &root);
     stand
         .trial
         .repository
-        .publish_record(&archive::name::node(&key), &Signed::sign(certificate, &root))
+        .publish_record(&archive::name::node(&key, certificate.id()), &certificate)
         .unwrap();
     assert!(stand.run(&["ls", "latest", "--cluster-key", &stranger]).ended(0).err.contains("signer certified"));
     assert!(stand.run(&["snapshots", "--cluster-key", &stranger]).ended(0).text().contains("certified"));

@@ -57,10 +57,10 @@ fn made(sealed: bool) -> (Trial, MemoryStore, PlainTree) {
     trial.export(&tree);
     let signer = &trial.options.signer;
     let known = trial.repository.snapshots().unwrap().pop().unwrap();
-    let certificate = Certificate { cluster: "shop".into(), node: "web1".into(), key: signer.public(), issued_ms: 1 };
+    let certificate = Signed::sign(Certificate { cluster: "shop".into(), node: "web1".into(), key: signer.public(), issued_ms: 1 }, signer);
     trial
         .repository
-        .publish_record(&archive::name::node(&signer.public()), &Signed::sign(certificate, signer))
+        .publish_record(&archive::name::node(&signer.public(), certificate.id()), &certificate)
         .unwrap();
     let evidence = Evidence {
         cluster: "shop".into(),

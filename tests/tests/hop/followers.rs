@@ -126,8 +126,10 @@ fn with_a_cluster_key_only_certified_nodes_are_believed_whoever_is_told() {
         key: host.trial.options.signer.public(),
         issued_ms: 1,
     };
-    let name = archive::name::node(&certificate.key);
-    host.trial.repository.publish_record(&name, &Signed::sign(certificate, &cluster)).unwrap();
+    let key = certificate.key;
+    let signed = Signed::sign(certificate, &cluster);
+    let name = archive::name::node(&key, signed.id());
+    host.trial.repository.publish_record(&name, &signed).unwrap();
     arrives(&host, &second, &good, "the certificate came along");
 }
 

@@ -258,6 +258,7 @@ fn names_that_a_node_offers_lead_to_no_other_place() {
         change: "1".into(),
         snapshot: None,
         signers: vec![],
+        rule: None,
     };
     let mut heads: Vec<Head> = odd.iter().map(|dataset| head("shop", dataset)).collect();
     heads.extend([head("bank", "data"), head("../shop", "data"), head("", "data"), head("shop", "data")]);

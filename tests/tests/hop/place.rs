@@ -102,7 +102,7 @@ impl World {
     }
 
     /// One with these lines in its configuration, that goes by this clock.
-    pub fn pull_backup_with(&self, name: &str, more: &str, clock: pull_backup::serve::Clock) -> PullBackup {
+    pub fn pull_backup_with(&self, name: &str, more: &str, time: pull_backup::serve::Clock) -> PullBackup {
         let folder = self.folder.path().join(name);
         let (state, store) = (folder.join("state"), folder.join("archive"));
         std::fs::create_dir_all(&store).unwrap();
@@ -110,13 +110,13 @@ impl World {
         let file = PullBackupFile::parse(&text, &folder.join("pull-backup.toml")).unwrap();
         let identity = Identity::open_or_make(&state).unwrap();
         let around = Around {
-            clock,
+            clock: time,
             chance: Arc::new(|| 500),
             deadlines: deadlines(),
             limits: self.limits,
             every: Duration::from_millis(100),
             zone: jiff::tz::TimeZone::UTC,
-            tell: Arc::new(|_| ()),
+            log: standing::Log::to(true, clock(), Arc::new(|_| ())),
         };
         let daemon = Daemon::new(&file, Identity::open_or_make(&state).unwrap(), Signer::from_seed(&[9; 32]), around);
         let running = daemon.clone();

@@ -193,8 +193,8 @@ fn a_signer_counts_only_when_the_cluster_key_or_a_pin_says_so() {
         let body = Certificate { cluster: cluster.into(), node: node.into(), key: forge.signer.public(), issued_ms: 1 };
         alone(&Signed::sign(body, by))
     };
-    let name = name::node(&forge.signer.public());
-    let rooted = Trust { cluster_key: Some(cluster.public()), pinned: vec![] };
+    let name = name::node(&forge.signer.public(), archive::id::RecordId([1; 16]));
+    let rooted = Trust { cluster_key: Some(cluster.public()), ..Trust::default() };
     let open = |trust: &Trust| {
         let repository = forge.repository();
         OpenSnapshot::open(&repository, &known, trust, &mut Keyring::default()).map(|opened| opened.standing)
@@ -219,7 +219,7 @@ fn a_signer_counts_only_when_the_cluster_key_or_a_pin_says_so() {
     }
     forge.store.set(&name, certificate(&cluster, "shop", "web1"));
     assert_eq!(open(&rooted).unwrap(), Standing::Certified);
-    let pinned = |signer: &Signer| Trust { cluster_key: None, pinned: vec![signer.public()] };
+    let pinned = |signer: &Signer| Trust { pinned: vec![signer.public()], ..Trust::default() };
     assert_eq!(open(&pinned(&forge.signer)).unwrap(), Standing::Pinned);
     assert!(matches!(open(&pinned(&cluster)), Err(Error::Refused { .. })));
 }
@@ -284,8 +284,8 @@ fn a_sealing_identity_whose_private_half_was_swapped_is_refused() {
     assert!(open_sealed(&trial, &Trust::default()).is_ok());
     let stranger = Signer::from_seed(&[99; 32]);
     store.set(&name::key(real.id, 3), alone(&Signed::sign(archive::record::SealingIdentity { generation: 3, ..real }, &stranger)));
-    assert!(open_sealed(&trial, &Trust { cluster_key: None, pinned: vec![trial.options.signer.public()] }).is_ok());
-    assert!(open_sealed(&trial, &Trust { cluster_key: None, pinned: vec![stranger.public()] }).is_err());
+    assert!(open_sealed(&trial, &Trust { pinned: vec![trial.options.signer.public()], ..Trust::default() }).is_ok());
+    assert!(open_sealed(&trial, &Trust { pinned: vec![stranger.public()], ..Trust::default() }).is_err());
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn sync_and_retain_go_on_beside_a_snapshot_from_the_end() {
     let store = MemoryStore::default();
     Repository::create(&store, "shop", "data").unwrap();
     let into = Repository::open(Arc::new(store.clone())).unwrap();
-    let trust = Trust { cluster_key: None, pinned: vec![history.trial.options.signer.public()] };
+    let trust = Trust { pinned: vec![history.trial.options.signer.public()], ..Trust::default() };
     let options = SyncOptions::new(trust, Arc::new(Signer::from_seed(&[1; 32])), Arc::new(|| START_MS));
     let report = sync(&*history.trial.repository, &into, &Wanted::History, &options).unwrap();
     assert!(report.refused.iter().any(|refusal| refusal.name == name), "{report:?}");
@@ -130,7 +130,7 @@ fn what_a_receiver_has_from_the_end_keeps_nothing_away() {
     store.set(&forged, archive::store::read_all(&history.store, &forged, 1 << 20).unwrap());
     history.store.remove(&forged).unwrap();
     let into = Repository::open(Arc::new(store)).unwrap();
-    let trust = Trust { cluster_key: None, pinned: vec![history.trial.options.signer.public()] };
+    let trust = Trust { pinned: vec![history.trial.options.signer.public()], ..Trust::default() };
     let options = SyncOptions::new(trust, Arc::new(Signer::from_seed(&[1; 32])), Arc::new(|| START_MS));
     let report = sync(&*history.trial.repository, &into, &Wanted::Above(Position::default()), &options).unwrap();
     assert_eq!(report.snapshots.len(), 1, "{report:?}");

@@ -91,6 +91,15 @@ fn what_is_exported_is_the_data_of_those_that_stand_by() {
         until(LIMIT, "the mirror of web3", || snapshots(&shop.0.of_node("web3", "shop")).contains(&newest).then_some(()));
     }
     assert!(!shop.0.path("web3/shop.db").exists(), "a node without identity imports nothing");
+    let newest = snapshots(&shop.0.of_node("web1", "shop")).pop().unwrap();
+    let archive = shop.0.of_keeper("keeper", "shop");
+    until(LIMIT, "evidence of the import in the archive", || {
+        let records = std::fs::read_dir(archive.join("records")).into_iter().flatten().flatten();
+        let names: Vec<String> = records.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let (_, id) = newest.rsplit_once('-').unwrap();
+        // One of each node: the last takes the place of those before.
+        if matches!(&*names, [one] if one.starts_with(id)) { Ok(()) } else { Err(format!("{names:?}, newest is {newest}")) }
+    });
     shop.0.stop();
 }
 

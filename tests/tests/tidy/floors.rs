@@ -2,7 +2,7 @@
 
 use crate::{manifest, members, none, root};
 
-const FLOORS: [(&str, u8); 11] = [
+const FLOORS: [(&str, u8); 12] = [
     ("archive", 1),
     ("console", 1),
     ("election", 1),
@@ -10,17 +10,19 @@ const FLOORS: [(&str, u8); 11] = [
     ("watch", 1),
     ("link", 2),
     ("lookup", 2),
-    ("exporter", 3),
-    ("importer", 3),
-    ("pull-backup", 3),
-    ("tests", 4),
+    ("standing", 3),
+    ("exporter", 4),
+    ("importer", 4),
+    ("pull-backup", 4),
+    ("tests", 5),
 ];
 
 /// Edges that the floors alone would let pass.
-const NEVER: [(&str, &[&str], &str); 4] = [
+const NEVER: [(&str, &[&str], &str); 5] = [
     ("pull-backup", &["recipes"], "the pull-backup cannot know what it keeps"),
     ("archive", &["tokio", "reqwest", "axum"], "the archive is blocking code on threads"),
     ("election", &["tokio", "rustix", "jiff", "rand"], "the election has no clock, no I/O and no chance of its own"),
+    ("standing", &["recipes"], "a pull-backup knows it, and cannot know what it keeps"),
     ("watch", &["tokio", "reqwest", "axum", "rand"], "what is due and what is well is decided without a clock, a network or chance"),
 ];
 
