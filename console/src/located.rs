@@ -284,6 +284,19 @@ impl<'a> Section<'a> {
         list
     }
 
+    /// Each remaining key must be a size: names that the administrator chose.
+    pub fn named_sizes(&self) -> BTreeMap<String, u64> {
+        let mut list = BTreeMap::new();
+        for (key, value) in self.table.iter() {
+            match value.get_ref().as_str().map(quantity::size) {
+                Some(Ok(size)) => drop(list.insert(key.get_ref().to_string(), size)),
+                Some(Err(what)) => self.wrong(key.get_ref(), what),
+                None => self.wrong(key.get_ref(), format!("expected a size, as \"1GiB\", found {}", kind(value.get_ref()))),
+            }
+        }
+        list
+    }
+
     /// This section with the keys of `over` in place of its own.
     pub fn overridden(&self, over: &Section<'a>) -> Section<'a> {
         let mut table = (*self.table).clone();

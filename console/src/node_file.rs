@@ -3,7 +3,7 @@
 //! `exporter` and `importer` both read it. All mistakes are reported at once, each with file, line and key. Whether paths exist
 //! or servers answer is not asked here: the same file must read the same on a host where they do not.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ pub use crate::alert::Alert;
 use crate::located::{Section, Text};
 use crate::ranges::{Ranges, allow};
 pub use crate::takeover::Takeover;
+use crate::takeover::one_of;
 use crate::{Error, alert, dataset, place, takeover};
 
 const STATE_DEFAULT: &str = "/var/lib/resilient";
@@ -41,6 +42,16 @@ pub struct Node {
     pub allow: Ranges,
     /// The most bytes that a dataset's spool may hold, besides its newest snapshot.
     pub spool: u64,
+    /// Behind NAT: nobody can connect here, so it opens the connections and is asked over them.
+    pub dials_out: bool,
+}
+
+impl Node {
+    /// Where its daemons listen: only on the host itself when it dials out.
+    pub fn listens(&self) -> IpAddr {
+        let everywhere = if self.dials_out { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+        self.listen.unwrap_or(IpAddr::V4(everywhere))
+    }
 }
 
 /// A pull-backup of this cluster.
@@ -196,6 +207,7 @@ fn node_default(name: String) -> Node {
         interface: None,
         listen: None,
         allow: Ranges::default(),
+        dials_out: false,
         spool: SPOOL_DEFAULT,
     }
 }
@@ -210,6 +222,7 @@ fn node(mut section: Section<'_>) -> Node {
     node.interface = section.string("interface");
     node.listen = section.parsed("listen", |text| text.parse().map_err(|_| format!("`{text}` is no address of a host, as \"192.0.2.1\"")));
     node.allow = allow(&mut section);
+    node.dials_out = section.parsed("dial", |text| one_of(text, &["out"])).is_some();
     node.spool = section.size("spool").unwrap_or(SPOOL_DEFAULT);
     section.finish(&[]);
     node

@@ -12,7 +12,7 @@ pub use crate::alert::Alert;
 use crate::located::{Section, Text};
 use crate::ranges::{Ranges, allow};
 use crate::takeover::one_of;
-use crate::{Error, alert, node_file, place};
+use crate::{Error, alert, node_file, place, quantity};
 
 const MOST: i64 = 1_000_000;
 
@@ -28,6 +28,10 @@ pub struct PullBackupFile {
     pub allow: Ranges,
     pub state: PathBuf,
     pub store: PathBuf,
+    /// How many bytes all that a node brought may take; [cluster.NAME] and its `quotas` override it.
+    pub quota: Option<u64>,
+    /// Bytes a second, for all that is pulled together.
+    pub rate: Option<u64>,
     pub retain: Retain,
     /// Of datasets with rules of their own; complete, what they leave out taken from `retain`.
     pub retain_of: BTreeMap<String, Retain>,
@@ -54,9 +58,12 @@ impl Default for Retain {
     }
 }
 
-/// What an arbiter is told of one cluster.
+/// What is said of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
+    pub quota: Option<u64>,
+    /// By node.
+    pub quotas: BTreeMap<String, u64>,
     pub automatic: bool,
     pub profile: Profile,
     pub delay: Option<Duration>,
@@ -86,6 +93,13 @@ impl PullBackupFile {
         Ok(file)
     }
 
+    /// How many bytes all that this node brought may take; no bound when there is none.
+    pub fn quota_of(&self, cluster: &str, node: &str) -> Option<u64> {
+        let cluster = self.clusters.get(cluster);
+        let own = cluster.and_then(|cluster| cluster.quotas.get(node).copied().or(cluster.quota));
+        own.or(self.quota)
+    }
+
     /// Of each cluster whose nodes must be certified.
     pub fn cluster_keys(&self) -> impl Iterator<Item = (&String, [u8; 32])> {
         self.clusters.iter().filter_map(|(name, cluster)| Some((name, cluster.cluster_key?)))
@@ -110,6 +124,8 @@ fn read(mut root: Section<'_>) -> PullBackupFile {
         store = section.path("path").unwrap_or_default();
         section.finish(&[]);
     }
+    let quota = root.size("quota");
+    let rate = root.parsed("rate", rate);
     let (retain, retain_of) = root.section("retain").map(retains).unwrap_or_default();
     let clusters = root.section("cluster").map(clusters).unwrap_or_default();
     let alert = alert::read(root.section("alert"));
@@ -121,6 +137,8 @@ fn read(mut root: Section<'_>) -> PullBackupFile {
         allow,
         state: state.unwrap_or_else(|| "/var/lib/resilient".into()),
         store,
+        quota,
+        rate,
         retain,
         retain_of,
         clusters,
@@ -134,6 +152,16 @@ fn address(text: &str) -> Result<String, String> {
         !host.is_empty() && plain && port.parse::<u16>().is_ok_and(|port| port > 0)
     });
     if fits { Ok(text.to_owned()) } else { Err(format!("`{text}` is no host and port, as \"backup.example.org:8025\"")) }
+}
+
+/// Slower than this, a segment would not be there before whoever sends it gives up.
+const RATE_LEAST: u64 = 128 << 10;
+
+fn rate(text: &str) -> Result<u64, String> {
+    match quantity::size(text)? {
+        slow if slow < RATE_LEAST => Err(format!("must be \"128KiB\" (a second) at least, and is {slow} bytes")),
+        rate => Ok(rate),
+    }
 }
 
 fn retains(mut section: Section<'_>) -> (Retain, BTreeMap<String, Retain>) {
@@ -181,8 +209,10 @@ fn clusters(section: Section<'_>) -> BTreeMap<String, Cluster> {
         let delay = section.duration("delay");
         let cluster_key = section.parsed("cluster_key", node_file::cluster_key);
         let priority = section.section("priority").map(|members| members.named_integers(0, MOST)).unwrap_or_default();
+        let quota = section.size("quota");
+        let quotas = section.section("quotas").map(|nodes| nodes.named_sizes()).unwrap_or_default();
         section.finish(&[]);
-        list.insert(name, Cluster { automatic, profile, delay, priority, cluster_key });
+        list.insert(name, Cluster { cluster_key, quota, quotas, automatic, profile, delay, priority });
     }
     section.finish(&list.keys().map(String::as_str).collect::<Vec<_>>());
     list

@@ -10,6 +10,7 @@ use archive::export::{ExportReport, Outcome};
 use console::node_file::{Dataset, NodeFile};
 use link::client::{Client, Deadlines, Way};
 use link::identity::{Identity, Pin};
+use link::lent::Dialling;
 use link::membership::Reign;
 use link::message::Notice;
 use link::node::Node;
@@ -37,6 +38,7 @@ use watch::timer::{Due, Past, Timer};
 pub struct Around {
     /// Unix time in milliseconds.
     pub wall: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub chance: Arc<dyn Fn() -> u64 + Send + Sync>,
     pub zone: jiff::tz::TimeZone,
     pub deadlines: Deadlines,
     pub limits: Limits,
@@ -46,7 +48,7 @@ pub struct Around {
 
 pub struct Daemon {
     file: NodeFile,
-    identity: Identity,
+    identity: Arc<Identity>,
     node: Arc<Node>,
     around: Around,
     began: Instant,
@@ -72,7 +74,7 @@ impl Daemon {
         let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), Box::new(|_| ()), heard).with_rules(rules);
         Arc::new(Daemon {
             file,
-            identity,
+            identity: Arc::new(identity),
             node: Arc::new(node),
             around,
             began: Instant::now(),
@@ -88,11 +90,14 @@ impl Daemon {
         let server = Server {
             tls: link::tls::server(&self.identity)?,
             shelf: self.node.clone(),
-            router: link::routes::routes(self.node.clone()),
+            router: link::routes::routes(self.node.clone(), self.around.limits.bounds),
             limits: self.around.limits,
             allow: Arc::new(move |address| allow.contains(address)),
         };
         let mut tasks = JoinSet::new();
+        if self.file.node.dials_out {
+            tasks.spawn(self.dialling(server.router.clone()).run(stop.clone()));
+        }
         tasks.spawn(server.serve(listener, stop.clone()));
         for dataset in &self.file.datasets {
             tasks.spawn(self.clone().look_after(dataset.clone(), stop.clone()));
@@ -100,6 +105,21 @@ impl Daemon {
         }
         while tasks.join_next().await.is_some() {}
         Ok(())
+    }
+
+    /// Behind NAT: the pull-backups ask over connections that are opened from here.
+    fn dialling(&self, router: axum::Router) -> Dialling {
+        let log = self.around.log.clone();
+        Dialling {
+            node: self.node.clone(),
+            identity: self.identity.clone(),
+            router,
+            deadlines: self.around.deadlines,
+            limits: self.around.limits,
+            clock: self.around.wall.clone(),
+            chance: self.around.chance.clone(),
+            tell: Arc::new(move |why| log.say(Said::warn("lending", why))),
+        }
     }
 
     fn clock(&self) -> Clock {

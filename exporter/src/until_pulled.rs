@@ -4,12 +4,14 @@ use crate::announce::announce;
 use crate::spool::not_held;
 use console::exit::Failure;
 use console::node_file::NodeFile;
+use link::client::Deadlines;
 use link::identity::Identity;
+use link::lent::Dialling;
 use link::message::EXPORTER_PORT;
 use link::node::Node;
 use link::running::Alone;
 use link::server::{Limits, Server};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -73,15 +75,29 @@ async fn serve(
 ) -> Result<tokio::task::JoinHandle<()>, Failure> {
     let identity = Identity::open_or_make(&file.node.state).map_err(crate::cmd::link_failure)?;
     let node = Node::new(&file.node.state, &file.cluster, Arc::new(now), Box::new(|_| ()), Box::new(move |_| heard.notify_one()));
-    let (node, allow) = (Arc::new(node), file.node.allow.clone());
+    let (node, allow, limits) = (Arc::new(node), file.node.allow.clone(), Limits::default());
+    let router = link::routes::routes(node.clone(), limits.bounds);
+    if file.node.dials_out {
+        let dialling = Dialling {
+            node,
+            identity: Arc::new(identity),
+            router,
+            deadlines: Deadlines::default(),
+            limits,
+            clock: Arc::new(now),
+            chance: Arc::new(|| u64::from_le_bytes(archive::sign::random())),
+            tell: Arc::new(console::output::tell),
+        };
+        return Ok(tokio::spawn(dialling.run(stop)));
+    }
     let server = Server {
         tls: link::tls::server(&identity).map_err(crate::cmd::link_failure)?,
-        shelf: node.clone(),
-        router: link::routes::routes(node),
-        limits: Limits::default(),
+        shelf: node,
+        router,
+        limits,
         allow: Arc::new(move |address| allow.contains(address)),
     };
-    let address = SocketAddr::new(file.node.listen.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), EXPORTER_PORT);
+    let address = SocketAddr::new(file.node.listens(), EXPORTER_PORT);
     let listener = TcpListener::bind(address).await.map_err(|error| {
         Failure::failed(format!("the spool cannot be served at {address}: {error}"))
             .hint("is another program there? See `listen` in [node]")

@@ -136,7 +136,7 @@ impl Daemon {
         let server = Server {
             tls: link::tls::server(&self.identity)?,
             shelf: self.node.clone(),
-            router: link::routes::routes(self.node.clone()),
+            router: link::routes::routes(self.node.clone(), self.around.limits.bounds),
             limits: self.around.limits,
             allow: Arc::new(move |address| allow.contains(address)),
         };
@@ -266,8 +266,8 @@ impl Daemon {
         let way = Way::Dial { address: pull_backup.address.clone(), tls };
         let client = Client::new(&pull_backup.address, way, self.around.deadlines, None);
         let cluster_key = self.file.seal.cluster_key.map(PublicKey);
-        let trust = Box::new(move || Trust { cluster_key, ..Trust::default() });
-        Some(Origin { client: Arc::new(client), pin: pull_backup.pin, trust, bytes_max: u64::MAX })
+        let signers = Box::new(move |_: &Head| Trust { cluster_key, ..Trust::default() }.into());
+        Some(Origin { client: Arc::new(client), pin: pull_backup.pin, signers, allowance: None })
     }
 
     fn follow(&self, pull_backup: &PullBackup) -> Option<impl Future<Output = ()> + Send + use<>> {

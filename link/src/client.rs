@@ -6,6 +6,7 @@
 use crate::error::{Error, Result};
 use crate::identity::Pin;
 use crate::message::Told;
+use crate::paced::{Pace, Paced};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -21,8 +22,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
 
@@ -111,6 +114,8 @@ pub struct Client {
     idle: Arc<Mutex<Vec<Sender>>>,
     /// Bytes of answers.
     received: Arc<AtomicU64>,
+    /// Turns true when nothing more is to come from there.
+    cut: watch::Sender<bool>,
 }
 
 /// So many connections are kept.
@@ -120,7 +125,21 @@ const WHOLE_MAX: usize = 64 << 20;
 
 impl Client {
     pub fn new(peer: impl Into<String>, way: Way, deadlines: Deadlines, rate: Option<Arc<Rate>>) -> Client {
-        Client { peer: peer.into(), way, deadlines, rate, idle: Arc::default(), received: Arc::default() }
+        Client {
+            peer: peer.into(),
+            way,
+            deadlines,
+            rate,
+            idle: Arc::default(),
+            received: Arc::default(),
+            cut: watch::Sender::new(false),
+        }
+    }
+
+    /// Breaks off what is under way, and asks no more.
+    pub fn cut(&self) {
+        self.cut.send_replace(true);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// One for a host that listens.
@@ -142,10 +161,11 @@ impl Client {
     async fn connect(&self) -> Result<Sender> {
         let peer = || self.peer.clone();
         let after = self.deadlines.connect;
-        let late = |_| Error::Deadline { peer: peer(), what: "connecting", after };
+        let what = if matches!(self.way, Way::Lent(_)) { "waiting for a connection that it lends" } else { "connecting" };
+        let late = |_| Error::Deadline { peer: peer(), what, after };
         let open = async {
             let stream: Box<dyn Stream> = match &self.way {
-                Way::Dial { address, tls } => Box::new(self.dial_to(address, tls).await?),
+                Way::Dial { address, tls } => Box::new(dial(&self.peer, address, tls).await?),
                 Way::Lent(lender) => lender.borrow().await.map_err(|source| Error::Connect { peer: peer(), source })?,
             };
             let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| broken(peer(), error))?;
@@ -156,18 +176,6 @@ impl Client {
             Ok(sender)
         };
         timeout(after, open).await.map_err(late)?
-    }
-
-    async fn dial_to(&self, address: &str, tls: &Arc<ClientConfig>) -> Result<impl Stream + use<>> {
-        let peer = || self.peer.clone();
-        let stream = TcpStream::connect(address).await.map_err(|source| Error::Connect { peer: peer(), source })?;
-        stream.set_nodelay(true).map_err(|source| Error::Connect { peer: peer(), source })?;
-        // A name means nothing here: the pin does.
-        let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([127, 0, 0, 1])));
-        TlsConnector::from(tls.clone())
-            .connect(name, stream)
-            .await
-            .map_err(|source| if is_stranger(&source) { Error::Stranger { peer: peer() } } else { Error::Connect { peer: peer(), source } })
     }
 
     fn kept(&self) -> Option<Sender> {
@@ -213,7 +221,12 @@ impl Client {
         let request = request
             .body(Full::new(body))
             .map_err(|error| Error::Nonsense { peer: self.peer.clone(), why: error.to_string() })?;
-        let (sender, response) = self.send(&request).await?;
+        let mut cut = self.cut.subscribe();
+        let (sender, response) = tokio::select! {
+            biased;
+            Ok(_) = cut.wait_for(|cut| *cut) => return Err(given_up(&self.peer)),
+            sent = self.send(&request) => sent?,
+        };
         let status = response.status();
         let etag = response.headers().get(ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let mut answer = Answer {
@@ -225,6 +238,7 @@ impl Client {
             rate: self.rate.clone(),
             home: Some((sender, self.idle.clone())),
             received: self.received.clone(),
+            cut,
             since: now(),
             bytes: 0,
         };
@@ -253,7 +267,24 @@ impl Client {
     }
 }
 
-fn broken(peer: String, error: hyper::Error) -> Error {
+/// A connection to a host whose key is pinned.
+pub async fn dial(peer: &str, address: &str, tls: &Arc<ClientConfig>) -> Result<TlsStream<Paced<TcpStream>>> {
+    let peer = || peer.to_owned();
+    let stream = TcpStream::connect(address).await.map_err(|source| Error::Connect { peer: peer(), source })?;
+    stream.set_nodelay(true).map_err(|source| Error::Connect { peer: peer(), source })?;
+    // A name means nothing here: the pin does.
+    let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([127, 0, 0, 1])));
+    TlsConnector::from(tls.clone())
+        .connect(name, Paced::new(stream, Pace::default()))
+        .await
+        .map_err(|source| if is_stranger(&source) { Error::Stranger { peer: peer() } } else { Error::Connect { peer: peer(), source } })
+}
+
+fn given_up(peer: &str) -> Error {
+    Error::Broken { peer: peer.to_owned(), source: io::Error::other("it is asked no more") }
+}
+
+pub(crate) fn broken(peer: String, error: hyper::Error) -> Error {
     Error::Broken { peer, source: io::Error::other(error) }
 }
 
@@ -274,6 +305,7 @@ pub struct Answer {
     /// Where the connection goes when the answer is over.
     home: Option<(Sender, Arc<Mutex<Vec<Sender>>>)>,
     received: Arc<AtomicU64>,
+    cut: watch::Receiver<bool>,
     since: Instant,
     bytes: u64,
 }
@@ -283,7 +315,11 @@ impl Answer {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
         loop {
             let after = self.deadlines.stretch;
-            let next = timeout(after, self.incoming.frame()).await;
+            let next = tokio::select! {
+                biased;
+                Ok(_) = self.cut.wait_for(|cut| *cut) => return Err(given_up(&self.peer)),
+                next = timeout(after, self.incoming.frame()) => next,
+            };
             let next = next.map_err(|_| Error::Deadline { peer: self.peer.clone(), what: "waiting for more of it", after })?;
             let Some(frame) = next.transpose().map_err(|error| broken(self.peer.clone(), error))? else {
                 self.go_home().await;

@@ -32,6 +32,8 @@ pub enum Error {
     Failed { peer: String, why: String },
     #[error("{peer} answered with something else than was asked for: {why}")]
     Nonsense { peer: String, why: String },
+    #[error("{why}")]
+    Quota { why: String },
     #[error("this is no invitation: {why}")]
     Invitation { why: &'static str },
     #[error("cannot make a key or certificate: {why}")]

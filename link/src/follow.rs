@@ -5,8 +5,10 @@
 
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
+use crate::identity::Pin;
 use crate::message::{Head, Heads};
 use crate::pull::{Origin, Pulls};
+use crate::repositories::Dataset;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +43,38 @@ pub struct Follow {
     pub chance: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
+/// No stop waits longer for what is under way.
+const LAST: Duration = Duration::from_secs(10);
+
+/// A dataset that is being pulled: it is said to be so until that ends, however it does.
+struct UnderWay {
+    pulls: Arc<Pulls>,
+    dataset: Dataset,
+    pin: Pin,
+    over: bool,
+}
+
+impl UnderWay {
+    /// Whether it was wanted again meanwhile.
+    fn ended(mut self) -> bool {
+        self.over = true;
+        self.pulls.ended(&self.dataset, self.pin)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if !self.over {
+            self.pulls.ended(&self.dataset, self.pin);
+        }
+    }
+}
+
+/// Whether its names can be those of a cluster and a dataset: they become a folder's.
+fn is_named(head: &Head) -> bool {
+    archive::record::valid_name(&head.cluster) && archive::record::valid_name(&head.dataset)
+}
+
 impl Follow {
     /// Until `stop` turns true; what is being pulled then is broken off, to be gone on with.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
@@ -55,9 +89,12 @@ impl Follow {
             while tasks.try_join_next().is_some() {}
             tokio::select! {
                 _ = timeout(wait, self.poke.notified()) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                _ = stop.wait_for(|stop| *stop) => break,
             }
         }
+        self.origin.client.cut();
+        // What was under way ends by that; what waits for its turn behind another host is not waited for.
+        let _ = timeout(LAST, async { while tasks.join_next().await.is_some() {} }).await;
     }
 
     async fn ask(&self, known: &mut Option<(String, Vec<Head>)>) -> Result<()> {
@@ -91,16 +128,20 @@ impl Follow {
     }
 
     fn begin(&self, heads: &[Head], tasks: &mut JoinSet<Result<(), Error>>) {
-        for head in heads.iter().filter(|head| (self.wanted)(head) && !self.pulls.is_done(self.origin.pin, head)) {
-            let key = crate::pull::dataset_of(head);
-            if !self.pulls.begin(&key, self.origin.pin) {
+        for head in heads
+            .iter()
+            .filter(|head| is_named(head) && (self.wanted)(head) && !self.pulls.is_done(self.origin.pin, head))
+        {
+            let (dataset, pin) = (crate::pull::dataset_of(head), self.origin.pin);
+            if !self.pulls.begin(&dataset, pin) {
                 continue;
             }
+            let under_way = UnderWay { pulls: self.pulls.clone(), dataset, pin, over: false };
             let (pulls, origin, head, poke) = (self.pulls.clone(), self.origin.clone(), head.clone(), self.poke.clone());
             tasks.spawn(async move {
                 let outcome = pulls.pull(&origin, &head).await;
                 // What came meanwhile is looked for at once; what failed, at the next time.
-                if pulls.ended(&key, origin.pin) && outcome.is_ok() {
+                if under_way.ended() && outcome.is_ok() {
                     poke.notify_one();
                 }
                 outcome

@@ -9,6 +9,8 @@
 //! It keeps no state, and does not decide when something is pulled: that is for the daemons. No request writes into a repository or removes from one.
 
 pub mod backoff;
+pub mod bounds;
+pub mod budget;
 pub mod certificate;
 pub mod client;
 pub mod current;
@@ -18,9 +20,11 @@ pub mod frame;
 pub mod identity;
 pub mod invitation;
 pub mod keep;
+pub mod lent;
 pub mod membership;
 pub mod message;
 pub mod node;
+pub mod paced;
 pub mod pull;
 pub mod remote;
 pub mod repositories;

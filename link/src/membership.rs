@@ -49,19 +49,25 @@ impl Membership {
         known.map_or(Role::Stranger, |known| Role::PullBackup { cluster: known.cluster.clone() })
     }
 
-    /// Joins with an invitation, and keeps what came of it.
-    pub async fn join(state: &Path, identity: &Identity, invitation: &Invitation, join: Join) -> Result<Joined> {
+    /// Asks to be taken in with an invitation. What was answered is about who asked; a name that was not said is as invited.
+    pub async fn enrol(identity: &Identity, invitation: &Invitation, join: &Join) -> Result<Joined> {
         let client = Client::dial(&invitation.address, identity, invitation.pin)?;
-        let (cluster, name) = (join.cluster.clone(), join.name.clone());
-        let joined: Joined = client.post("/v1/join", &join).await?;
-        if joined.name != name {
+        let (cluster, name) = (&join.cluster, &join.name);
+        let joined: Joined = client.post("/v1/join", join).await?;
+        if joined.name != *name && !name.is_empty() {
             let why = format!("it took in {} and not {name}", joined.name);
             return Err(Error::Nonsense { peer: client.peer, why });
         }
-        if joined.cluster != cluster {
+        if joined.cluster != *cluster {
             let why = format!("it took this node into cluster {} and not {cluster}", joined.cluster);
             return Err(Error::Nonsense { peer: client.peer, why });
         }
+        Ok(joined)
+    }
+
+    /// Joins with an invitation, and keeps what came of it.
+    pub async fn join(state: &Path, identity: &Identity, invitation: &Invitation, join: Join) -> Result<Joined> {
+        let joined = Membership::enrol(identity, invitation, &join).await?;
         let mut membership = Membership::open(state)?;
         membership
             .pull_backups

@@ -23,6 +23,9 @@ pub struct Head {
     /// The name of the newest snapshot.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub snapshot: Option<String>,
+    /// With which keys the cluster's nodes sign, now and before; told to pull-backups that follow.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub signers: Vec<String>,
     /// When it is exported, so that whoever keeps it can tell when it is late. Nothing where nobody said so.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "rule")]
     pub rule: Option<Rule>,
@@ -169,6 +172,17 @@ pub struct Ports {
     pub exporter: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub importer: Option<u16>,
+    /// Of a pull-backup that follows.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pull_backup: Option<u16>,
+}
+
+impl Ports {
+    /// A node's: none where nobody can reach it.
+    pub fn of_node(dials_out: bool) -> Ports {
+        let port = |port| (!dials_out).then_some(port);
+        Ports { exporter: port(EXPORTER_PORT), importer: port(IMPORTER_PORT), pull_backup: None }
+    }
 }
 
 /// Says that it was.

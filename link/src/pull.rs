@@ -5,6 +5,7 @@
 //!
 //! It keeps no queue: what is lacking is seen from what the other side has, so that a process that was killed goes on where it was.
 
+use crate::budget::Allowance;
 use crate::client::Client;
 use crate::current::captured;
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use crate::remote::Remote;
 use crate::repositories::{Dataset, Repositories};
 use archive::id::Address;
 use archive::name::Position;
-use archive::sign::Signer;
+use archive::sign::{PublicKey, Signer};
 use archive::sync::{SyncOptions, SyncReport, Wanted, sync};
 use archive::trust::Trust;
 use std::collections::{BTreeMap, HashMap};
@@ -62,10 +63,35 @@ pub struct Pulls {
 pub struct Origin {
     pub client: Arc<Client>,
     pub pin: Pin,
-    /// Whose signatures count, now.
-    pub trust: Box<dyn Fn() -> Trust + Send + Sync>,
-    /// No more bytes than this are taken of it at once.
-    pub bytes_max: u64,
+    /// Whose signatures count, now, for what it says that it has.
+    pub signers: Box<dyn Fn(&Head) -> Signers + Send + Sync>,
+    /// How many bytes may come; no bound when there is none.
+    pub allowance: Option<Allowance>,
+}
+
+/// Whose signatures count.
+#[derive(Clone, Debug, Default)]
+pub struct Signers {
+    pub trust: Trust,
+    /// Whose snapshots are published, of those that count; all when nothing is said. Runs and keys of the others still count, since a base uses them.
+    pub publishers: Option<Vec<PublicKey>>,
+}
+
+impl From<Trust> for Signers {
+    fn from(trust: Trust) -> Signers {
+        Signers { trust, publishers: None }
+    }
+}
+
+/// A trust with nobody in it would believe anything that is signed at all: here it believes nobody.
+pub fn believing(trust: Trust) -> Trust {
+    let is_empty = trust.cluster_key.is_none() && trust.pinned.is_empty() && trust.former.is_empty();
+    if is_empty { nobody() } else { trust }
+}
+
+/// Nobody's signature counts: better closed than open where it is not known whose should.
+pub fn nobody() -> Trust {
+    Trust { cluster_key: Some(Signer::from_seed(&Signer::new_seed()).public()), ..Trust::default() }
 }
 
 impl Pulls {
@@ -161,7 +187,7 @@ impl Pulls {
             return Ok(());
         }
         let permit = self.at_once.acquire().await;
-        let outcome = self.take(origin, &dataset).await;
+        let outcome = self.take(origin, &dataset, head).await;
         drop(permit);
         let said = self.note(origin, &dataset, head, &outcome);
         if let Ok(report) = &outcome {
@@ -174,22 +200,21 @@ impl Pulls {
         })
     }
 
-    async fn take(&self, origin: &Origin, dataset: &Dataset) -> Result<SyncReport> {
-        let failed = |error: archive::Error| Error::Failed { peer: format!("pulling {dataset}"), why: chain(&error) };
+    async fn take(&self, origin: &Origin, dataset: &Dataset, head: &Head) -> Result<SyncReport> {
+        let what = format!("pulling {dataset}");
+        let failed = move |error: archive::Error| Error::Failed { peer: what.clone(), why: chain(&error) };
         let remote = Remote::new(origin.client.clone(), Handle::current(), &dataset.cluster, &dataset.name);
-        let options = SyncOptions {
-            bytes_max: origin.bytes_max,
-            ..SyncOptions::new((origin.trust)(), self.receipt.clone(), self.clock.clone())
-        };
-        let (repositories, of) = (self.repositories.clone(), dataset.clone());
+        let Signers { trust, publishers } = (origin.signers)(head);
+        let options = SyncOptions { publishers, ..SyncOptions::new(trust, self.receipt.clone(), self.clock.clone()) };
+        let (repositories, of, allowance) = (self.repositories.clone(), dataset.clone(), origin.allowance.clone());
         let work = move || {
-            let repository = repositories.open_or_create(&of)?;
+            let budget = allowance.map(|allowance| allowance(&of)).transpose()?;
+            let repository = repositories.open_or_create(&of).map_err(&failed)?;
             let wanted = Wanted::Above(Position::default());
-            sync(&remote, &repository, &wanted, &options)
+            sync(&remote.within(budget), &repository, &wanted, &options).map_err(failed)
         };
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|error| Error::Failed { peer: format!("pulling {dataset}"), why: error.to_string() })?
-            .map_err(failed)
     }
 
     fn note(&self, origin: &Origin, dataset: &Dataset, head: &Head, outcome: &Result<SyncReport>) -> Report {

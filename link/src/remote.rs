@@ -2,6 +2,7 @@
 //!
 //! Nothing of what comes is believed: the sync checks every byte. Here only sizes are bounded, and an answer without its end is an error that ends the sync.
 
+use crate::budget::Budget;
 use crate::client::{Answer, Client};
 use crate::error::Error;
 use crate::frame::Frames;
@@ -29,11 +30,23 @@ pub struct Remote {
     runtime: Handle,
     /// What stands before the question in each path.
     path: String,
+    /// How much may come; no bound when there is none.
+    budget: Option<Arc<Budget>>,
 }
 
 impl Remote {
     pub fn new(client: Arc<Client>, runtime: Handle, cluster: &str, dataset: &str) -> Remote {
-        Remote { client, runtime, path: format!("/v1/{cluster}/{dataset}") }
+        Remote { client, runtime, path: format!("/v1/{cluster}/{dataset}"), budget: None }
+    }
+
+    /// No more comes than that.
+    pub fn within(mut self, budget: Option<Arc<Budget>>) -> Remote {
+        self.budget = budget;
+        self
+    }
+
+    fn count(&self, bytes: usize) -> Result<(), Error> {
+        self.budget.as_ref().map_or(Ok(()), |budget| budget.take(bytes as u64))
     }
 
     fn ask(&self, method: Method, what: &str, body: Vec<u8>) -> Result<Answer, Error> {
@@ -47,7 +60,9 @@ impl Remote {
 
     fn whole(&self, what: &str, body: &impl Serialize, most: usize) -> Result<Vec<u8>, Error> {
         let mut answer = self.post(what, body)?;
-        self.runtime.block_on(answer.whole(most))
+        let bytes = self.runtime.block_on(answer.whole(most))?;
+        self.count(bytes.len())?;
+        Ok(bytes)
     }
 
     /// Asks for several items, and gives each as it comes.
@@ -61,6 +76,7 @@ impl Remote {
         let mut answer = self.post(what, body)?;
         let mut frames = Frames::new(most);
         while let Some(bytes) = self.runtime.block_on(answer.chunk())? {
+            self.count(bytes.len())?;
             frames.add(&bytes);
             while let Some((number, item)) = frames.take().map_err(|why| answer.nonsense(why))? {
                 each(number, &item)?;

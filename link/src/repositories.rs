@@ -148,6 +148,9 @@ impl Repositories {
 
     /// Opens it, or makes an empty one.
     pub fn open_or_create(&self, dataset: &Dataset) -> archive::Result<Arc<Repository>> {
+        if !archive::record::valid_name(&dataset.cluster) || !archive::record::valid_name(&dataset.name) {
+            return Err(archive::Error::Refused { name: format!("dataset {dataset}"), why: "it is no name".into() });
+        }
         let path = self.layout.path(dataset);
         if !path.join(name::CONFIG).exists() {
             let failed = |operation| move |source| archive::Error::File { operation, path: self.layout.path(dataset), source };
@@ -198,6 +201,7 @@ impl Repositories {
             dataset: dataset.name.clone(),
             change,
             snapshot: newest.map(|(_, name)| name),
+            signers: vec![],
             rule: None,
         };
         heads.insert(dataset.clone(), head.clone());

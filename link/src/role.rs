@@ -13,6 +13,8 @@ pub enum Role {
     PullBackup { cluster: String },
     /// A pull-backup that keeps what this one keeps.
     Follower { name: String },
+    /// A pull-backup that this one follows: it may say that there is something new, and gets nothing.
+    Leader,
 }
 
 /// What can be asked for.
@@ -41,6 +43,7 @@ impl Role {
             Role::Node { .. } => matches!(ask, Ask::Live | Ask::Join | Ask::Heads | Ask::Fetch | Ask::Notify | Ask::Report | Ask::Lend),
             Role::PullBackup { .. } => matches!(ask, Ask::Live | Ask::Heads | Ask::Fetch | Ask::Notify | Ask::Report),
             Role::Follower { .. } => matches!(ask, Ask::Live | Ask::Join | Ask::Heads | Ask::Fetch | Ask::Report),
+            Role::Leader => matches!(ask, Ask::Live | Ask::Join | Ask::Notify),
         }
     }
 
@@ -49,7 +52,7 @@ impl Role {
         match self {
             Role::Stranger => false,
             Role::Node { cluster, .. } | Role::PullBackup { cluster } => cluster == of,
-            Role::Follower { .. } => true,
+            Role::Follower { .. } | Role::Leader => true,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A repository's bytes are read on threads of their own, a little ahead of the network. Between two items the caller's role is asked again: who is expelled
 //! gets no more, in the middle of an answer too.
 
+use crate::bounds::{Bounds, Turns, bounded};
 use crate::frame;
 use crate::message::{Head, Heads, Join, Joined, Names, Notice, Report, Told, WantRecords, WantRun, WantSegments};
 use crate::role::{Ask, Caller, Role};
@@ -27,7 +28,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Why something is not given.
 #[derive(Debug)]
@@ -98,7 +99,7 @@ const QUESTION_MAX: usize = 2 << 20;
 /// Items read ahead of the network.
 const AHEAD: usize = 4;
 
-pub fn routes(shelf: Shared) -> Router {
+pub fn routes(shelf: Shared, bounds: Bounds) -> Router {
     Router::new()
         .route("/live", get(|| async { "alive\n" }))
         .route("/v1/join", post(join))
@@ -112,6 +113,7 @@ pub fn routes(shelf: Shared) -> Router {
         .route("/v1/{cluster}/{dataset}/segments", post(segments))
         .route("/v1/{cluster}/{dataset}/records", post(records))
         .layer(DefaultBodyLimit::max(QUESTION_MAX))
+        .layer(axum::middleware::from_fn_with_state(Turns::new(bounds), bounded))
         .with_state(shelf)
 }
 
@@ -289,16 +291,19 @@ struct Out {
     caller: Caller,
     runtime: Handle,
     to: mpsc::Sender<Result<Bytes, std::io::Error>>,
+    began: Instant,
 }
 
 /// Who takes nothing for so long gets no more: a thread and a repository's lock wait for it.
 const TAKES_NOTHING: Duration = Duration::from_secs(60);
+/// And no answer takes longer than this: a repository that is read cannot be swept.
+const ANSWER_MOST: Duration = Duration::from_secs(3600);
 
 impl Out {
     fn item(&self, number: u32, bytes: &[u8]) -> archive::Result<()> {
         let gone = || archive::Error::Refused { name: "an answer".into(), why: "nobody takes it any more".into() };
         let still = self.caller.pin.is_some_and(|pin| self.shelf.role(&pin) == self.caller.role);
-        if !still {
+        if !still || self.began.elapsed() > ANSWER_MOST {
             return Err(gone());
         }
         let whole = [&frame::head(number, bytes.len())[..], bytes].concat();
@@ -315,7 +320,7 @@ fn streamed(shelf: Shared, caller: Caller, work: impl FnOnce(&Out) -> archive::R
     let (to, from) = mpsc::channel(AHEAD);
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
-        let out = Out { shelf, caller, runtime, to };
+        let out = Out { shelf, caller, runtime, to, began: Instant::now() };
         let last = match work(&out) {
             Ok(()) => Ok(frame::end()),
             Err(error) => Err(std::io::Error::other(error)),

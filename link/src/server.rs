@@ -4,7 +4,9 @@
 //! nobody out. Then it is a stranger's or a known peer's; each kind has room of its own, and one peer cannot take all of it.
 //! Plain health addresses are served by `plain`, for `/live` and what a daemon adds.
 
+use crate::bounds::Bounds;
 use crate::identity::Pin;
+use crate::paced::{Pace, Paced};
 use crate::role::Role;
 use crate::routes::Shelf;
 use axum::Router;
@@ -46,6 +48,9 @@ pub struct Limits {
     /// Until a question is there whole; also how long a connection may be idle.
     pub question: Duration,
     pub question_of_stranger: Duration,
+    /// How fast an answer must be taken.
+    pub pace: Pace,
+    pub bounds: Bounds,
 }
 
 impl Default for Limits {
@@ -58,6 +63,8 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             question: Duration::from_secs(90),
             question_of_stranger: Duration::from_secs(5),
+            pace: Pace::default(),
+            bounds: Bounds::default(),
         }
     }
 }
@@ -166,7 +173,7 @@ impl Server {
     async fn connection(&self, stream: TcpStream, address: SocketAddr, number: u64, rooms: &Rooms, stop: watch::Receiver<bool>) {
         let handshake = async {
             stream.set_nodelay(true)?;
-            TlsAcceptor::from(self.tls.clone()).accept(stream).await
+            TlsAcceptor::from(self.tls.clone()).accept(Paced::new(stream, self.limits.pace)).await
         };
         let Ok(Ok(stream)) = timeout(self.limits.handshake, handshake).await else {
             return rooms.waiting.remove(number);
@@ -229,11 +236,30 @@ where
     let _ = timeout(Duration::from_secs(10), connection).await;
 }
 
-/// Serves routes without keys, on an address that should be the host's own.
+/// Connections without keys that are held at once, and how long each.
+const PLAIN_MAX: usize = 64;
+const PLAIN: Duration = Duration::from_secs(10);
+
+/// Serves routes without keys, on an address that should be the host's own. One question a connection, within a time.
 pub async fn plain(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move {
-            let _ = stop.wait_for(|stop| *stop).await;
-        })
-        .await
+    let (few, mut number) = (Few::new(PLAIN_MAX), 0);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let Ok((stream, _)) = accepted else {
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        number += 1;
+        let (service, few_here) = (TowerToHyperService::new(router.clone().into_service::<Incoming>()), few.clone());
+        let task = tokio::spawn(async move {
+            let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+            // How it ends is the other side's business.
+            let _ = timeout(PLAIN, connection).await;
+            few_here.remove(number);
+        });
+        few.add(number, task.abort_handle());
+    }
 }

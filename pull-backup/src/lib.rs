@@ -12,7 +12,9 @@ use std::path::PathBuf;
 
 pub mod cmd;
 pub mod evidence;
+pub mod following;
 pub mod members;
+pub mod quota;
 pub mod reports;
 pub mod resolve;
 pub mod serve;
@@ -43,6 +45,8 @@ pub enum Command {
     Init(cmd::init::Init),
     Invite(cmd::invite::Invite),
     Expel(cmd::invite::Expel),
+    Join(cmd::join::Join),
+    Rebuild(cmd::rebuild::Rebuild),
     Serve(cmd::serve::Serve),
     Status(cmd::status::Show),
 }
@@ -81,6 +85,8 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Init(command) => command.run(surroundings),
         Command::Invite(command) => command.run(surroundings),
         Command::Expel(command) => command.run(surroundings),
+        Command::Join(command) => command.run(surroundings),
+        Command::Rebuild(command) => command.run(surroundings),
         Command::Serve(command) => command.run(surroundings),
         Command::Status(command) => command.run(surroundings),
     }

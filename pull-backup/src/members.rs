@@ -13,7 +13,7 @@ use link::message::{Join, Ports};
 use link::role::Role;
 use link::state_file;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,11 +42,24 @@ pub struct Member {
     /// Whether it is the one that works; nothing is said where roles are not given.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub active: Option<bool>,
+    /// Whether it was the one that worked, before it joined anew: what it signed then is history.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub was_active: bool,
 }
 
 impl Member {
+    fn has_been_active(&self) -> bool {
+        self.active == Some(true) || self.was_active
+    }
+
     pub fn is_follower(&self) -> bool {
         self.cluster == FOLLOWERS
+    }
+
+    /// Where it is reached at a port: HOST:PORT.
+    pub fn address(&self, port: u16) -> Option<String> {
+        let host = self.hosts.first()?;
+        Some(if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
     }
 
     pub fn role(&self) -> Role {
@@ -58,6 +71,11 @@ impl Member {
 
     pub fn key(&self) -> Option<PublicKey> {
         PublicKey::parse(&self.signing)
+    }
+
+    /// All that it ever signed with.
+    fn keys(&self) -> impl Iterator<Item = PublicKey> {
+        self.key().into_iter().chain(self.former.iter().filter_map(|key| PublicKey::parse(key)))
     }
 }
 
@@ -178,9 +196,35 @@ impl Members {
         }
     }
 
+    /// Keys of those that are or were the active one: only they ever published. Where roles are not given, of all.
+    pub fn publishers(&self, cluster: &str) -> Vec<PublicKey> {
+        let all = self.all().unwrap_or_default();
+        let of: Vec<&Member> = all.iter().filter(|member| member.cluster == cluster).collect();
+        let given = of.iter().any(|member| member.has_been_active());
+        of.into_iter()
+            .filter(|member| member.has_been_active() || !given && member.active.is_none())
+            .flat_map(Member::keys)
+            .collect()
+    }
+
+    /// The members whose snapshots are published: of each cluster the active one, or all that have no role where none was ever given.
+    pub fn published(&self) -> Vec<Member> {
+        let all = self.all().unwrap_or_default();
+        let given: HashSet<&str> = all.iter().filter(|member| member.has_been_active()).map(|member| member.cluster.as_str()).collect();
+        let is_published = |member: &&Member| {
+            let works = member.active == Some(true) || member.active.is_none() && !given.contains(member.cluster.as_str());
+            works && member.expelled_ms.is_none() && !member.is_follower()
+        };
+        all.iter().filter(is_published).cloned().collect()
+    }
+
+    fn kept(&self, cluster: &str, name: &str) -> Result<Option<Member>> {
+        state_file::read(&self.path(cluster, name))
+    }
+
     /// What was signed before by whom this one comes in the place of.
     fn former(&self, cluster: &str, name: &str, signing: &str) -> Result<Vec<String>> {
-        let Some(before) = state_file::read::<Member>(&self.path(cluster, name))? else { return Ok(vec![]) };
+        let Some(before) = self.kept(cluster, name)? else { return Ok(vec![]) };
         let mut keys = before.former;
         keys.push(before.signing);
         keys.retain(|key| key != signing);
@@ -204,11 +248,17 @@ impl Members {
             let _ = std::fs::remove_file(&path);
             return Err(Rejected::Invitation("it has expired; invite again"));
         }
-        if join.name != invited.name {
+        // A pull-backup has no name of its own: it is called as it was invited.
+        let unnamed = join.name.is_empty() && invited.cluster == FOLLOWERS;
+        if join.name != invited.name && !unnamed {
             return Err(Rejected::Invitation("it is for a node of another name; `name` in the node file must be the invited one"));
         }
-        if join.cluster != invited.cluster && invited.cluster != FOLLOWERS {
-            return Err(Rejected::Invitation("it is to another cluster; `cluster` in the node file must be the invited one"));
+        if join.cluster != invited.cluster {
+            return Err(Rejected::Invitation(match (invited.cluster.as_str(), join.cluster.as_str()) {
+                (FOLLOWERS, _) => "it is for a pull-backup that follows; a node needs one without --follower",
+                (_, FOLLOWERS) => "it is for a node; a pull-backup that follows needs one with --follower",
+                _ => "it is to another cluster; `cluster` in the node file must be the invited one",
+            }));
         }
         if PublicKey::parse(&join.signing).is_none() {
             return Err(Rejected::Invitation("the node's signing key is not whole"));
@@ -220,6 +270,7 @@ impl Members {
             }
             Err(source) => return Err(Error::File { operation: "use up", path, source }.into()),
         }
+        let was_active = self.kept(&invited.cluster, &invited.name)?.is_some_and(|before| before.has_been_active());
         let former = self.former(&invited.cluster, &invited.name, &join.signing)?;
         let hosts = if join.hosts.is_empty() { vec![from.to_string()] } else { join.hosts.iter().take(8).cloned().collect() };
         let member = Member {
@@ -233,6 +284,7 @@ impl Members {
             former,
             expelled_ms: None,
             active: invited.active,
+            was_active,
         };
         self.keep(&member)?;
         Ok(member)

@@ -23,7 +23,7 @@ use crate::id::{Address, RecordId, RunId, SnapshotId};
 use crate::name::{Position, SEQUENCE_MAX};
 use crate::record::{Signed, Snapshot};
 use crate::repository::{Known, Repository};
-use crate::sign::Signer;
+use crate::sign::{PublicKey, Signer};
 use crate::trust::Trust;
 use receive::{Failure, Receiver};
 use std::collections::{BTreeMap, HashSet};
@@ -77,6 +77,8 @@ pub enum Wanted {
 #[derive(Clone)]
 pub struct SyncOptions {
     pub trust: Trust,
+    /// Whose snapshots are published, of those that `trust` believes; all when nothing is said. What others signed (runs of a base, sealing identities) still counts.
+    pub publishers: Option<Vec<PublicKey>>,
     /// Signs receipts of what is published here.
     pub receipt: Arc<Signer>,
     /// Unix time in milliseconds.
@@ -92,7 +94,15 @@ pub struct SyncOptions {
 impl SyncOptions {
     /// Without limit, with runs of unfinished exports.
     pub fn new(trust: Trust, receipt: Arc<Signer>, clock: Arc<dyn Fn() -> u64 + Send + Sync>) -> Self {
-        SyncOptions { trust, receipt, clock, bytes_max: u64::MAX, runs_ahead: true, advance: Arc::new(|_| ()) }
+        SyncOptions {
+            trust,
+            publishers: None,
+            receipt,
+            clock,
+            bytes_max: u64::MAX,
+            runs_ahead: true,
+            advance: Arc::new(|_| ()),
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl Receiver<'_> {
         }
         let only_to_prove = !there.is_empty() && matches!(wanted, Wanted::Above(_));
         for (known, object) in stands.into_iter().filter(|_| !only_to_prove) {
-            let outcome = self.take(&known, &object, listing);
+            let outcome = self.publishes(&known, &object).and_then(|()| self.take(&known, &object, listing));
             self.settle(&known.name, outcome)?;
         }
         Ok(())
@@ -68,6 +68,16 @@ impl Receiver<'_> {
             return Ok(());
         }
         let why = format!("node {} was expelled, and this was not received before", object.snapshot.body.node);
+        Err(Failure::Refused(Error::refused(&known.name, why)))
+    }
+
+    /// Whether who signed it is one whose snapshots are published.
+    fn publishes(&self, known: &Known, object: &Object) -> Result<(), Failure> {
+        let signer = object.snapshot.signer;
+        if self.options.publishers.as_ref().is_none_or(|publishers| publishers.contains(&signer)) {
+            return Ok(());
+        }
+        let why = format!("node {} signed it, and it is not the one whose snapshots are published", object.snapshot.body.node);
         Err(Failure::Refused(Error::refused(&known.name, why)))
     }
 

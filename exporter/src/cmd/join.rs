@@ -7,7 +7,7 @@ use console::exit::{Failure, Status};
 use console::node_file::NodeFile;
 use console::output::Output;
 use link::membership::Joining;
-use link::message::{EXPORTER_PORT, IMPORTER_PORT, Ports};
+use link::message::Ports;
 use std::path::Path;
 
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ impl Join {
             cluster: &file.cluster,
             signing: signer.public(),
             listen: file.node.listen,
-            ports: Ports { exporter: Some(EXPORTER_PORT), importer: Some(IMPORTER_PORT) },
+            ports: Ports::of_node(file.node.dials_out),
         };
         let joined = joining.with(&self.line).map_err(link_failure)?;
         let uncertified = file.seal.cluster_key.is_some() && certified::own(&file)?.is_none();

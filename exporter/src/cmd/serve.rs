@@ -34,6 +34,7 @@ impl Serve {
         let identity = Identity::open_or_make(state).map_err(link_failure)?;
         let around = Around {
             wall: Arc::new(super::run::now_ms),
+            chance: Arc::new(|| u64::from_le_bytes(archive::sign::random())),
             zone: jiff::tz::TimeZone::system(),
             deadlines: Deadlines::default(),
             limits: Limits::default(),
@@ -46,7 +47,7 @@ impl Serve {
             .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
         runtime.block_on(async {
             let stop = until_asked_to_end().map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
-            let listen = file.node.listen.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            let listen = file.node.listens();
             let health = file.node.listen.filter(IpAddr::is_loopback).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
             let bind = |address: SocketAddr| async move {
                 TcpListener::bind(address).await.map_err(|error| {

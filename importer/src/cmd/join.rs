@@ -7,7 +7,7 @@ use console::output::Output;
 use link::certificate::Subject;
 use link::identity::signing_key;
 use link::membership::{Joining, NODE_KEY};
-use link::message::{EXPORTER_PORT, IMPORTER_PORT, Ports};
+use link::message::Ports;
 use lookup::Surroundings;
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ impl Join {
             cluster: &file.cluster,
             signing: signer.public(),
             listen: file.node.listen,
-            ports: Ports { exporter: Some(EXPORTER_PORT), importer: Some(IMPORTER_PORT) },
+            ports: Ports::of_node(file.node.dials_out),
         };
         let joined = joining.with(&self.line).map_err(super::failure)?;
         let cluster_key = file.seal.cluster_key.map(PublicKey);

@@ -42,7 +42,7 @@ impl Serve {
             .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
         runtime.block_on(async {
             let stop = until_asked_to_end().map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
-            let listen = file.node.listen.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            let listen = file.node.listens();
             let health = file.node.listen.filter(IpAddr::is_loopback).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
             let bind = |address: SocketAddr| async move {
                 TcpListener::bind(address).await.map_err(|error| {

@@ -2,20 +2,25 @@
 //!
 //! Who joins or is expelled while it runs counts at once. It holds no data key and knows no recipe.
 
+mod follow;
+mod lent;
 pub mod retention;
 mod shelf;
 
 use crate::members::{Member, Members};
+use crate::quota::Quotas;
 use crate::reports::Reports;
 use crate::status::Looking;
 use archive::sign::{PublicKey, Signer};
 use console::pull_backup_file::PullBackupFile;
+use lent::Lent;
 use link::backoff::Backoff;
-use link::client::{Client, Deadlines, Way};
+use link::budget::Allowance;
+use link::client::{Client, Deadlines, Rate, Way};
 use link::follow::{Contact, Follow};
 use link::identity::{Identity, Pin};
-use link::message::Notice;
-use link::pull::{Origin, Pulls};
+use link::message::{Head, Notice};
+use link::pull::{Origin, Pulls, Signers, believing, nobody};
 use link::repositories::{Dataset, Layout, Repositories};
 use link::server::{Limits, Server};
 use shelf::Archive;
@@ -51,6 +56,8 @@ struct Followed {
     poke: Arc<Notify>,
     contact: Arc<Mutex<Contact>>,
     stop: watch::Sender<bool>,
+    /// Over connections that it lent.
+    by_lent: bool,
 }
 
 pub struct Daemon {
@@ -60,10 +67,15 @@ pub struct Daemon {
     keeper: Keeper,
     pulls: Arc<Pulls>,
     around: Around,
+    lent: Lent,
+    quotas: Arc<Quotas>,
+    rate: Option<Arc<Rate>>,
     /// Of clusters whose nodes must be certified.
     cluster_keys: HashMap<String, PublicKey>,
     reports: Reports,
     followed: Mutex<HashMap<Pin, Followed>>,
+    /// Pull-backups that are followed.
+    leaders: Mutex<HashMap<Pin, Followed>>,
     /// Datasets that have something new for importers.
     news: Mutex<Option<mpsc::UnboundedReceiver<Dataset>>>,
 }
@@ -97,9 +109,13 @@ impl Daemon {
             keeper: Keeper::open(&file.state, "pull-backup", around.log.clone()),
             pulls: Arc::new(pulls),
             around,
+            lent: Lent::default(),
+            quotas: Arc::new(Quotas::new(file)),
+            rate: file.rate.map(|rate| Arc::new(Rate::new(rate))),
             cluster_keys: file.cluster_keys().map(|(name, key)| (name.clone(), PublicKey(key))).collect(),
             reports: Reports::new(&file.state),
             followed: Mutex::default(),
+            leaders: Mutex::default(),
             news: Mutex::new(Some(news)),
         })
     }
@@ -111,7 +127,7 @@ impl Daemon {
         let server = Server {
             tls: link::tls::server(&self.identity)?,
             shelf: shelf.clone(),
-            router: link::routes::routes(shelf),
+            router: link::routes::routes(shelf, self.around.limits.bounds),
             limits: self.around.limits,
             allow: Arc::new(move |address| allow.contains(address)),
         };
@@ -122,6 +138,7 @@ impl Daemon {
             tasks.spawn(self.clone().tell(news, stop.clone()));
         }
         tasks.spawn(self.clone().retain(stop.clone()));
+        tasks.spawn(self.clone().follow_others(stop.clone()));
         self.look_after(stop).await;
         while tasks.join_next().await.is_some() {}
         Ok(())
@@ -130,16 +147,22 @@ impl Daemon {
     /// Follows who is a member, and no longer who is not.
     async fn look_after(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut tasks = JoinSet::new();
+        let (mut known, mut wanted) = (None, HashMap::<Pin, Member>::new());
         loop {
             let now = self.members.now();
+            self.lent.keep(|pin| now.contains_key(pin));
+            if known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &now)) {
+                wanted = self.members.published().into_iter().map(|member| (member.pin, member)).collect();
+                known = Some(now);
+            }
             self.followed().retain(|pin, followed| {
-                let stays = now.contains_key(pin);
+                let stays = wanted.get(pin).is_some_and(|member| followed.by_lent == self.lends(member));
                 if !stays {
                     followed.stop.send_replace(true);
                 }
                 stays
             });
-            for (pin, member) in now.iter().filter(|(_, member)| !member.is_follower() && member.active != Some(false)) {
+            for (pin, member) in &wanted {
                 if !self.followed().contains_key(pin)
                     && let Some(follow) = self.follow(member)
                 {
@@ -147,6 +170,8 @@ impl Daemon {
                 }
             }
             while tasks.try_join_next().is_some() {}
+            // Also when nobody asks for anything: a command may wait for the lock.
+            self.pulls.repositories.close_idle();
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -165,21 +190,38 @@ impl Daemon {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it is asked over connections that it lends: it cannot be reached, or would rather not be.
+    fn lends(&self, member: &Member) -> bool {
+        member.ports.exporter.is_none() || self.lent.has(&member.pin)
+    }
+
     fn client(&self, member: &Member, port: u16) -> Option<Client> {
-        let host = member.hosts.first()?;
-        let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
+        let address = member.address(port)?;
         let tls = link::tls::client(&self.identity, member.pin).ok()?;
-        let way = Way::Dial { address: format!("{host}:{port}"), tls };
-        Some(Client::new(format!("{} ({host}:{port})", member.name), way, self.around.deadlines, None))
+        let called = format!("{} ({address})", member.name);
+        Some(Client::new(called, Way::Dial { address, tls }, self.around.deadlines, None))
     }
 
     fn follow(&self, member: &Member) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let client = self.client(member, member.ports.exporter?)?;
+        let by_lent = self.lends(member);
+        let client = if by_lent {
+            let way = Way::Lent(self.lent.pool(member.pin));
+            Client::new(format!("{} (it dials out)", member.name), way, self.around.deadlines, None)
+        } else {
+            self.client(member, member.ports.exporter?)?
+        };
+        let client = client.with(self.around.deadlines, self.rate.clone());
         let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
-        let (members, of) = (self.members.clone(), member.cluster.clone());
+        let (members, pin, of) = (self.members.clone(), member.pin, member.cluster.clone());
         let cluster_key = self.cluster_keys.get(&of).copied();
-        let trust = Box::new(move || members.trust_by(&of, cluster_key));
-        let origin = Origin { client: Arc::new(client), pin: member.pin, trust, bytes_max: u64::MAX };
+        // What it publishes it must have signed itself: the key of a node that stands by publishes nothing, wherever it comes from.
+        let signers = Box::new(move |_: &Head| match members.now().get(&pin).and_then(Member::key) {
+            Some(own) => Signers { trust: believing(members.trust_by(&of, cluster_key)), publishers: Some(vec![own]) },
+            None => nobody().into(),
+        });
+        let (quotas, of) = (self.quotas.clone(), member.clone());
+        let allowance: Allowance = Arc::new(move |dataset| quotas.allowance(&of.cluster, &of.name, dataset));
+        let origin = Origin { client: Arc::new(client), pin: member.pin, signers, allowance: Some(allowance) };
         let cluster = member.cluster.clone();
         let follow = Follow {
             origin: Arc::new(origin),
@@ -192,13 +234,13 @@ impl Daemon {
             clock: self.around.clock.clone(),
             chance: self.around.chance.clone(),
         };
-        self.followed().insert(member.pin, Followed { poke, contact, stop });
+        self.followed().insert(member.pin, Followed { poke, contact, stop, by_lent });
         Some(follow.run(stopped))
     }
 
     /// A node says that it has something new.
     fn poke(&self, pin: &Pin) {
-        if let Some(followed) = self.followed().get(pin) {
+        for followed in [self.followed().get(pin), self.leaders().get(pin)].into_iter().flatten() {
             followed.poke.notify_one();
         }
     }
@@ -214,8 +256,9 @@ impl Daemon {
             let Some(dataset) = dataset else { return };
             let members = self.members.now();
             clients.retain(|pin, _| members.contains_key(pin));
-            for member in members.values().filter(|member| member.cluster == dataset.cluster) {
-                let Some(port) = member.ports.importer else { continue };
+            for member in members.values().filter(|member| member.is_follower() || member.cluster == dataset.cluster) {
+                let port = if member.is_follower() { member.ports.pull_backup } else { member.ports.importer };
+                let Some(port) = port else { continue };
                 let made = || self.client(member, port).map(Arc::new);
                 let Some(client) = clients.get(&member.pin).cloned().or_else(made) else { continue };
                 clients.insert(member.pin, client.clone());
@@ -228,9 +271,9 @@ impl Daemon {
 
     /// What is known of each member that is followed.
     pub fn contacts(&self) -> Vec<(Pin, Contact)> {
-        let followed = self.followed();
         let contact = |followed: &Followed| followed.contact.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        followed.iter().map(|(pin, followed)| (*pin, contact(followed))).collect()
+        let (followed, leaders) = (self.followed(), self.leaders());
+        followed.iter().chain(leaders.iter()).map(|(pin, followed)| (*pin, contact(followed))).collect()
     }
 
     /// How this pull-backup stands, looked at so often; before each look, what this daemon knows of its peers is kept.

@@ -1,9 +1,10 @@
 //! Retention by the daemon: each dataset by its rules, once an hour when it has something new.
 //!
-//! Pinned is the newest snapshot of each member, so that a node that comes back after weeks finds its base here. Times are those of this host's own receipts.
+//! Pinned is the newest snapshot of each member, so that a node that comes back after weeks finds its base here. Times are those of this host's own receipts and of those that it follows.
 
 use super::Daemon;
 use crate::cmd::retain::{PATIENCE_MS, TRASH_MS, configured};
+use crate::following::{self, Following};
 use archive::repository::Repository;
 use archive::retain::RetainOptions;
 use archive::sign::PublicKey;
@@ -102,12 +103,25 @@ impl Daemon {
             now_ms,
             zone: self.around.zone.clone(),
             dry_run: false,
-            receivers: vec![self.pulls.receipt()],
-            trust: self.trust(&dataset.cluster),
+            receivers: self.receivers(),
+            trust: self.evidence(&dataset.cluster),
             pins: self.pins(dataset)?,
         };
         let sweeping = SweepOptions { now_ms, patience_ms: PATIENCE_MS, trash_ms: TRASH_MS, dry_run: false, keep_runs: &|_| false };
         keep(&self.pulls.repositories, dataset, &options, &sweeping)
+    }
+
+    /// Whose receipts count: this host's own, and those of the pull-backups that it follows.
+    fn receivers(&self) -> Vec<PublicKey> {
+        // What cannot be read counts for nothing: then times are later, and more is kept.
+        let following = Following::open(&self.file.state).unwrap_or_default();
+        following.receipts().chain([self.pulls.receipt()]).collect()
+    }
+
+    /// Whose evidence counts: members', and those whom the followed ones told.
+    fn evidence(&self, cluster: &str) -> archive::trust::Trust {
+        let told = following::told(&self.file.state, cluster).unwrap_or_default();
+        following::trust(self.trust(cluster), &told)
     }
 
     /// The newest snapshot of each member that was not expelled.

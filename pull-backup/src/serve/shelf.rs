@@ -9,6 +9,7 @@ use link::repositories::Dataset;
 use link::role::{Caller, Role};
 use link::routes::{Refusal, Shelf, Word};
 use link::server::Upgraded;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub struct Archive {
@@ -56,11 +57,21 @@ impl Archive {
 
 impl Shelf for Archive {
     fn role(&self, pin: &Pin) -> Role {
-        self.daemon.members.role(pin)
+        match self.daemon.members.role(pin) {
+            Role::Stranger if self.daemon.leaders().contains_key(pin) => Role::Leader,
+            role => role,
+        }
     }
 
     fn heads(&self, caller: &Caller) -> Result<Vec<Head>, Refusal> {
         let mut heads = self.daemon.pulls.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster));
+        if let Role::Follower { .. } = caller.role {
+            let mut signers: HashMap<String, Vec<String>> = HashMap::new();
+            for head in &mut heads {
+                let of = || self.daemon.known_signers(&head.cluster);
+                head.signers = signers.entry(head.cluster.clone()).or_insert_with(of).clone();
+            }
+        }
         heads.iter_mut().for_each(|head| head.rule = self.daemon.keeper.rule(&link::pull::dataset_of(head)));
         Ok(heads)
     }
@@ -87,7 +98,14 @@ impl Shelf for Archive {
         }
     }
 
-    fn lend(&self, _: &Caller, _: Upgraded) -> Result<(), Refusal> {
-        Err(Refusal::not_yours("connections cannot be lent here yet"))
+    fn lend(&self, caller: &Caller, connection: Upgraded) -> Result<(), Refusal> {
+        // Whoever was expelled while it opened lends nothing.
+        match (caller.pin, &caller.role) {
+            (Some(pin), Role::Node { .. }) if self.role(&pin) == caller.role => {
+                self.daemon.lent.take(pin, connection);
+                Ok(())
+            }
+            _ => Err(Refusal::not_yours("only a member lends connections")),
+        }
     }
 }

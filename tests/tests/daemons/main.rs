@@ -1,6 +1,9 @@
 //! The daemons as real processes on loopback addresses of their own: what a node exports arrives in the archive and in the mirror of a node that stands by,
 //! whichever of the three is killed meanwhile.
 
+mod followers;
+mod nat;
+
 use archive::repository::Repository;
 use archive::store::FolderStore;
 use std::path::{Path, PathBuf};
@@ -28,6 +31,11 @@ const DAEMONS: [(&str, &str); 3] = [("exporter", "web1.toml"), ("pull-backup", "
 
 impl Hosts {
     fn new(number: u8) -> Hosts {
+        Hosts::with(number, "")
+    }
+
+    /// With more lines in `[node]` of each node.
+    fn with(number: u8, more: &str) -> Hosts {
         let pid = std::process::id();
         let net = format!("127.{}.{}", 1 + pid % 250, (pid / 250) as u8 ^ number);
         let folder = tempfile::tempdir().unwrap();
@@ -37,7 +45,7 @@ impl Hosts {
         std::fs::write(at("identity"), private).unwrap();
         for (name, host) in [("web1", 2), ("web2", 3)] {
             let text = format!(
-                "cluster = \"shop\"\n[node]\nname = {name:?}\nstate = {:?}\nlisten = \"{net}.{host}\"\n[seal]\nrecipients = [{public:?}]\n\
+                "cluster = \"shop\"\n[node]\nname = {name:?}\nstate = {:?}\nlisten = \"{net}.{host}\"\n{more}[seal]\nrecipients = [{public:?}]\n\
                  [[dataset]]\nname = \"files\"\nevery = \"24h\"\nsource = [{{ recipe = \"files\", paths = [{:?}] }}]\n",
                 at(name),
                 at("data"),

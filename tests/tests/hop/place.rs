@@ -6,12 +6,14 @@ use console::pull_backup_file::PullBackupFile;
 use link::client::{Client, Deadlines};
 use link::identity::Identity;
 use link::invitation::{Invitation, Token};
+use link::lent::Dialling;
 use link::membership::Membership;
 use link::message::{Join, Ports};
 use link::node::Node;
 use link::repositories::Dataset;
 use link::server::{Limits, Server};
-use pull_backup::members::Invited;
+use pull_backup::following::Following;
+use pull_backup::members::{FOLLOWERS, Invited};
 use pull_backup::serve::{Around, Daemon};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -59,6 +61,8 @@ impl Drop for Runs {
 pub struct World {
     pub runtime: Arc<Runtime>,
     pub folder: TempDir,
+    /// Of what is begun from now on.
+    pub limits: Limits,
 }
 
 /// A pull-backup and its daemon.
@@ -66,6 +70,7 @@ pub struct PullBackup {
     pub daemon: Arc<Daemon>,
     pub store: PathBuf,
     pub identity: Identity,
+    pub file: PullBackupFile,
     pub runs: Runs,
 }
 
@@ -81,10 +86,10 @@ pub struct Host {
 impl World {
     pub fn new() -> World {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        World { runtime: Arc::new(runtime), folder: tempfile::tempdir().unwrap() }
+        World { runtime: Arc::new(runtime), folder: tempfile::tempdir().unwrap(), limits: Limits::default() }
     }
 
-    fn start<F: Future<Output = ()> + Send + 'static>(&self, run: impl FnOnce(TcpListener, watch::Receiver<bool>) -> F) -> Runs {
+    pub fn start<F: Future<Output = ()> + Send + 'static>(&self, run: impl FnOnce(TcpListener, watch::Receiver<bool>) -> F) -> Runs {
         let listener = self.runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -108,7 +113,7 @@ impl World {
             clock: time,
             chance: Arc::new(|| 500),
             deadlines: deadlines(),
-            limits: Limits::default(),
+            limits: self.limits,
             every: Duration::from_millis(100),
             zone: jiff::tz::TimeZone::UTC,
             log: standing::Log::to(true, clock(), Arc::new(|_| ())),
@@ -116,12 +121,41 @@ impl World {
         let daemon = Daemon::new(&file, Identity::open_or_make(&state).unwrap(), Signer::from_seed(&[9; 32]), around);
         let running = daemon.clone();
         let runs = self.start(|listener, stop| async move { running.run(listener, stop).await.expect("it runs") });
-        PullBackup { daemon, store, identity, runs }
+        PullBackup { daemon, store, identity, file, runs }
     }
 
     /// A node with an empty spool; it has not joined yet.
     pub fn host(&self, name: &str) -> Host {
-        let state = self.folder.path().join(name);
+        self.host_in(name, name, |server, stop, listener| server.serve(listener, stop))
+    }
+
+    /// A node that nobody can reach: it lends connections.
+    pub fn host_that_lends(&self, name: &str, folder: &str) -> Host {
+        let (state, limits) = (self.folder.path().join(folder), self.limits);
+        self.host_in(name, folder, move |server, stop, closed| {
+            drop(closed);
+            let node = Node::new(&state, tests::trial::CLUSTER, clock(), Box::new(|_| ()), Box::new(|_| ()));
+            let lending = Dialling {
+                node: Arc::new(node),
+                identity: Arc::new(Identity::open_or_make(&state).unwrap()),
+                router: server.router,
+                deadlines: deadlines(),
+                limits,
+                clock: clock(),
+                chance: Arc::new(|| 500),
+                tell: Arc::new(|_| ()),
+            };
+            lending.run(stop)
+        })
+    }
+
+    fn host_in<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        name: &str,
+        folder: &str,
+        run: impl FnOnce(Server, watch::Receiver<bool>, TcpListener) -> F,
+    ) -> Host {
+        let state = self.folder.path().join(folder);
         let dataset = Dataset { cluster: tests::trial::CLUSTER.into(), name: tests::trial::DATASET.into() };
         let spool = state.join("datasets").join(&dataset.name).join("repository");
         std::fs::create_dir_all(&spool).unwrap();
@@ -131,25 +165,17 @@ impl World {
         let server = Server {
             tls: link::tls::server(&Identity::open_or_make(&state).unwrap()).unwrap(),
             shelf: node.clone(),
-            router: link::routes::routes(node.clone()),
-            limits: Limits::default(),
+            router: link::routes::routes(node.clone(), self.limits.bounds),
+            limits: self.limits,
             allow: Arc::new(|_| true),
         };
-        let runs = self.start(|listener, stop| server.serve(listener, stop));
+        let runs = self.start(|listener, stop| run(server, stop, listener));
         Host { name: name.into(), trial, state, runs, dataset }
     }
 
-    /// Invites the host and has it join, as being reached at this port.
+    /// Invites the host and has it join, as being reached at this port; 0 is nowhere.
     pub fn join(&self, host: &Host, at: &PullBackup, port: u16) -> link::Result<()> {
-        let token = Token::new();
-        let invited = Invited {
-            cluster: host.dataset.cluster.clone(),
-            name: host.name.clone(),
-            active: None,
-            expires: now_ms() / 1000 + 60,
-        };
-        at.daemon.members().invite(&token, &invited).unwrap();
-        self.join_with(host, at, token, port)
+        self.join_with(host, at, at.invites(host, None), port)
     }
 
     pub fn join_with(&self, host: &Host, at: &PullBackup, token: Token, port: u16) -> link::Result<()> {
@@ -157,17 +183,33 @@ impl World {
     }
 
     pub fn join_as(&self, host: &Host, at: &PullBackup, token: Token, port: u16, cluster: &str) -> link::Result<()> {
-        let invitation = Invitation { address: at.runs.address.to_string(), pin: at.identity.pin, token, expires: 0 };
+        self.join_by(host, at, token, port, cluster, at.runs.address)
+    }
+
+    /// The same on a way of its own.
+    pub fn join_by(&self, host: &Host, at: &PullBackup, token: Token, port: u16, cluster: &str, by: SocketAddr) -> link::Result<()> {
+        let invitation = Invitation { address: by.to_string(), pin: at.identity.pin, token, expires: 0 };
         let join = Join {
             token: token.reveal(),
             cluster: cluster.into(),
             name: host.name.clone(),
             signing: host.trial.options.signer.public().to_string(),
-            ports: Ports { exporter: Some(port), importer: None },
+            ports: Ports { exporter: (port > 0).then_some(port), ..Ports::default() },
             hosts: vec![],
         };
         let identity = Identity::open_or_make(&host.state).unwrap();
         self.runtime.block_on(Membership::join(&host.state, &identity, &invitation, join)).map(drop)
+    }
+
+    /// One pull-backup follows another from now on.
+    pub fn follows(&self, second: &PullBackup, first: &PullBackup, called: &str) -> link::Result<()> {
+        let token = Token::new();
+        let invited = Invited { cluster: FOLLOWERS.into(), name: called.into(), active: None, expires: now_ms() / 1000 + 60 };
+        first.daemon.members().invite(&token, &invited).unwrap();
+        let invitation = Invitation { address: first.runs.address.to_string(), pin: first.identity.pin, token, expires: 0 };
+        let receipt = second.daemon.pulls().receipt();
+        let file = PullBackupFile { listen: second.runs.address, ..second.file.clone() };
+        self.runtime.block_on(Following::join(&file, &second.identity, receipt, &invitation)).map(drop)
     }
 
     pub fn client(&self, identity: &Identity, at: SocketAddr, pin: link::identity::Pin) -> Client {
@@ -176,6 +218,30 @@ impl World {
 }
 
 impl PullBackup {
+    pub fn invites(&self, host: &Host, active: Option<bool>) -> Token {
+        let token = Token::new();
+        let (cluster, name) = (host.dataset.cluster.clone(), host.name.clone());
+        let invited = Invited { cluster, name, active, expires: now_ms() / 1000 + 60 };
+        self.daemon.members().invite(&token, &invited).unwrap();
+        token
+    }
+
+    /// Names of the snapshots that it holds.
+    pub fn snapshots(&self, dataset: &Dataset) -> Vec<String> {
+        let entries = std::fs::read_dir(self.repository(dataset).join("snapshots")).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// What it says of why something is not here, as to datasets and as to hosts.
+    pub fn troubles(&self) -> Vec<String> {
+        let contacts = self.daemon.contacts().into_iter().filter_map(|(_, contact)| contact.trouble);
+        contacts
+            .chain(self.daemon.pulls().facts().into_iter().filter_map(|(.., fact)| fact.trouble))
+            .collect()
+    }
+
     pub fn repository(&self, dataset: &Dataset) -> PathBuf {
         self.store.join(&dataset.cluster).join(&dataset.name)
     }

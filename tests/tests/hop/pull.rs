@@ -10,10 +10,10 @@ use tests::plain::PlainTree;
 use tests::proxy::{Act, Plan, Proxy, Way};
 use tests::wait::until;
 
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits until the archive's head is the spool's, and restores it.
-fn arrives(host: &Host, at: &PullBackup, tree: &PlainTree, what: &str) {
+pub fn arrives(host: &Host, at: &PullBackup, tree: &PlainTree, what: &str) {
     host.trial.repository.forget_locations();
     let newest = host.trial.repository.snapshots().unwrap().pop().expect("something was exported");
     let archive = at.repository(&host.dataset);
@@ -31,7 +31,7 @@ fn arrives(host: &Host, at: &PullBackup, tree: &PlainTree, what: &str) {
     tree.assert_same(&PlainTree::read(target.path()), what);
 }
 
-fn tree(seed: u64, len: usize) -> PlainTree {
+pub fn tree(seed: u64, len: usize) -> PlainTree {
     let mut tree = PlainTree::new("s");
     tree.file("s/large", noise(seed, len));
     tree.file("s/small", noise(seed + 1, 1000));

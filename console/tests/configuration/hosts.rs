@@ -1,0 +1,43 @@
+//! What concerns the way between hosts: who dials, how much a node may fill, how fast it is pulled, whose certificates count.
+
+use crate::{FILES, minimal, mistakes, node, pull_backup, pull_backup_mistakes};
+
+const STORE: &str = "store = { path = \"/srv/archive\" }\n";
+
+#[test]
+fn a_host_behind_nat_says_so_and_listens_only_to_itself() {
+    let out = node(&minimal(FILES).replace("name = \"web1\"\n", "name = \"web1\"\ndial = \"out\"\n"));
+    assert!(out.node.dials_out && out.node.listens().is_loopback());
+    let usual = node(&minimal(FILES));
+    assert!(!usual.node.dials_out && usual.node.listens().is_unspecified());
+    let wrong = mistakes(&minimal(FILES).replace("name = \"web1\"\n", "name = \"web1\"\ndial = \"in\"\n"));
+    assert_eq!(wrong, "node.toml: line 4: node.dial: must be \"out\", not \"in\"");
+}
+
+#[test]
+fn the_nearest_quota_counts() {
+    let key = "0a".repeat(32);
+    let file = pull_backup(&format!(
+        "{STORE}quota = \"1TB\"\nrate = \"10MB\"\n[cluster.shop]\ncluster_key = \"ed25519:{key}\"\nquota = \"50GB\"\nquotas = {{ web1 = \"1GiB\" }}\n[cluster.bank]\n"
+    ));
+    assert_eq!(file.rate, Some(10_000_000));
+    let quota = |cluster, node| file.quota_of(cluster, node);
+    assert_eq!((quota("shop", "web1"), quota("shop", "web2")), (Some(1 << 30), Some(50_000_000_000)));
+    assert_eq!((quota("bank", "web1"), quota("other", "web1")), (Some(1_000_000_000_000), Some(1_000_000_000_000)));
+    assert_eq!(file.clusters["shop"].cluster_key, Some([10; 32]));
+    assert_eq!(pull_backup(STORE).quota_of("shop", "web1"), None);
+}
+
+#[test]
+fn a_rate_too_slow_for_a_segment_and_sizes_without_unit_are_mistakes() {
+    insta::assert_snapshot!(
+        pull_backup_mistakes(&format!("{STORE}quota = 5\nrate = \"10KiB\"\n[cluster.shop]\nquotas = {{ web1 = \"1G\", web2 = 7 }}\n")),
+        @r#"
+    pull-backup.toml has 4 mistakes:
+      line 2: quota: expected text in quotes, found a whole number
+      line 3: rate: must be "128KiB" (a second) at least, and is 10240 bytes
+      line 5: cluster.shop.quotas.web1: `1G` is no size; write it as "512KiB", "64MiB", "1GiB" or "500MB"
+      line 5: cluster.shop.quotas.web2: expected a size, as "1GiB", found a whole number
+    "#
+    );
+}
