@@ -113,7 +113,14 @@ const SETTLED_MS: u64 = 2_000;
 
 impl Repositories {
     pub fn new(layout: Layout, clock: Arc<dyn Fn() -> u64 + Send + Sync>) -> Repositories {
-        Repositories { layout, clock, open: Mutex::default(), heads: Mutex::default(), gated: Mutex::default(), freed: Condvar::new() }
+        Repositories {
+            layout,
+            clock,
+            open: Mutex::default(),
+            heads: Mutex::default(),
+            gated: Mutex::default(),
+            freed: Condvar::new(),
+        }
     }
 
     pub fn layout(&self) -> &Layout {

@@ -24,7 +24,11 @@ pub fn keep(repository: &Repository, member: &Member, text: &str) -> archive::Re
     for listed in repository.list(name::RECORDS)?.into_iter().filter(|listed| listed.name != name) {
         let is_older = |known: Signed<Evidence>| known.signer == evidence.signer && known.body.kind == body.kind;
         if repository.first_record::<Evidence>(&listed.name).is_ok_and(is_older) {
-            repository.store().remove(&listed.name).map_err(|source| archive::Error::Store { operation: "remove", name: listed.name.clone(), source })?;
+            repository.store().remove(&listed.name).map_err(|source| archive::Error::Store {
+                operation: "remove",
+                name: listed.name.clone(),
+                source,
+            })?;
         }
     }
     Ok(true)

@@ -41,7 +41,12 @@ fn found(about: impl Into<String>, finding: Finding) -> Found {
 }
 
 fn fault(about: impl Into<String>, failure: &Failure) -> Found {
-    Found { about: about.into(), level: word(Level::Fault), what: failure.to_string(), hint: failure.hint.clone() }
+    Found {
+        about: about.into(),
+        level: word(Level::Fault),
+        what: failure.to_string(),
+        hint: failure.hint.clone(),
+    }
 }
 
 impl Check {
@@ -70,7 +75,11 @@ impl Check {
                 }
             }
             let names: Vec<&str> = chosen.iter().map(|dataset| dataset.name.as_str()).collect();
-            output.line(format_args!("checked {}: {}", names.join(", "), if faults == 0 { "an export can begin".into() } else { format!("{faults} faults") }))?;
+            output.line(format_args!(
+                "checked {}: {}",
+                names.join(", "),
+                if faults == 0 { "an export can begin".into() } else { format!("{faults} faults") }
+            ))?;
         }
         output.finish()?;
         Ok(if faults == 0 { Status::Done } else { Status::Failed })

@@ -1,8 +1,8 @@
 //! The commands of `exporter`.
 
 mod certify;
-mod init;
 mod check;
+mod init;
 mod join;
 pub(crate) mod run;
 mod serve;

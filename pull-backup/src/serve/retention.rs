@@ -84,7 +84,9 @@ impl Daemon {
             Err(error) => Retained { at_ms: now_ms, trouble: Some(link::pull::chain(&error)), ..before.clone() },
         };
         if let Some(trouble) = &retained.trouble {
-            self.around.log.say(Said::warn("retention", format!("nothing was dropped: {trouble}")).dataset(dataset));
+            self.around
+                .log
+                .say(Said::warn("retention", format!("nothing was dropped: {trouble}")).dataset(dataset));
         } else if retained.dropped > 0 {
             let text = format!("{} kept, {} dropped", retained.kept, retained.dropped);
             self.around.log.say(Said::info("retention", text).dataset(dataset));
@@ -104,16 +106,18 @@ impl Daemon {
             trust: self.trust(&dataset.cluster),
             pins: self.pins(dataset)?,
         };
-        let sweeping =
-            SweepOptions { now_ms, patience_ms: PATIENCE_MS, trash_ms: TRASH_MS, dry_run: false, keep_runs: &|_| false };
+        let sweeping = SweepOptions { now_ms, patience_ms: PATIENCE_MS, trash_ms: TRASH_MS, dry_run: false, keep_runs: &|_| false };
         keep(&self.pulls.repositories, dataset, &options, &sweeping)
     }
 
     /// The newest snapshot of each member that was not expelled.
     fn pins(&self, dataset: &Dataset) -> archive::Result<Vec<archive::id::SnapshotId>> {
         let members = self.members.now();
-        let mut open: HashSet<PublicKey> =
-            members.values().filter(|member| member.cluster == dataset.cluster).filter_map(crate::members::Member::key).collect();
+        let mut open: HashSet<PublicKey> = members
+            .values()
+            .filter(|member| member.cluster == dataset.cluster)
+            .filter_map(crate::members::Member::key)
+            .collect();
         let repository: Arc<Repository> = self.pulls.repositories.open(dataset)?;
         let mut pins = Vec::new();
         for known in repository.snapshots()?.iter().rev() {

@@ -50,7 +50,12 @@ impl Hosts {
         let web1 = self.path("web1");
         for (number, name) in ["web1", "web2", "web3"].into_iter().enumerate() {
             let own = self.path(name);
-            let mut node = format!("cluster = \"shop\"\n\n[node]\nname = \"{name}\"\nstate = {:?}\nlisten = \"{}.{}\"\n", own.join("state"), self.net, number + 2);
+            let mut node = format!(
+                "cluster = \"shop\"\n\n[node]\nname = \"{name}\"\nstate = {:?}\nlisten = \"{}.{}\"\n",
+                own.join("state"),
+                self.net,
+                number + 2
+            );
             if name != "web1" {
                 node += &format!(
                     "identity = {:?}\nsource.shop.sqlite.path = {:?}\nsource.shop.uploads.paths = [{:?}]\n",
@@ -120,7 +125,11 @@ impl Hosts {
         let began = std::fs::metadata(&log).map_or(0, |found| found.len());
         let child = command.spawn().expect("the daemon starts");
         self.daemons.insert((host, program), child);
-        let said = || std::fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes[began as usize..]).into_owned()).unwrap_or_default();
+        let said = || {
+            std::fs::read(&log)
+                .map(|bytes| String::from_utf8_lossy(&bytes[began as usize..]).into_owned())
+                .unwrap_or_default()
+        };
         until(LIMIT, &format!("{program} on {host} to serve"), || if said().contains("serves at") { Ok(()) } else { Err(said()) });
     }
 
@@ -133,7 +142,8 @@ impl Hosts {
 
     pub fn stop(&mut self, limit: Duration) {
         for ((host, program), mut child) in std::mem::take(&mut self.daemons) {
-            rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).expect("it can be asked");
+            rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
+                .expect("it can be asked");
             until(limit, &format!("{program} on {host} to end"), || child.try_wait().expect("it is ours"));
         }
     }
@@ -154,7 +164,10 @@ impl Hosts {
         let (report, _) = exporter::export::export(&file, &file.datasets[0], clock).expect("it is exported");
         let (content, stored) = (console::human::bytes(report.content_bytes), console::human::bytes(report.stored_bytes));
         println!("{} entries, {content}; compressed and sealed: {stored}", report.entries);
-        now.checked_sub(jiff::Span::new().days(1)).expect("there is a yesterday").strftime("%Y-%m-%d").to_string()
+        now.checked_sub(jiff::Span::new().days(1))
+            .expect("there is a yesterday")
+            .strftime("%Y-%m-%d")
+            .to_string()
     }
 
     /// Waits until the hosts that stand by have so many orders at least.

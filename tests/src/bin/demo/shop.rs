@@ -34,12 +34,15 @@ impl Shop {
         std::fs::create_dir_all(folder.join("uploads")).expect("a folder for the uploads");
         let mut database = Connection::open(folder.join("shop.db")).expect("the database opens");
         database
-            .execute_batch("pragma journal_mode = wal; create table orders (id integer primary key, text); create table goods (name, about)")
+            .execute_batch(
+                "pragma journal_mode = wal; create table orders (id integer primary key, text); create table goods (name, about)",
+            )
             .expect("tables are made");
         let all = database.transaction().expect("it begins");
         for number in 0..30_000_u64 {
             let about = format!("good number {number}, of quality {}, in {} colours", number * 31 % 97, number % 7);
-            all.execute("insert into goods values (?1, ?2)", (format!("good {number}"), about)).expect("a good is listed");
+            all.execute("insert into goods values (?1, ?2)", (format!("good {number}"), about))
+                .expect("a good is listed");
         }
         all.commit().expect("it is kept");
         order(&database, 0);
@@ -97,7 +100,10 @@ impl Shop {
 /// How many orders a copy of the shop has, and how many uploads; `None` where there is no such database.
 pub fn look(folder: &Path) -> Option<(u64, usize)> {
     let database = Connection::open_with_flags(folder.join("shop.db"), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
-    let orders = database.query_row("select count(*) from orders", [], |row| row.get::<_, i64>(0)).ok()?.unsigned_abs();
+    let orders = database
+        .query_row("select count(*) from orders", [], |row| row.get::<_, i64>(0))
+        .ok()?
+        .unsigned_abs();
     let uploads = std::fs::read_dir(folder.join("uploads")).map_or(0, Iterator::count);
     Some((orders, uploads))
 }

@@ -70,7 +70,13 @@ fn fill(folder: &Path, mb: u64) {
 
 /// Bytes below a folder.
 fn size(folder: &Path) -> u64 {
-    walkdir::WalkDir::new(folder).into_iter().flatten().filter_map(|entry| entry.metadata().ok()).filter(|found| found.is_file()).map(|found| found.len()).sum()
+    walkdir::WalkDir::new(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(|found| found.is_file())
+        .map(|found| found.len())
+        .sum()
 }
 
 fn sync(mb: u64) {
@@ -119,7 +125,11 @@ fn notice(rounds: u64) {
         imported.push(since(begin).as_secs_f64() * 1000.0);
         run.wait().expect("it is ours");
     }
-    println!("from the spool to the archive: median {:.0} ms of {rounds}, worst {:.0}", median(&mut archived), archived[archived.len() - 1]);
+    println!(
+        "from the spool to the archive: median {:.0} ms of {rounds}, worst {:.0}",
+        median(&mut archived),
+        archived[archived.len() - 1]
+    );
     println!("to both that stand by, imported: median {:.0} ms, worst {:.0}", median(&mut imported), imported[imported.len() - 1]);
     stand.memory();
 }
@@ -171,7 +181,12 @@ fn append(mb: u64, seconds: u64) {
     }
     stand.run("web1", "exporter", &["run", "--wait"]);
     let (grown, appended) = (size(&archive) - stored, rounds * MB);
-    println!("{mb} MB, to which {:.1} MB were appended: the archive grew by {:.1} MB, {:.2} times that", appended as f64 / 1e6, grown as f64 / 1e6, grown as f64 / appended as f64);
+    println!(
+        "{mb} MB, to which {:.1} MB were appended: the archive grew by {:.1} MB, {:.2} times that",
+        appended as f64 / 1e6,
+        grown as f64 / 1e6,
+        grown as f64 / appended as f64
+    );
     for (name, used) in stand.cpu() {
         println!("{name}: {:.1} % of a core", (used - cpu[&name]) / seconds as f64 * 100.0);
     }

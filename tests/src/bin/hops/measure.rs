@@ -20,7 +20,8 @@ impl Stand {
         cluster.keeper("keeper", "");
         let data = cluster.path("web1");
         std::fs::create_dir_all(&data).expect("a folder for the data");
-        let dataset = format!("[[dataset]]\nname = \"data\"\nevery = \"{every}\"\nsource = [{{ recipe = \"files\", paths = [{data:?}] }}]\n");
+        let dataset =
+            format!("[[dataset]]\nname = \"data\"\nevery = \"{every}\"\nsource = [{{ recipe = \"files\", paths = [{data:?}] }}]\n");
         cluster.node("web1", "", &dataset);
         cluster.join("keeper", "web1", &["--active"]);
         let standbys: Vec<String> = (0..standbys).map(|number| format!("standby{number}")).collect();
@@ -43,7 +44,8 @@ impl Stand {
             let data = cluster.path(&format!("data{number}"));
             std::fs::create_dir_all(&data).expect("a folder for the data");
             std::fs::write(data.join("file"), format!("{number}")).expect("the data is written");
-            datasets += &format!("[[dataset]]\nname = \"d{number}\"\nevery = \"24h\"\nsource = [{{ recipe = \"files\", paths = [{data:?}] }}]\n");
+            datasets +=
+                &format!("[[dataset]]\nname = \"d{number}\"\nevery = \"24h\"\nsource = [{{ recipe = \"files\", paths = [{data:?}] }}]\n");
         }
         cluster.node("web1", "", &datasets);
         cluster.join("keeper", "web1", &["--active"]);
