@@ -47,7 +47,7 @@ fn an_archive_that_was_put_back_or_forged_gives_nothing_older_or_uncertified_uns
     let name = archive::name::snapshot(at, forged_id);
     fs::write(hosts.archive().join(&name), alone(&forged)).unwrap();
     let _keeper = hosts.serve("backup", "pull-backup");
-    importer.says(LIMIT, &format!("refused: {name}"));
+    importer.says(LIMIT, &format!("{name}: its signer"));
     assert_eq!(snapshots(&hosts.repository("web2")), before, "the mirror has what it had");
     let refused = hosts.run("web2", "importer", &["ls", "latest", "--from", "archive"]).ended(3);
     assert!(refused.err.contains("was not certified by the cluster key"), "{}", refused.err);
