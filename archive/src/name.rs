@@ -50,6 +50,9 @@ impl std::fmt::Display for Position {
     }
 }
 
+/// No node that counts by ones gets as far. What claims such a number leaves none for what comes after it.
+pub const SEQUENCE_MAX: u64 = 1 << 62;
+
 fn snapshot_file(at: Position, id: SnapshotId) -> String {
     format!("{:08x}-{:016x}-{id}", at.epoch, at.sequence)
 }

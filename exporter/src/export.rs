@@ -127,7 +127,7 @@ fn capture(file: &NodeFile, dataset: &Dataset, epoch: u64, clock: Clock) -> Resu
         signer,
         recipients,
         epoch,
-        above: 0,
+        above: spool::above(&file.node.state, &dataset.name),
         level: dataset.level,
         cache_bytes: dataset.cache,
         threads: archive::threads(),

@@ -56,6 +56,13 @@ const TRIM_MS: u64 = 3_600_000;
 /// No receiver may name more.
 const LOST_MAX: usize = 1 << 20;
 
+/// The highest sequence that a receiver holds: a node that was installed anew goes on above it.
+pub fn above(state: &Path, dataset: &str) -> u64 {
+    let said = Receivers::open(state, dataset).unwrap_or_default();
+    let held = said.receiver.values().filter_map(|receiver| snapshot_of(receiver.held.as_deref()?));
+    held.map(|(at, _)| at.sequence).filter(|sequence| *sequence < name::SEQUENCE_MAX).max().unwrap_or(0)
+}
+
 /// Drops what need not stay, if it is time. `None` when somebody is at work in the spool.
 pub fn tidy(file: &NodeFile, dataset: &Dataset, repositories: &Repositories, now_ms: u64) -> Result<Option<Spool>, archive::Error> {
     let state = &file.node.state;

@@ -59,7 +59,7 @@ impl Receivers {
         let held = self.receiver.get(&pin.to_string()).and_then(|receiver| receiver.held.as_deref());
         held.and_then(crate::message::snapshot_of)
             .zip(crate::message::snapshot_of(snapshot))
-            .is_some_and(|(held, asked)| held.0 >= asked.0)
+            .is_some_and(|(held, asked)| held == asked || held.0 > asked.0)
     }
 }
 

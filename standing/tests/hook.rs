@@ -37,7 +37,7 @@ async fn listen(status: &'static str) -> Listens {
         let (stream, _) = listener.accept().await.unwrap();
         let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else { return String::new() };
         let (mut text, mut part) = (String::new(), [0; 4096]);
-        while !text.ends_with('}') && !(text.starts_with("GET") && text.ends_with("\r\n\r\n")) {
+        while !(text.ends_with('}') || text.starts_with("GET") && text.ends_with("\r\n\r\n")) {
             let len = stream.read(&mut part).await.unwrap();
             text.push_str(std::str::from_utf8(&part[..len]).unwrap());
         }

@@ -24,6 +24,7 @@ fn contact(answered_ms: Option<u64>, failures: u32, received: u64) -> Contact {
         dataset: "files".into(),
         change: "0a".into(),
         snapshot: None,
+        signers: vec![],
         rule: Some(Rule::Every { seconds: 5 }),
     };
     let trouble = (failures > 0).then(|| "cannot reach web1".to_owned());

@@ -281,7 +281,7 @@ fn evidence_and_pins_keep_and_go_with_what_is_dropped() {
     history.assert_all_restore(&history.store, "after");
 }
 
-/// A forged drill of a newer snapshot would let the one that was truly imported go.
+// A forged drill of a newer snapshot would let the one that was truly imported go.
 #[test]
 fn evidence_of_strangers_takes_no_ones_place() {
     let (own, strange, cluster) = (Signer::from_seed(&[3; 32]), Signer::from_seed(&[4; 32]), Signer::from_seed(&[5; 32]));
@@ -292,9 +292,8 @@ fn evidence_of_strangers_takes_no_ones_place() {
         let repository = &history.trial.repository;
         let known = repository.snapshots().unwrap();
         let config = repository.config();
-        let certificate = Certificate { cluster: config.cluster.clone(), node: "web2".into(), key: own.public(), issued_ms: 1 };
-        let certificate = Signed::sign(certificate, &cluster);
-        repository.publish_record(&name::node(&own.public(), certificate.id()), &certificate).unwrap();
+        let body = Certificate { cluster: config.cluster.clone(), node: "web2".into(), key: own.public(), issued_ms: 1 };
+        repository.publish_record("nodes/x", &Signed::sign(body, &cluster)).unwrap();
         for (n, kind, signer) in [(1, EvidenceKind::Import, &own), (3, EvidenceKind::Drill, &strange)] {
             let evidence = Evidence {
                 cluster: config.cluster.clone(),

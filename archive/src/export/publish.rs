@@ -54,7 +54,10 @@ impl Export {
         self.order.drain(&self.runs)?;
         let written = self.order.finish_index()?;
         match self.base.take() {
-            Some(base) if !self.order.changed && !self.behind && !self.mending => self.unchanged(base, written),
+            // Receivers that hold something above the base would never take the base.
+            Some(base) if !self.order.changed && !self.behind && !self.mending && base.at.sequence >= self.options.above => {
+                self.unchanged(base, written)
+            }
             base => self.changed(base, written),
         }
     }

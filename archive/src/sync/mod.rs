@@ -20,7 +20,7 @@ pub use catalogue::catalogue;
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{Address, RecordId, RunId, SnapshotId};
-use crate::name::Position;
+use crate::name::{Position, SEQUENCE_MAX};
 use crate::record::{Signed, Snapshot};
 use crate::repository::{Known, Repository};
 use crate::sign::{PublicKey, Signer};
@@ -141,7 +141,7 @@ pub struct SyncReport {
     pub lacking: Vec<Address>,
     /// Why it ended before its end: the source broke off, or the limit of bytes was reached. What was verified is kept.
     pub stopped: Option<Error>,
-    /// The newest snapshot that the receiver has now.
+    /// The newest snapshot that the receiver has now, of those whose signer counts.
     pub head: Option<Known>,
 }
 
@@ -170,8 +170,9 @@ pub fn sync(source: &dyn Source, into: &Repository, wanted: &Wanted, options: &S
             receiver.report.stopped = Some(error);
         }
     }
+    let head = head_of(&receiver)?;
     let mut report = receiver.finish();
-    report.head = into.snapshots()?.pop();
+    report.head = head;
     Ok(report)
 }
 
@@ -197,10 +198,17 @@ fn pull(receiver: &mut Receiver<'_>, listing: &Listing, wanted: &Wanted) -> Resu
     receiver.late_records(&listing.records)
 }
 
-/// The newest that we have and believe: damage and strangers from the end of all numbers must not keep away what comes.
+fn head_of(receiver: &Receiver<'_>) -> Result<Option<Known>> {
+    let held = receiver.into.snapshots()?;
+    let head = head(receiver, &held)?.map(|(at, signed)| (at, SnapshotId::of(&signed.hash.0)));
+    Ok(head.and_then(|head| held.into_iter().find(|known| (known.at, known.id) == head)))
+}
+
+/// The newest that we have and believe: damage, strangers and nodes that were expelled must not keep away what comes by what they say at the end of all numbers.
 fn head(receiver: &Receiver<'_>, held: &[Known]) -> Result<Option<(Position, Signed<Snapshot>)>> {
     for known in held.iter().rev() {
         match receiver.into.snapshot(known) {
+            Ok(signed) if receiver.options.trust.is_former(&signed.signer) && known.at.sequence >= SEQUENCE_MAX => {}
             Ok(signed) if receiver.signers.check(&signed.signer, &signed.body.node, &known.name).is_ok() => {
                 return Ok(Some((known.at, signed)));
             }

@@ -3,3 +3,4 @@
 mod certified;
 mod hosts;
 mod steps;
+mod stolen;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tests::chance::{Chance, budget, noise};
 use tests::cluster::{Cluster, files, snapshots};
-use tests::wait::{until, within};
+use tests::wait::{Deadline, until, within};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const KEEPERS: [&str; 2] = ["keeper1", "keeper2"];
@@ -60,10 +60,9 @@ fn nothing_is_lost_and_nothing_comes_twice_whoever_is_killed_when() {
         [("web1", "exporter"), ("keeper1", "pull-backup"), ("keeper2", "pull-backup"), ("web2", "importer"), ("web3", "importer")];
     let spool = cluster.of_node("web1", "files");
     let mut seen = BTreeSet::new();
-    let began = Instant::now();
-    let enough = Duration::from_secs(if budget(1) > 1 { 300 } else { 45 });
+    let enough = Deadline::after(Duration::from_secs(if budget(1) > 1 { 300 } else { 45 }));
     let mut kills = 0;
-    while began.elapsed() < enough {
+    while enough.left().is_some() {
         let file = cluster.path("web1").join(format!("file{}", chance.below(6)));
         std::fs::write(file, noise(chance.word(), 1 + chance.below(3_000_000))).unwrap();
         if chance.one_in(3) {

@@ -1,5 +1,7 @@
 //! The spool: what it drops and what it never drops, what it does when nobody takes from it, and who serves it from cron.
 
+mod full;
+
 use std::path::Path;
 use std::time::Duration;
 use tests::chance::noise;

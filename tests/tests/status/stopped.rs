@@ -105,12 +105,27 @@ fn daemons_that_hang() {
 #[test]
 fn an_archive_that_cannot_be_written() {
     let stand = Stand::new(7, "").up();
+    let folder = stand.path("archive/shop/files/packs");
+    if folder.exists() {
+        fs::rename(&folder, stand.path("aside")).unwrap();
+    }
+    fs::write(&folder, b"not a folder").unwrap();
+    let noise = tests::chance::Chance::new(7).noise(2_000_000);
+    fs::write(stand.path("data/large"), noise).unwrap();
+    has(&stand.not_ok(Keeps, "archive"), &["failing", "packs", "web1"]);
+    has(&stand.not_ok(Works, "archive"), &["failing", "packs"]);
+    fs::remove_file(&folder).unwrap();
+    stand.all_ok();
+}
+
+#[test]
+fn an_archive_that_cannot_be_read() {
+    let stand = Stand::new(11, "").up();
     let folder = stand.path("archive/shop/files/heartbeats");
     until(LIMIT, "a heartbeat in the archive", || folder.exists().then_some(()));
     fs::rename(&folder, stand.path("aside")).unwrap();
     fs::write(&folder, b"not a folder").unwrap();
-    has(&stand.not_ok(Keeps, "archive"), &["failing", "heartbeats"]);
-    has(&stand.not_ok(Works, "archive"), &["failing", "heartbeats"]);
+    has(&stand.not_ok(Keeps, "archive"), &["heartbeats"]);
     fs::remove_file(&folder).unwrap();
     fs::rename(stand.path("aside"), &folder).unwrap();
     stand.all_ok();

@@ -2,7 +2,7 @@
 
 use crate::{manifest, members, none, root};
 
-const FLOORS: [(&str, u8); 12] = [
+const FLOORS: [(&str, u8); 13] = [
     ("archive", 1),
     ("console", 1),
     ("election", 1),
@@ -10,6 +10,7 @@ const FLOORS: [(&str, u8); 12] = [
     ("watch", 1),
     ("link", 2),
     ("lookup", 2),
+    ("sources", 2),
     ("standing", 3),
     ("exporter", 4),
     ("importer", 4),

@@ -9,6 +9,7 @@
 mod batch;
 mod file;
 mod later;
+mod options;
 mod scatter;
 mod slots;
 mod window;
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::extent::Extent;
 use batch::{Batch, Shared};
 use later::{Folders, Links};
+pub use options::{Problem, RestoreOptions, RestoreReport};
 use rustix::fs::{FileType, Mode};
 use scatter::Scatter;
 use std::io;
@@ -28,67 +30,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::mpsc;
 use window::{Window, Writer};
-
-/// How to restore.
-pub struct RestoreOptions<'a> {
-    /// This folder of the snapshot is the target itself: only what lies in it counts, and paths begin behind it. The snapshot's own root when empty.
-    pub within: Vec<u8>,
-    /// Only these paths and what lies below them; all when empty.
-    pub paths: Vec<Vec<u8>>,
-    /// Remove what the snapshot does not have, except where this says to keep it.
-    pub delete: Option<&'a (dyn Fn(&[u8]) -> bool + Sync)>,
-    pub threads: usize,
-    /// Hears of bytes as they are done.
-    pub advance: &'a (dyn Fn(u64) + Sync),
-}
-
-impl Default for RestoreOptions<'_> {
-    fn default() -> Self {
-        RestoreOptions { within: vec![], paths: vec![], delete: None, threads: crate::threads(), advance: &|_| () }
-    }
-}
-
-impl RestoreOptions<'_> {
-    /// Calls `each` for every entry that counts, with its path as it is below the target.
-    fn entries(&self, snapshot: &OpenSnapshot<'_>, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
-        snapshot.entries(self.threads, &mut |mut entry| {
-            let Some(path) = behind(&entry.path, &self.within) else { return Ok(()) };
-            entry.path = path.to_vec();
-            if let Node::HardLink(to) = &mut entry.node {
-                // What leads out of it leads nowhere.
-                *to = behind(to, &self.within).unwrap_or_default().to_vec();
-            }
-            each(entry)
-        })
-    }
-}
-
-/// A path behind that of the folder it lies in; none when it lies elsewhere.
-fn behind<'p>(path: &'p [u8], folder: &[u8]) -> Option<&'p [u8]> {
-    let inside = entry::lies_in(path, folder);
-    let skip = if folder.is_empty() || path.len() == folder.len() { folder.len() } else { folder.len() + 1 };
-    inside.then(|| &path[skip..])
-}
-
-/// Something that could not be restored, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    pub path: Vec<u8>,
-    pub why: String,
-}
-
-/// What a restore did.
-#[derive(Clone, Debug, Default)]
-pub struct RestoreReport {
-    pub entries: u64,
-    pub files_written: u64,
-    pub files_kept: u64,
-    pub bytes_written: u64,
-    pub removed: u64,
-    pub problems: Vec<Problem>,
-    /// Files that changed while they were captured.
-    pub torn: Vec<Vec<u8>>,
-}
 
 /// Folders that were reached, and what was seen in them.
 struct Level {

@@ -206,6 +206,14 @@ impl Hosts {
         assert_eq!(orders, 1, "yesterday there was one order");
     }
 
+    /// Waits until a status says that something is wrong.
+    pub fn turns_bad(&self, host: &str, program: &str) {
+        until(LIMIT, "the status to say that something is wrong", || {
+            let output = self.command(host, program, &["status"]).output().expect("the program runs");
+            (!output.status.success()).then_some(())
+        });
+    }
+
     /// Shows a status. That something is not ok is shown by its exit status, too.
     pub fn show_status(&self, host: &str, program: &str) {
         let (status, _) = self.ran(host, program, &["status"]);

@@ -12,15 +12,16 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-/// Where the programs are, built.
+/// Where the programs are, built in the profile of this one.
 fn build() -> PathBuf {
     let here = std::env::current_exe().expect("a program has a path");
     let folder = here.parent().expect("it lies in a folder").to_path_buf();
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--quiet", "--workspace", "--bins"])
-        .status()
-        .expect("cargo runs");
-    assert!(built.success(), "the programs were not built");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--workspace", "--bins"]);
+    if folder.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo runs").success(), "the programs were not built");
     folder
 }
 
@@ -73,6 +74,7 @@ fn play(hosts: &mut Hosts, mut shop: Shop) {
     say("The process that keeps the history is killed in the middle of its work: kill -9. The shop goes on.");
     hosts.kill("backup", "pull-backup");
     shop.more(20);
+    hosts.turns_bad("web1", "exporter");
     hosts.show_status("web1", "exporter");
     say("It comes back, and nothing is lost:");
     hosts.start("backup", "pull-backup");
