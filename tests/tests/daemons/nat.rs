@@ -21,5 +21,6 @@ fn nodes_that_nobody_can_reach_are_pulled_and_stand_by() {
         hosts.start(victim);
         hosts.converge(&format!("round {round}"));
     }
-    assert_eq!(hosts.snapshots(ARCHIVE), hosts.snapshots(SPOOL));
+    let archive = hosts.snapshots(ARCHIVE);
+    assert!(hosts.snapshots(SPOOL).iter().all(|name| archive.contains(name)), "all is in the archive: {archive:?}");
 }
