@@ -104,6 +104,35 @@ fn what_is_exported_is_the_data_of_those_that_stand_by() {
 }
 
 #[test]
+fn one_that_hangs_or_is_dead_delays_nobody() {
+    let mut shop = Shop::new(34);
+    let identity = shop.identity();
+    for name in ["web2", "web3", "web4"] {
+        shop.standby(name, &identity);
+        shop.0.start(name, "importer");
+    }
+    shop.0.start("web1", "exporter");
+    shop.0.run("web1", "exporter", &["run", "--wait"]).ended(0);
+    for name in ["web2", "web3", "web4"] {
+        until(LIMIT, "the data everywhere", || shop.same(name));
+    }
+    shop.0.daemon("web3", "importer").freeze();
+    shop.0.kill("web4", "importer");
+    for round in 0..3 {
+        order(&shop.0.path("web1/shop.db"), &format!("item {round}"));
+        shop.0.run("web1", "exporter", &["run", "--wait"]).ended(0);
+        // Well below any deadline of a connection.
+        until(Duration::from_secs(8), "the data on web2", || shop.same("web2"));
+    }
+    shop.0.daemon("web3", "importer").thaw();
+    shop.0.start("web4", "importer");
+    for name in ["web3", "web4"] {
+        until(LIMIT, "them to catch up", || shop.same(name));
+    }
+    shop.0.stop();
+}
+
+#[test]
 fn once_is_enough_from_cron_and_again_finds_nothing_new() {
     let mut shop = Shop::new(32);
     let identity = shop.identity();
