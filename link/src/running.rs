@@ -25,7 +25,8 @@ pub struct Seen {
 }
 
 /// Somebody who looks holds the lock for a moment; so often it is tried again.
-const TRIES: u32 = 1000;
+const TRIES: u32 = 3000;
+const PAUSE: Duration = Duration::from_millis(1);
 
 impl Alone {
     /// `None` when another runs on the same state folder.
@@ -42,7 +43,13 @@ impl Alone {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Some(Alone { file })),
                 // Who only looks shares: then no daemon is there.
-                Err(rustix::io::Errno::WOULDBLOCK) if shares(&file) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) if shares(&file) => {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "who looks may have been stopped in the middle of it, and nothing tells when it goes on"
+                    )]
+                    std::thread::sleep(PAUSE);
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
                 Err(error) => return Err(Error::file("lock", &path)(error.into())),
             }
