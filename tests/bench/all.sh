@@ -34,6 +34,12 @@ rm -rf "$work/hours"
 "$ours/growth" read "$work/hours"
 rm -rf "$work/hours"
 
+echo "== between hosts"
+for what in "sync 1000" "notice 40" "many 200" "idle 60" "append 2000 60" "soak 3600"; do
+    echo "-- $what"
+    TMPDIR=$work "$ours/hops" $what
+done
+
 echo "== a day of a small database, exported each 5 s"
 "$ours/growth" sqlite "$work/day" 17280
 rm -rf "$work"
