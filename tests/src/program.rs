@@ -46,8 +46,10 @@ impl From<Output> for Ran {
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let test = std::env::current_exe().expect("a test has a path");
-        let folder = test.ancestors().nth(2).expect("tests lie two folders below the programs").to_owned();
+        let ours = std::env::current_exe().expect("a test has a path");
+        let folder = ours.parent().expect("it lies in a folder");
+        // Tests lie a folder below the programs, benchmarks beside them.
+        let folder = if folder.ends_with("deps") { folder.parent().expect("a profile has its folder") } else { folder }.to_owned();
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--locked", "--workspace", "--bins"]);
         build.arg("--target-dir").arg(folder.parent().expect("a profile has its folder"));
