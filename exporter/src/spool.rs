@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 /// How full a spool is, as it was found last: `datasets/NAME/spool.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spool {
+    /// What it holds; besides what the newest snapshot needs, when that tells whether the bound is near.
     pub bytes: u64,
     pub bound: u64,
     /// Snapshots that some pull-backup does not hold.
@@ -80,7 +81,12 @@ pub fn tidy(file: &NodeFile, dataset: &Dataset, repositories: &Repositories, now
     let is_held = |known: &Known| !pins.is_empty() && pins.iter().all(|pin| receivers.holds(pin, &known.name));
     let waiting = known.iter().filter(|known| !is_held(known)).count();
     let before = Spool::open(state, &dataset.name).unwrap_or_default();
-    let mut spool = Spool { bytes: size(&repository)?, bound: file.node.spool, waiting, ..before.clone() };
+    let mut spool = Spool {
+        bytes: beyond(&repository, &known, file.node.spool)?,
+        bound: file.node.spool,
+        waiting,
+        ..before.clone()
+    };
     if waiting == 0 {
         spool.dropped = 0;
     }
@@ -104,7 +110,8 @@ pub fn tidy(file: &NodeFile, dataset: &Dataset, repositories: &Repositories, now
         let Some(_) = keep(repositories, &key, &options, &sweeping)? else { return Ok(None) };
         spool.dropped += waiting.saturating_sub(kept);
         spool.waiting = waiting.min(kept);
-        spool.bytes = size(&*repositories.open(&key)?)?;
+        let repository = repositories.open(&key)?;
+        spool.bytes = beyond(&repository, &repository.snapshots()?, spool.bound)?;
         spool.trimmed_ms = now_ms;
     }
     if spool != before {
@@ -123,6 +130,26 @@ fn size(repository: &Repository) -> Result<u64, archive::Error> {
     let mut bytes = 0;
     for folder in [name::PACKS, name::SNAPSHOTS, name::RUNS] {
         bytes += repository.list(folder)?.iter().map(|listed| listed.len).sum::<u64>();
+    }
+    Ok(bytes)
+}
+
+/// What a spool holds, and near the bound only what it holds besides its newest snapshot: that stays in any case, however large the dataset is.
+fn beyond(repository: &Repository, known: &[Known], bound: u64) -> Result<u64, archive::Error> {
+    let bytes = size(repository)?;
+    match known.last() {
+        Some(newest) if bytes > bound / 10 * 8 => Ok(bytes.saturating_sub(needed(repository, newest)?)),
+        _ => Ok(bytes),
+    }
+}
+
+/// How many bytes a snapshot's segments take.
+fn needed(repository: &Repository, known: &Known) -> Result<u64, archive::Error> {
+    let mut bytes = 0;
+    for used in &repository.snapshot(known)?.body.runs {
+        let run = repository.run(used)?.body;
+        let len = |sequence: u32| run.segments.get(sequence as usize).map_or(0, |segment| u64::from(segment.len));
+        bytes += used.sequences().map(len).sum::<u64>();
     }
     Ok(bytes)
 }

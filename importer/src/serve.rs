@@ -7,6 +7,7 @@
 use crate::import::{Did, Imports};
 use crate::imported::Imported;
 use crate::status::Looking;
+use archive::record::Run;
 use archive::retain::{RetainOptions, Rules};
 use archive::sign::PublicKey;
 use archive::sweep::SweepOptions;
@@ -81,8 +82,6 @@ const IMPORTS_AT_ONCE: usize = 2;
 /// A mirror keeps its last snapshots, and is trimmed when it has many more.
 const KEPT: u32 = 3;
 const TRIM_FROM: usize = 16;
-/// Runs of exports that are under way elsewhere may be used yet.
-const PATIENCE_MS: u64 = 48 * 3_600_000;
 /// How often it is looked whether there is something to import, told or not.
 const LOOK_INTO_MIRROR: Duration = Duration::from_secs(30);
 
@@ -244,9 +243,12 @@ impl Daemon {
     fn trim(&self, dataset: &str) -> archive::Result<()> {
         let dataset = Dataset { cluster: self.file.cluster.clone(), name: dataset.into() };
         let repositories = &self.node.repositories;
-        if repositories.open(&dataset)?.snapshots()?.len() < TRIM_FROM {
-            return Ok(());
-        }
+        let repository = repositories.open(&dataset)?;
+        let known = repository.snapshots()?;
+        let Some(newest) = known.last().filter(|_| known.len() >= TRIM_FROM) else { return Ok(()) };
+        // What was closed since then belongs to an export that is under way elsewhere.
+        let since_ms = repository.snapshot(newest)?.body.started_ms;
+        drop(repository);
         let now_ms = (self.around.wall)();
         let options = RetainOptions {
             rules: Rules { last: KEPT, ..Rules::default() },
@@ -257,7 +259,8 @@ impl Daemon {
             trust: Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), ..Trust::default() },
             pins: vec![],
         };
-        let sweeping = SweepOptions { now_ms, patience_ms: PATIENCE_MS, trash_ms: 0, dry_run: false, keep_runs: &|_| false };
+        let under_way = |run: &Run| run.closed_ms >= since_ms;
+        let sweeping = SweepOptions { now_ms, patience_ms: 0, trash_ms: 0, dry_run: false, keep_runs: &under_way };
         keep(repositories, &dataset, &options, &sweeping).map(drop)
     }
 

@@ -89,6 +89,28 @@ fn at_its_bound_the_oldest_go_and_the_newest_reaches_the_archive_later() {
 }
 
 #[test]
+fn a_dataset_larger_than_the_bound_keeps_what_waits() {
+    let mut cluster = shop(48, "spool = \"2MB\"");
+    std::fs::write(cluster.path("data/large"), noise(1, 6_000_000)).unwrap();
+    cluster.start("web1", "exporter");
+    cluster.run("web1", "exporter", &["run", "--wait"]).ended(0);
+    cluster.kill("keeper", "pull-backup");
+    for round in 0..5 {
+        std::fs::write(cluster.path("data/file"), noise(round, 50_000)).unwrap();
+        cluster.run("web1", "exporter", &["run"]).ended(0);
+    }
+    let path = cluster.path("web1-state/datasets/files/spool.toml");
+    let waiting = |count: u32| std::fs::read_to_string(&path).is_ok_and(|text| text.contains(&format!("waiting = {count}\n")));
+    until(LIMIT, "the spool to be looked at", || waiting(5).then_some(()));
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("dropped = 0"), "what waits is small, the newest snapshot does not count: {text}");
+    cluster.start("keeper", "pull-backup");
+    held(&cluster);
+    assert!(snapshots(&cluster.of_keeper("keeper", "files")).len() >= 6, "each of them arrived");
+    cluster.stop();
+}
+
+#[test]
 fn from_cron_a_run_serves_until_it_is_pulled_or_says_that_it_was_not() {
     let mut cluster = shop(43, "");
     cluster.run("web1", "exporter", &["run"]).ended(0);

@@ -135,7 +135,7 @@ fn notice(rounds: u64) {
 }
 
 fn many(mb: u64) {
-    let (mut mirrored, mut last) = (Vec::new(), Vec::new());
+    let (mut mirrored, mut last, mut small) = (Vec::new(), Vec::new(), Vec::new());
     for importers in [1, 8] {
         let mut stand = Stand::new("24h", importers);
         fill(&stand.data(), mb);
@@ -152,9 +152,35 @@ fn many(mb: u64) {
         last.push(since(begin).as_secs_f64());
         let (held, imported) = (mirrored[mirrored.len() - 1], last[last.len() - 1]);
         println!("{importers} importers of {mb} MB: the last holds it after {held:.2} s and has imported it after {imported:.2} s");
+        small.push(one_change(&stand));
         stand.memory();
     }
+    println!(
+        "after a change of 1 MB the last of one has it imported after {:.2} s, of eight after {:.2} s, {:.2} times",
+        small[0],
+        small[1],
+        small[1] / small[0]
+    );
     println!("eight take {:.2} times as long as one to hold it, {:.2} times to import it", mirrored[1] / mirrored[0], last[1] / last[0]);
+}
+
+/// Seconds from a change of 1 MB in the spool to the last import of it; the median of several.
+fn one_change(stand: &Stand) -> f64 {
+    let spool = stand.cluster.of_node("web1", "data");
+    let mut all = Vec::new();
+    for round in 0..9 {
+        let name = format!("change{round}");
+        std::fs::write(stand.data().join(&name), noise(round, MB as usize)).expect("the data is written");
+        let before = snapshots(&spool).len();
+        let mut run = stand.cluster.command("web1", "exporter", &["run"]);
+        let mut run = run.stdout(std::process::Stdio::null()).spawn().expect("it runs");
+        until(|| snapshots(&spool).len() > before || run.try_wait().expect("it is ours").is_some());
+        let begin = now();
+        until(|| stand.standbys().iter().all(|folder| folder.join(&name).exists()));
+        all.push(since(begin).as_secs_f64());
+        run.wait().expect("it is ours");
+    }
+    median(&mut all)
 }
 
 fn idle(seconds: u64) {
