@@ -1,3 +1,4 @@
 //! Importing: what a node exports becomes the data of the nodes that stand by, whole or not at all.
 
+mod hostile;
 mod stands_by;

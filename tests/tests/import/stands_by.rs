@@ -6,7 +6,7 @@ use std::time::Duration;
 use tests::cluster::{Cluster, files, snapshots};
 use tests::wait::until;
 
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 fn datasets(folder: &Path) -> String {
     format!(
@@ -24,22 +24,22 @@ fn elsewhere(folder: &Path) -> String {
     format!("source.shop.sqlite.path = {:?}\nsource.shop.uploads.paths = [{:?}]", folder.join("shop.db"), folder.join("uploads"))
 }
 
-fn order(database: &Path, item: &str) {
+pub fn order(database: &Path, item: &str) {
     let database = Connection::open(database).unwrap();
     database.execute_batch("create table if not exists orders (item text)").unwrap();
     database.execute("insert into orders values (?1)", [item]).unwrap();
 }
 
-fn orders(database: &Path) -> Vec<String> {
+pub fn orders(database: &Path) -> Vec<String> {
     let Ok(database) = Connection::open_with_flags(database, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY) else { return vec![] };
     let Ok(mut rows) = database.prepare("select item from orders order by rowid") else { return vec![] };
     rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
-struct Shop(Cluster);
+pub struct Shop(pub Cluster);
 
 impl Shop {
-    fn new(number: u8) -> Shop {
+    pub fn new(number: u8) -> Shop {
         let mut cluster = Cluster::new(number);
         cluster.keeper("keeper", "");
         let data = cluster.path("web1");
@@ -52,16 +52,22 @@ impl Shop {
     }
 
     fn standby(&mut self, name: &str, more: &str) {
-        let (data, own) = (self.0.path("web1"), elsewhere(&self.0.path(name)));
-        self.0.node(name, &format!("{own}\n{more}"), &datasets(&data));
-        self.0.join("keeper", name, &["--standby"]);
+        let keeper = format!("{}:8025", self.0.address_of("keeper"));
+        self.standby_by(name, more, &keeper);
     }
 
-    fn identity(&self) -> String {
+    /// A node that stands by, and reaches the pull-backup at this address.
+    pub fn standby_by(&mut self, name: &str, more: &str, address: &str) {
+        let (data, own) = (self.0.path("web1"), elsewhere(&self.0.path(name)));
+        self.0.node(name, &format!("{own}\n{more}"), &datasets(&data));
+        self.0.join("keeper", name, &["--standby", "--address", address]);
+    }
+
+    pub fn identity(&self) -> String {
         format!("identity = {:?}", self.0.path("identity"))
     }
 
-    fn same(&self, name: &str) -> Result<(), String> {
+    pub fn same(&self, name: &str) -> Result<(), String> {
         let (here, there) = (self.0.path("web1"), self.0.path(name));
         let (ours, theirs) = (orders(&here.join("shop.db")), orders(&there.join("shop.db")));
         let uploads = files(&here.join("uploads")) == files(&there.join("uploads"));
