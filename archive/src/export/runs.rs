@@ -163,7 +163,8 @@ impl Runs {
             self.retire(&mut inner, now_ms);
         }
         let ready = inner.retired.iter().any(|run| run.state().outstanding == 0);
-        if ready { self.close_ready(&mut inner, now_ms) } else { Ok(vec![]) }
+        // One at a time: the caller writes down each before the next, so that whoever stops here has lost one at most.
+        if ready { self.close_ready(&mut inner, now_ms, 1) } else { Ok(vec![]) }
     }
 
     fn retire(&self, inner: &mut Inner, now_ms: u64) {
@@ -175,10 +176,12 @@ impl Runs {
         inner.retired.push(old);
     }
 
-    fn close_ready(&self, inner: &mut Inner, now_ms: u64) -> Result<Vec<ClosedRun>> {
-        let (ready, waiting) = std::mem::take(&mut inner.retired)
-            .into_iter()
-            .partition(|run: &Arc<OpenRun>| run.state().outstanding == 0);
+    fn close_ready(&self, inner: &mut Inner, now_ms: u64, most: usize) -> Result<Vec<ClosedRun>> {
+        let (mut ready, mut waiting) = (Vec::new(), Vec::new());
+        for run in std::mem::take(&mut inner.retired) {
+            let is_ready = ready.len() < most && run.state().outstanding == 0;
+            if is_ready { ready.push(run) } else { waiting.push(run) }
+        }
         inner.retired = waiting;
         self.finish_packs(inner)?;
         let mut closed = Vec::new();
@@ -251,7 +254,7 @@ impl Runs {
             });
         }
         self.retire(&mut inner, now_ms);
-        self.close_ready(&mut inner, now_ms)?;
+        self.close_ready(&mut inner, now_ms, usize::MAX)?;
         if !inner.retired.is_empty() {
             return Err(Error::refused("the export", "segments were begun and not finished"));
         }
