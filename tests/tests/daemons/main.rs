@@ -53,7 +53,7 @@ impl Hosts {
             std::fs::write(at(&format!("{name}.toml")), text).unwrap();
         }
         let text = format!(
-            "listen = \"{net}.1:8025\"\naddress = \"{net}.1:8025\"\nhealth = \"{net}.1:8028\"\nstate = {:?}\nstore = {{ path = {:?} }}\n",
+            "listen = \"{net}.1:8025\"\naddress = \"{net}.1:8025\"\nhealth = \"{net}.1:8028\"\nstate = {:?}\nstore = {{ path = {:?} }}\n[retain]\nlast = 100000\n",
             at("keeper"),
             at("archive")
         );
