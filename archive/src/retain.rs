@@ -38,6 +38,21 @@ pub struct RetainOptions {
     pub pins: Vec<SnapshotId>,
 }
 
+impl RetainOptions {
+    /// Only the last so many stay, besides what was proven: what spools and mirrors keep, where any receipt counts.
+    pub fn last(last: u32, trust: Trust, now_ms: u64) -> Self {
+        RetainOptions {
+            rules: Rules { last, ..Rules::default() },
+            now_ms,
+            zone: jiff::tz::TimeZone::UTC,
+            dry_run: false,
+            receivers: vec![],
+            trust,
+            pins: vec![],
+        }
+    }
+}
+
 /// What was decided, and done unless it was refused or a dry run.
 #[derive(Clone, Debug, Default)]
 pub struct RetainReport {

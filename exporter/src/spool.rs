@@ -9,7 +9,7 @@ use archive::id::{Address, RunId};
 use archive::name;
 use archive::record::Run;
 use archive::repository::{Access, Known, Repository};
-use archive::retain::{RetainOptions, Rules};
+use archive::retain::RetainOptions;
 use archive::sweep::SweepOptions;
 use archive::trust::Trust;
 use console::node_file::{Dataset, NodeFile};
@@ -97,15 +97,7 @@ pub fn tidy(file: &NodeFile, dataset: &Dataset, repositories: &Repositories, now
     let goes = known.len() - kept.min(known.len());
     let due = goes >= TRIM_COUNT || (goes > 0 && now_ms.saturating_sub(before.trimmed_ms) > TRIM_MS) || surplus > 0;
     if due && !pins.is_empty() && !unfinished(state, &dataset.name) {
-        let options = RetainOptions {
-            rules: Rules { last: u32::try_from(kept).unwrap_or(u32::MAX), ..Rules::default() },
-            now_ms,
-            zone: jiff::tz::TimeZone::UTC,
-            dry_run: false,
-            receivers: vec![],
-            trust: Trust::default(),
-            pins: vec![],
-        };
+        let options = RetainOptions::last(u32::try_from(kept).unwrap_or(u32::MAX), Trust::default(), now_ms);
         let sweeping = SweepOptions { now_ms, patience_ms: 0, trash_ms: 0, dry_run: false, keep_runs: &|_| false };
         let Some(_) = keep(repositories, &key, &options, &sweeping)? else { return Ok(None) };
         spool.dropped += waiting.saturating_sub(kept);

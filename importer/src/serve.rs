@@ -8,7 +8,7 @@ use crate::import::{Did, Imports};
 use crate::imported::Imported;
 use crate::status::Looking;
 use archive::record::Run;
-use archive::retain::{RetainOptions, Rules};
+use archive::retain::RetainOptions;
 use archive::sign::PublicKey;
 use archive::sweep::SweepOptions;
 use archive::sync::SyncReport;
@@ -250,15 +250,8 @@ impl Daemon {
         let since_ms = repository.snapshot(newest)?.body.started_ms;
         drop(repository);
         let now_ms = (self.around.wall)();
-        let options = RetainOptions {
-            rules: Rules { last: KEPT, ..Rules::default() },
-            now_ms,
-            zone: jiff::tz::TimeZone::UTC,
-            dry_run: false,
-            receivers: vec![],
-            trust: Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), ..Trust::default() },
-            pins: vec![],
-        };
+        let trust = Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), ..Trust::default() };
+        let options = RetainOptions::last(KEPT, trust, now_ms);
         let under_way = |run: &Run| run.closed_ms >= since_ms;
         let sweeping = SweepOptions { now_ms, patience_ms: 0, trash_ms: 0, dry_run: false, keep_runs: &under_way };
         keep(repositories, &dataset, &options, &sweeping).map(drop)

@@ -11,6 +11,13 @@ pub mod status;
 
 use console::exit::Failure;
 
+/// The clock that daemons and commands are given.
+pub(crate) fn now_ms() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "a command is where the clock is read")]
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
 /// What a command waits with.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

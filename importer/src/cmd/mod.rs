@@ -54,6 +54,12 @@ fn imports(file: &NodeFile, given: &Identity) -> Result<Imports, Failure> {
     Ok(Imports { file: file.clone(), keyring, signer: Arc::new(signer), clock: Arc::new(now_ms) })
 }
 
+/// What a command waits with.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Failure::failed(format!("cannot start: {error}")))
+}
+
 /// The clock that daemons and commands are given.
 fn now_ms() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "a command is where the clock is read")]

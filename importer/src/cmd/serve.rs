@@ -36,10 +36,7 @@ impl Serve {
         let identity = Ours::open_or_make(state).map_err(super::failure)?;
         let around = super::around(Log::stderr(Arc::new(super::now_ms)));
         let (log, alone) = (around.log.clone(), Arc::new(alone));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+        let runtime = super::runtime()?;
         runtime.block_on(async {
             let stop = until_asked_to_end().map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
             let listen = file.node.listens();

@@ -32,10 +32,7 @@ impl Sync {
         };
         let imports = super::imports(&file, &self.means)?;
         let identity = Ours::open_or_make(&file.node.state).map_err(super::failure)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+        let runtime = super::runtime()?;
         let daemon = Daemon::new(file, identity, imports, super::around(Log::plain()));
         let wrong = runtime.block_on(daemon.once(&chosen.iter().collect::<Vec<_>>()));
         match wrong.split_last() {

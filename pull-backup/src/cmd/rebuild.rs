@@ -52,19 +52,13 @@ struct Work<'a> {
     runtime: Runtime,
 }
 
-fn now_ms() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a command is where the clock is read")]
-    let now = std::time::SystemTime::now();
-    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
 impl Rebuild {
     pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
         let path = place::of(self.config.as_deref(), surroundings.config.as_deref(), place::PULL_BACKUP);
         let file = PullBackupFile::open(&path)?;
         let identity = Identity::open_or_make(&file.state).map_err(super::failure)?;
         let receipt = Arc::new(signing_key(&file.state, RECEIPT_KEY).map_err(super::failure)?);
-        let clock: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(now_ms);
+        let clock: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(super::now_ms);
         let work = Work {
             file: &file,
             members: Members::new(&file.state),

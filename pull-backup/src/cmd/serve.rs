@@ -26,12 +26,6 @@ pub struct Serve {
     pub config: Option<PathBuf>,
 }
 
-fn now_ms() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a command is where the clock is read")]
-    let now = std::time::SystemTime::now();
-    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
 impl Serve {
     pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
         let path = place::of(self.config.as_deref(), surroundings.config.as_deref(), place::PULL_BACKUP);
@@ -44,19 +38,16 @@ impl Serve {
         let identity = Identity::open_or_make(&file.state).map_err(super::failure)?;
         let receipt = signing_key(&file.state, RECEIPT_KEY).map_err(super::failure)?;
         let around = Around {
-            clock: Arc::new(now_ms),
+            clock: Arc::new(super::now_ms),
             chance: Arc::new(|| u64::from_le_bytes(archive::sign::random())),
             deadlines: Deadlines::default(),
             limits: Limits::default(),
             every: Duration::from_secs(5),
             zone: surroundings.now.time_zone().clone(),
-            log: Log::stderr(Arc::new(now_ms)),
+            log: Log::stderr(Arc::new(super::now_ms)),
         };
         let (log, alone) = (around.log.clone(), Arc::new(alone));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+        let runtime = super::runtime()?;
         runtime.block_on(async {
             let stop = until_asked_to_end().map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
             let bind = |address| async move {
