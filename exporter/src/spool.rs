@@ -14,7 +14,7 @@ use archive::sweep::SweepOptions;
 use archive::trust::Trust;
 use console::node_file::{Dataset, NodeFile};
 use link::keep::keep;
-use link::membership::Membership;
+use link::membership::{Membership, Reign};
 use link::message::snapshot_of;
 use link::node::Receivers;
 use link::repositories::{Dataset as Key, Repositories};
@@ -64,9 +64,13 @@ pub fn above(state: &Path, dataset: &str) -> u64 {
     held.map(|(at, _)| at.sequence).filter(|sequence| *sequence < name::SEQUENCE_MAX).max().unwrap_or(0)
 }
 
-/// Drops what need not stay, if it is time. `None` when somebody is at work in the spool.
+/// Drops what need not stay, if it is time. `None` when somebody is at work in the spool, and where this node stands by: then it is the importer's mirror.
 pub fn tidy(file: &NodeFile, dataset: &Dataset, repositories: &Repositories, now_ms: u64) -> Result<Option<Spool>, archive::Error> {
     let state = &file.node.state;
+    // A role that cannot be read may be that one: what is kept harms nobody.
+    if !matches!(Reign::open(state), Ok(None | Some(Reign { active: true, .. }))) {
+        return Ok(None);
+    }
     let pins: Vec<_> = Membership::open(state)
         .unwrap_or_default()
         .pull_backups

@@ -2,3 +2,4 @@
 
 mod hostile;
 mod stands_by;
+mod switch_back;

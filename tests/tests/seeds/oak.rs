@@ -67,6 +67,11 @@ fn whoever_is_out_of_the_range_is_turned_away_and_others_are_served() {
     // A process on loopback calls from whatever address it likes: the kernel's choice is not in the range.
     let refused = trio.0.run("web2", "importer", &["sync"]);
     assert!(refused.status == 1, "{outside} is not in the range: {refused:?}");
+    trio.0.kill("keeper", "pull-backup");
+    std::fs::write(&config, format!("allow = [\"localhost\"]\n{text}")).unwrap();
+    trio.0.start("keeper", "pull-backup");
+    trio.import();
+    assert_eq!(files(&trio.0.path("web2")), files(&trio.data()), "who is in the range is served");
     trio.0.stop();
 }
 

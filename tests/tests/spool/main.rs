@@ -2,7 +2,10 @@
 
 mod full;
 
+use console::node_file::NodeFile;
+use link::repositories::{Layout, Repositories};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tests::chance::noise;
 use tests::cluster::{Cluster, files, snapshots};
@@ -107,6 +110,28 @@ fn a_dataset_larger_than_the_bound_keeps_what_waits() {
     cluster.start("keeper", "pull-backup");
     held(&cluster);
     assert!(snapshots(&cluster.of_keeper("keeper", "files")).len() >= 6, "each of them arrived");
+    cluster.stop();
+}
+
+#[test]
+fn on_a_node_that_stands_by_it_is_the_mirror_and_nothing_is_dropped() {
+    let mut cluster = shop(49, "");
+    cluster.start("web1", "exporter");
+    let dataset = format!("[[dataset]]\nname = \"files\"\nsource = [{{ recipe = \"files\", paths = [{:?}] }}]\n", cluster.path("data"));
+    cluster.node("web2", "spool = \"100kB\"", &dataset);
+    cluster.join("keeper", "web2", &["--standby"]);
+    for round in 0..4 {
+        std::fs::write(cluster.path("data/file"), noise(round, 400_000)).unwrap();
+        cluster.run("web1", "exporter", &["run", "--wait"]).ended(0);
+        cluster.run("web2", "importer", &["sync"]).ended(0);
+    }
+    let (file, mirror) = (NodeFile::open(&cluster.path("web2.toml")).unwrap(), cluster.of_node("web2", "files"));
+    let before = snapshots(&mirror);
+    assert!(before.len() >= 4, "{before:?}");
+    let layout = Layout::Node { state: file.node.state.clone(), cluster: file.cluster.clone() };
+    let tidied = exporter::spool::tidy(&file, &file.datasets[0], &Repositories::new(layout, Arc::new(|| 0)), 1_795_262_400_000);
+    assert!(tidied.unwrap().is_none());
+    assert_eq!(snapshots(&mirror), before, "what no pull-backup asks of this node does not wait for one");
     cluster.stop();
 }
 
