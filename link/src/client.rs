@@ -330,8 +330,7 @@ impl Answer {
             self.pace(bytes.len() as u64)?;
             if let Some(rate) = &self.rate {
                 rate.take(bytes.len()).await;
-                // What is held back here is not the peer's fault.
-                (self.since, self.bytes) = (now(), 0);
+                self.is_held_back();
             }
             return Ok(Some(bytes));
         }
@@ -348,6 +347,11 @@ impl Answer {
         }
         (self.since, self.bytes) = (now(), 0);
         Ok(())
+    }
+
+    /// Begins its pace anew: what is held back on this side is not the peer's fault.
+    pub(crate) fn is_held_back(&mut self) {
+        (self.since, self.bytes) = (now(), 0);
     }
 
     async fn go_home(&mut self) {

@@ -15,6 +15,7 @@ use hyper::Method;
 use serde::Serialize;
 use std::sync::Arc;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 /// No object that holds a snapshot is longer.
 const SNAPSHOT_MAX: usize = 256 << 20;
@@ -24,6 +25,8 @@ const RECORD_MAX: usize = 1 << 20;
 /// So many segments are asked for at once: 64 MiB at most, so that what breaks off is soon asked for again.
 const SEGMENTS_AT_ONCE: usize = 64;
 const RECORDS_AT_ONCE: usize = 512;
+/// So many stretches of an answer wait at most: few, since a segment may be 1 MiB.
+const ITEMS_AHEAD: usize = 4;
 
 pub struct Remote {
     client: Arc<Client>,
@@ -66,6 +69,8 @@ impl Remote {
     }
 
     /// Asks for several items, and gives each as it comes.
+    ///
+    /// The runtime gathers the next ones while `each` works on one: waking this thread for each stretch of the answer would cost more than hashing it.
     fn items(
         &self,
         what: &str,
@@ -73,17 +78,64 @@ impl Remote {
         most: usize,
         each: &mut dyn FnMut(u32, &[u8]) -> archive::Result<()>,
     ) -> archive::Result<()> {
-        let mut answer = self.post(what, body)?;
-        let mut frames = Frames::new(most);
-        while let Some(bytes) = self.runtime.block_on(answer.chunk())? {
-            self.count(bytes.len())?;
-            frames.add(&bytes);
-            while let Some((number, item)) = frames.take().map_err(|why| answer.nonsense(why))? {
+        let answer = self.post(what, body)?;
+        let (sender, mut gathered) = mpsc::channel(ITEMS_AHEAD);
+        self.runtime.spawn(gather(answer, most, self.budget.clone(), sender));
+        let mut whole = false;
+        while let Some(some) = self.runtime.block_on(gathered.recv()) {
+            let Gathered { items, last } = some?;
+            whole = last;
+            for (number, item) in items {
                 each(number, &item)?;
             }
         }
-        if frames.is_whole() { Ok(()) } else { Err(answer.nonsense("it ends too early").into()) }
+        if whole {
+            Ok(())
+        } else {
+            Err(archive::Error::from(Error::Failed { peer: self.client.peer.clone(), why: "the answer was given up".to_owned() }))
+        }
     }
+}
+
+/// Items of an answer that came together.
+struct Gathered {
+    items: Vec<(u32, Bytes)>,
+    /// Whether the end mark was behind them.
+    last: bool,
+}
+
+/// Takes an answer apart, until it ends or nobody wants more of it.
+async fn gather(mut answer: Answer, most: usize, budget: Option<Arc<Budget>>, to: mpsc::Sender<Result<Gathered, Error>>) {
+    let mut frames = Frames::new(most);
+    loop {
+        let part = tokio::select! {
+            part = next(&mut answer, &mut frames, budget.as_deref()) => part,
+            () = to.closed() => return,
+        };
+        let over = !matches!(part, Ok(Gathered { last: false, .. }));
+        if to.try_reserve().is_err() {
+            answer.is_held_back();
+        }
+        if to.send(part).await.is_err() || over {
+            return;
+        }
+    }
+}
+
+/// The next items; the last when the answer is over, which it must be.
+async fn next(answer: &mut Answer, frames: &mut Frames, budget: Option<&Budget>) -> Result<Gathered, Error> {
+    let mut items = Vec::new();
+    while let Some(bytes) = answer.chunk().await? {
+        budget.map_or(Ok(()), |budget| budget.take(bytes.len() as u64))?;
+        frames.add(&bytes);
+        while let Some(item) = frames.take().map_err(|why| answer.nonsense(why))? {
+            items.push(item);
+        }
+        if !items.is_empty() {
+            return Ok(Gathered { items, last: false });
+        }
+    }
+    if frames.is_whole() { Ok(Gathered { items, last: true }) } else { Err(answer.nonsense("it ends too early")) }
 }
 
 impl Source for Remote {
