@@ -173,6 +173,12 @@ pub struct Place {
 pub trait Staging {
     fn places(&self) -> &[Place];
 
+    /// Does what takes long, and finds out whether the rest can be done, while the data is as it was: a dataset's sources are prepared one after the other, and
+    /// only then switched. Called once, when everything was written into the places.
+    fn prepare(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Makes what was written the data. `holds` says whether the imported tree has an entry of that path; it is asked
     /// only where a place is `InPlace`.
     fn commit(self: Box<Self>, holds: &mut dyn FnMut(&[u8]) -> bool) -> Result<Vec<Finding>, Error>;
@@ -191,6 +197,16 @@ pub trait Data: Send + Sync {
 
     /// Takes back the last import: what was before it is the data again.
     fn rollback(&self) -> Result<Vec<Finding>, Error>;
+
+    /// Sees to it that nobody but imports writes the data, as it should be on a node that stands by. Done again and again, it does no more.
+    fn guard(&self) -> Result<Vec<Finding>, Error> {
+        Ok(vec![])
+    }
+
+    /// Takes the guard away: this node's data is the one that counts from here on.
+    fn lift(&self) -> Result<Vec<Finding>, Error> {
+        Ok(vec![])
+    }
 }
 
 /// Compares paths in the order of an export.

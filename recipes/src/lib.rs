@@ -7,8 +7,11 @@
 pub mod command;
 pub mod data;
 mod error;
+mod escape;
 pub mod files;
 mod lock;
+pub mod rows;
+mod secret;
 pub mod sqlite;
 
 pub use command::Command;

@@ -1,6 +1,7 @@
 //! Importing: a snapshot becomes the data of this host.
 //!
-//! Every source is written beside what is there, each file checked against the digest that the snapshot has of it. Only when all of them are whole is one after
+//! Every source is written beside what is there, each file checked against the digest that the snapshot has of it, and then prepared, which is where databases
+//! are loaded. Only when all of them are whole is one after
 //! the other switched; when one cannot be, those before it are switched back. So the sources of a dataset are of one snapshot, before and after; a process
 //! that dies between two switches leaves that to the next import, which the caller must begin.
 //!
@@ -57,6 +58,9 @@ pub fn import(snapshot: &OpenSnapshot<'_>, dataset: &Dataset, state: &Path, adva
             fill(snapshot, name, place, advance, &mut done)?;
         }
         staged.push((matched, staging));
+    }
+    for (matched, staging) in &mut staged {
+        staging.prepare().map_err(|error| recipe::failure(&matched.source.name, error))?;
     }
     commit(snapshot, staged, &mut done)?;
     Ok(done)

@@ -202,10 +202,11 @@ fn exports_names_as_bytes(subject: &dyn Subject, place: &Path, copy: &Path) {
 
 /// Imports items into the thing, all steps.
 pub fn import(data: &dyn Data, taken: &[Taken]) {
-    let staging = data.stage().expect("the import begins");
+    let mut staging = data.stage().expect("the import begins");
     for place in staging.places() {
         write_tree(taken, place);
     }
+    staging.prepare().expect("the import is prepared");
     let asked = RefCell::new(0);
     let mut holds = |path: &[u8]| {
         *asked.borrow_mut() += 1;
