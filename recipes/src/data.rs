@@ -198,15 +198,19 @@ pub trait Data: Send + Sync {
     /// Takes back the last import: what was before it is the data again.
     fn rollback(&self) -> Result<Vec<Finding>, Error>;
 
-    /// Sees to it that nobody but imports writes the data, as it should be on a node that stands by. Done again and again, it does no more.
-    fn guard(&self) -> Result<Vec<Finding>, Error> {
-        Ok(vec![])
+    /// How it is kept from being written on a node that stands by; `None` where that is not the data's own business.
+    fn guarded(&self) -> Option<&dyn Guarded> {
+        None
     }
+}
+
+/// Data behind a server, which must not let anybody write while this node stands by.
+pub trait Guarded {
+    /// Sees to it that nobody but imports writes. Done again and again, it does no more.
+    fn guard(&self) -> Result<Vec<Finding>, Error>;
 
     /// Takes the guard away: this node's data is the one that counts from here on.
-    fn lift(&self) -> Result<Vec<Finding>, Error> {
-        Ok(vec![])
-    }
+    fn lift(&self) -> Result<Vec<Finding>, Error>;
 }
 
 /// Compares paths in the order of an export.

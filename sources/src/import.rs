@@ -1,9 +1,8 @@
 //! Importing: a snapshot becomes the data of this host.
 //!
 //! Every source is written beside what is there, each file checked against the digest that the snapshot has of it, and then prepared, which is where databases
-//! are loaded. Only when all of them are whole is one after
-//! the other switched; when one cannot be, those before it are switched back. So the sources of a dataset are of one snapshot, before and after; a process
-//! that dies between two switches leaves that to the next import, which the caller must begin.
+//! are loaded. Only when all of them are whole is one after the other switched; when one cannot be, those before it are switched back. So the sources of a
+//! dataset are of one snapshot, before and after; a process that dies between two switches leaves that to the next import, which the caller must begin.
 //!
 //! Sources match by name and recipe. One that only the snapshot has, or only the node file, is left as it is and named.
 
