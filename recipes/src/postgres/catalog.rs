@@ -66,7 +66,7 @@ const PROPERTIES: &str = "SELECT pg_get_userbyid(datdba) AS owner, pg_encoding_t
      coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale') AS locale, to_jsonb(d)->>'datcollversion' AS collation_version, \
      datconnlimit AS connection_limit, shobj_description(d.oid, 'pg_database') AS comment, \
      CASE WHEN datacl IS NOT NULL THEN coalesce((SELECT json_agg(json_build_object('to', CASE WHEN grantee <> 0 THEN pg_get_userbyid(grantee) END, \
-       'privilege', privilege_type, 'grantable', is_grantable) ORDER BY grantee = 0, pg_get_userbyid(grantee), privilege_type) FROM aclexplode(datacl)), '[]') END AS grants, \
+       'privilege', privilege_type, 'grantable', is_grantable) ORDER BY at) FROM aclexplode(datacl) WITH ORDINALITY a (grantor, grantee, privilege_type, is_grantable, at)), '[]') END AS grants, \
      (SELECT count(*) FROM pg_largeobject_metadata) AS large_objects, \
      CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END AS lsn \
      FROM pg_database d WHERE datname = current_database()";

@@ -142,7 +142,9 @@ impl Server {
     /// All of a database as its own tool writes it, without what differs from run to run.
     pub fn dump(&self, database: &str) -> String {
         let mut command = Command::new("pg_dump");
-        command.args(["-U", "postgres", "--inserts", "--create", "-h"]).arg(self.host());
+        command.args(["-U", "postgres", "--inserts", "-h"]).arg(self.host());
+        // With its properties, unless its name is one that this tool will not write down.
+        command.args((!database.contains('\n')).then_some("--create"));
         command.arg(format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'")));
         let text = String::from_utf8(run(command).stdout).expect("it is text");
         text.lines()
