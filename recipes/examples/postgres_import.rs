@@ -27,7 +27,9 @@ fn main() {
     let recipe = Postgres::new(settings).expect("the settings are good").watched(Arc::new(step));
     let mut staging = recipe.stage().expect("the import begins");
     let folder = staging.places()[0].folder.clone();
-    std::fs::remove_dir(&folder).and_then(|()| std::fs::rename(tree, &folder)).expect("the tree is moved");
+    std::fs::remove_dir(&folder)
+        .and_then(|()| std::fs::rename(tree, &folder))
+        .expect("the tree is moved");
     staging.prepare().expect("it is loaded");
     let findings = staging.commit(&mut |_| false).expect("it is switched");
     println!("   whole: {:.2} s", begin.elapsed().as_secs_f64());

@@ -2,11 +2,11 @@
 //!
 //! 1. What arrived is read strictly, and what it needs is looked for; nothing is touched yet.
 //! 2. Roles that are missing are made; each database is loaded beside those in place, and verified.
-//! 3. `swap.json` says which names are about to be exchanged.
+//! 3. `swap.json` says which databases stand behind which names, and how it is meant to be afterwards.
 //! 4. All are renamed in one transaction.
 //! 5. `imported.json` says what a rollback goes back to; `swap.json` and what arrived are removed.
 //!
-//! So without `swap.json` whatever lies beside is removed. With it the renames happened wholly or not at all, and the database that was to arrive tells which.
+//! So without `swap.json` whatever lies beside is removed. With it the renames happened wholly or not at all, and the names tell which. A rollback is steps 3 to 5.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use postgres::Client;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::swap::{self, Place};
 use super::tree::Arrived;
@@ -57,7 +59,16 @@ fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn load_places(path: &Path) -> Result<Option<Vec<Place>>, Error> {
+/// What is about to be renamed.
+#[derive(Serialize, Deserialize)]
+struct Swap {
+    /// The databases behind the names, before.
+    before: Vec<(String, Option<u32>)>,
+    /// What a rollback will go by, afterwards.
+    after: Vec<Place>,
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     match fs::read(path) {
         Ok(text) => serde_json::from_slice(&text)
             .map(Some)
@@ -67,8 +78,8 @@ fn load_places(path: &Path) -> Result<Option<Vec<Place>>, Error> {
     }
 }
 
-fn keep_places(path: &Path, places: &[Place]) -> Result<(), Error> {
-    let text = serde_json::to_vec(places).expect("names can be written");
+fn keep(path: &Path, what: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_vec(what).expect("names can be written");
     write(path, &text).map_err(|error| Error::io("write", path, error))
 }
 
@@ -82,26 +93,43 @@ fn begin(inner: &Arc<Inner>) -> Result<Import, Error> {
     })?;
     let mut client = inner.connect(catalog::ANY)?;
     let mut findings = Vec::new();
-    if let Some(places) = load_places(&scratch.join(SWAP))? {
-        recover(inner, &mut client, &places, &mut findings)?;
+    if let Some(swap) = read::<Swap>(&scratch.join(SWAP))? {
+        recover(inner, &mut client, &swap, &mut findings)?;
     }
     clear(inner, &mut client)?;
     Ok(Import { inner: inner.clone(), client, places: vec![], ready: None, findings, _lock: lock })
 }
 
-/// Whether the renames of an interrupted import happened, and what follows.
-fn recover(inner: &Inner, client: &mut Client, places: &[Place], findings: &mut Vec<Finding>) -> Result<(), Error> {
-    let mut undone = false;
-    for place in places {
-        // One that arrives has left its place beside; one that goes has left its name.
-        undone |=
-            if place.arrives { swap::exists(client, &place.new_name())? } else { place.existed && swap::exists(client, &place.name)? };
+/// Whether the renames that were interrupted happened, and what follows.
+fn recover(inner: &Inner, client: &mut Client, swap: &Swap, findings: &mut Vec<Finding>) -> Result<(), Error> {
+    let mut happened = false;
+    for (name, before) in &swap.before {
+        happened |= swap::number(client, name)? != *before;
     }
-    if !undone {
-        keep_places(&inner.settings.scratch.join(IMPORTED), places)?;
+    if happened {
+        keep(&inner.settings.scratch.join(IMPORTED), &swap.after)?;
     }
-    let how = if undone { "undone" } else { "finished" };
+    let how = if happened { "finished" } else { "undone" };
     findings.push(Finding::new(Level::Note, format!("an interrupted import was {how}")));
+    Ok(())
+}
+
+/// Steps 3 to 5.
+fn exchange(inner: &Inner, client: &mut Client, renames: &[(String, String)], after: Vec<Place>) -> Result<(), Error> {
+    let scratch = &inner.settings.scratch;
+    let mut before = Vec::with_capacity(after.len());
+    for place in &after {
+        before.push((place.name.clone(), swap::number(client, &place.name)?));
+    }
+    let swap = Swap { before, after };
+    keep(&scratch.join(SWAP), &swap)?;
+    inner.step("swap");
+    swap::rename(client, renames)?;
+    inner.step("swapped");
+    keep(&scratch.join(IMPORTED), &swap.after)?;
+    inner.step("kept");
+    clear(inner, client)?;
+    inner.step("cleared");
     Ok(())
 }
 
@@ -131,7 +159,7 @@ impl Import {
     /// What each name was and becomes, those included that an earlier import brought and that are gone at the source.
     fn names(&mut self, arrived: &Arrived) -> Result<Vec<Place>, Error> {
         let mut names: Vec<(String, bool)> = arrived.manifest.databases.iter().map(|database| (database.name.clone(), true)).collect();
-        let before = load_places(&self.inner.settings.scratch.join(IMPORTED))?.unwrap_or_default();
+        let before: Vec<Place> = read(&self.inner.settings.scratch.join(IMPORTED))?.unwrap_or_default();
         for gone in before.into_iter().filter(|place| place.arrives) {
             if !names.iter().any(|(name, _)| *name == gone.name) {
                 names.push((gone.name, false));
@@ -179,17 +207,10 @@ impl Staging for Import {
             self.prepare()?;
         }
         let (inner, places) = (self.inner.clone(), self.ready.take().expect("it was prepared"));
-        let scratch = &inner.settings.scratch;
         for place in &places {
             swap::drop_database(&mut self.client, &place.old_name())?;
         }
-        keep_places(&scratch.join(SWAP), &places)?;
-        inner.step("swap");
-        swap::rename(&inner, &mut self.client, &swap::forward(&places))?;
-        inner.step("swapped");
-        keep_places(&scratch.join(IMPORTED), &places)?;
-        clear(&inner, &mut self.client)?;
-        inner.step("cleared");
+        exchange(&inner, &mut self.client, &swap::forward(&places), places)?;
         Ok(std::mem::take(&mut self.findings))
     }
 }
@@ -218,22 +239,17 @@ pub(super) fn rollback(inner: &Arc<Inner>) -> Result<Vec<Finding>, Error> {
     let mut import = begin(inner)?;
     let scratch = &inner.settings.scratch;
     let nothing = |reason: &str| Error::TakeBack { path: scratch.clone(), reason: reason.into() };
-    let places = load_places(&scratch.join(IMPORTED))?.ok_or_else(|| nothing("nothing was imported here"))?;
+    let places: Vec<Place> = read(&scratch.join(IMPORTED))?.ok_or_else(|| nothing("nothing was imported here"))?;
     for place in places.iter().filter(|place| place.existed) {
         if !swap::exists(&mut import.client, &place.old_name())? {
             return Err(nothing(&format!("what {:?} was before is not kept any more", place.name)));
         }
     }
-    // What came is what was before from here on.
-    let after: Vec<Place> = places
+    // What came is what was before, from here on.
+    let after = places
         .iter()
         .map(|place| Place { name: place.name.clone(), existed: place.arrives, arrives: place.existed })
         .collect();
-    let old: Vec<&Place> = places.iter().filter(|place| !place.existed).collect();
-    for place in old {
-        swap::drop_database(&mut import.client, &place.old_name())?;
-    }
-    swap::rename(inner, &mut import.client, &swap::backward(&places))?;
-    keep_places(&scratch.join(IMPORTED), &after)?;
+    exchange(inner, &mut import.client, &swap::backward(&places), after)?;
     Ok(std::mem::take(&mut import.findings))
 }

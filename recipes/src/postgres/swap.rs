@@ -1,16 +1,17 @@
 //! New databases take the names of those that are in place: all of them in one transaction, while whoever is connected is sent away.
 //!
-//! PostgreSQL renames a database only when nobody is in it. Whoever connects meanwhile waits for the lock of the rename, so a second session that keeps ending
-//! the others lets it through in milliseconds, and each client has to connect anew once.
+//! PostgreSQL renames a database only when nobody is in it, and whoever connects while it is being renamed is told that there is none of that name. So new
+//! connections are held back before they have looked for their database, by a lock on the table of roles, which each must read first; then those that are there are
+//! sent away, and the names change. Each client has to connect anew once; nobody who does is refused. Sessions elsewhere wait these milliseconds at most
+//! when they look up a role.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use postgres::Client;
 use serde::{Deserialize, Serialize};
 
 use super::connect::{failed, ident, literal};
-use super::{Inner, ask, catalog};
+use super::{ask, catalog};
 use crate::Error;
 
 const NEW: &str = "__resilient_new";
@@ -53,9 +54,14 @@ impl Place {
     }
 }
 
+/// What a name stands for now, as the server counts databases: names change, this does not.
+pub(super) fn number(client: &mut Client, name: &str) -> Result<Option<u32>, Error> {
+    let found = client.query_opt("SELECT oid FROM pg_database WHERE datname = $1", &[&name]);
+    Ok(found.map_err(failed("look for", name))?.map(|row| row.get(0)))
+}
+
 pub(super) fn exists(client: &mut Client, name: &str) -> Result<bool, Error> {
-    let found = client.query_opt("SELECT 1 FROM pg_database WHERE datname = $1", &[&name]);
-    Ok(found.map_err(failed("look for", name))?.is_some())
+    Ok(number(client, name)?.is_some())
 }
 
 /// Removes a database, whoever is in it.
@@ -93,43 +99,51 @@ pub(super) fn backward(places: &[Place]) -> Vec<(String, String)> {
     leave.chain(back).chain(stay).collect()
 }
 
-/// How often it is tried; each time the server waits five seconds for clients to go.
-const ATTEMPTS: u32 = 5;
+/// How often it is tried.
+const ATTEMPTS: u32 = 10;
+/// How long who reads the table of roles may keep the lock from us. Meanwhile new connections wait behind us.
+const LOCK: &str = "SET LOCAL lock_timeout = '1s'; LOCK TABLE pg_catalog.pg_authid IN ACCESS EXCLUSIVE MODE";
 const AGAIN: Duration = Duration::from_millis(2);
+const PATIENCE: u32 = 2500;
 
 /// Does all renames, or none.
-pub(super) fn rename(inner: &Inner, client: &mut Client, renames: &[(String, String)]) -> Result<(), Error> {
+pub(super) fn rename(client: &mut Client, renames: &[(String, String)]) -> Result<(), Error> {
+    use postgres::error::SqlState;
     let names: Vec<String> = renames.iter().map(|(from, _)| from.clone()).collect();
     let text: Vec<String> = renames
         .iter()
         .map(|(from, to)| format!("ALTER DATABASE {} RENAME TO {};", ident(from), ident(to)))
         .collect();
-    let (statement, over) = (format!("BEGIN; {} COMMIT", text.concat()), AtomicBool::new(false));
-    let mut other = inner.connect(catalog::ANY)?;
-    std::thread::scope(|scope| {
-        let sender = scope.spawn(|| -> Result<(), Error> {
-            let pause = std::sync::mpsc::channel::<()>();
-            while !over.load(Ordering::Relaxed) {
-                send_away(&mut other, &names)?;
-                let _ = pause.1.recv_timeout(AGAIN);
-            }
-            Ok(())
-        });
-        let mut outcome = Ok(());
-        for _ in 0..ATTEMPTS {
-            outcome = client.batch_execute(&statement);
-            let Err(error) = &outcome else { break };
-            let busy = error.code() == Some(&postgres::error::SqlState::OBJECT_IN_USE);
-            let _ = client.batch_execute("ROLLBACK");
-            if !busy {
-                break;
-            }
+    let mut attempt = 1;
+    loop {
+        let outcome = exchange(client, &names, &text.concat());
+        let Err(error) = &outcome else { return Ok(()) };
+        let busy = [SqlState::OBJECT_IN_USE, SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
+        if attempt == ATTEMPTS || !error.code().is_some_and(|code| busy.contains(code)) {
+            return outcome.map_err(failed("rename", &names.join(", ")));
         }
-        over.store(true, Ordering::Relaxed);
-        let sent = sender.join().unwrap_or(Err(Error::Thread));
-        outcome.map_err(failed("rename", &names.join(", ")))?;
-        sent
-    })
+        attempt += 1;
+    }
+}
+
+fn exchange(client: &mut Client, names: &[String], statements: &str) -> Result<(), postgres::Error> {
+    // Given up, it is rolled back.
+    let mut transaction = client.transaction()?;
+    transaction.batch_execute(LOCK)?;
+    let query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY ($1) AND pid <> pg_backend_pid()";
+    let pause = std::sync::mpsc::channel::<()>();
+    // Seen gone twice: one that was let in just before shows a moment later.
+    let mut gone = 0;
+    for _ in 0..PATIENCE {
+        transaction.batch_execute("SELECT pg_stat_clear_snapshot()")?;
+        gone = if transaction.query(query, &[&names])?.is_empty() { gone + 1 } else { 0 };
+        if gone == 2 {
+            break;
+        }
+        let _ = pause.1.recv_timeout(AGAIN);
+    }
+    transaction.batch_execute(statements)?;
+    transaction.commit()
 }
 
 /// Databases of ours that an import left which did not happen.

@@ -67,6 +67,18 @@ fn template() -> &'static Path {
     folder.path()
 }
 
+/// Ends the server of a folder at once, and waits until it is gone.
+pub fn end(data: &Path) {
+    let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else { return };
+    let Some(pid) = text.lines().next().and_then(|line| rustix::process::Pid::from_raw(line.parse().ok()?)) else { return };
+    let ended = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
+    if let Ok(ended) = ended {
+        let mut fds = [rustix::event::PollFd::new(&ended, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, None).expect("its end is waited for");
+    }
+}
+
 pub struct Server {
     folder: tempfile::TempDir,
     options: String,
@@ -110,20 +122,16 @@ impl Server {
         self.folder.path()
     }
 
-    fn pid(&self) -> Option<rustix::process::Pid> {
-        let text = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
-        rustix::process::Pid::from_raw(text.lines().next()?.parse().ok()?)
-    }
-
     /// Ends it at once, as a power cut would.
     pub fn kill(&self) {
-        let Some(pid) = self.pid() else { return };
-        let ended = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
-        if let Ok(ended) = ended {
-            let mut fds = [rustix::event::PollFd::new(&ended, rustix::event::PollFlags::IN)];
-            rustix::event::poll(&mut fds, None).expect("its end is waited for");
-        }
+        end(&self.data());
+    }
+
+    /// Has it read its configuration again.
+    pub fn reload(&self) {
+        let mut command = Command::new(programs().join("pg_ctl"));
+        command.args(["reload", "-s", "-D"]).arg(self.data());
+        run(command);
     }
 
     pub fn sql(&self, database: &str, text: &str) -> String {

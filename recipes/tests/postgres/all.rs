@@ -1,11 +1,8 @@
 //! Everything a database may have comes through, and is equal by the server's own tool, which knows nothing of ours.
 
-#[path = "servers/postgres.rs"]
-mod servers;
-
+use super::server::Server;
 use recipes::Data;
 use recipes::data::conform::{Collect, Kind, import};
-use servers::Server;
 
 const ROLES: &str = "CREATE ROLE owner LOGIN PASSWORD 'one'; CREATE ROLE app LOGIN PASSWORD 'two' CONNECTION LIMIT 7 VALID UNTIL '2030-01-01'; \
     CREATE ROLE team NOLOGIN; GRANT team TO app; GRANT team TO owner WITH ADMIN OPTION; CREATE ROLE \"Boss \"\"x\"\"\" SUPERUSER LOGIN; \

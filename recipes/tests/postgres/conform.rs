@@ -1,15 +1,12 @@
 //! The `postgres` recipe passes the suite of `Data`, on real servers: one for each place.
 
-#[path = "servers/postgres.rs"]
-mod servers;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::server::Server;
 use recipes::data::conform::{Subject, suite};
 use recipes::{Data, Postgres, postgres};
-use servers::Server;
 
 #[derive(Default)]
 struct Servers {
