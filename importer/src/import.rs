@@ -88,6 +88,37 @@ impl Imports {
         self.note(&repository, dataset, &known, outcome, Imported { begun: mixed_before, ..imported })
     }
 
+    /// Takes back the last import; which one that was, and what is worth knowing. It is not imported again by itself.
+    pub fn take_back(&self, dataset: &Dataset) -> Result<(String, Vec<(String, Finding)>), Failure> {
+        let state = &self.file.node.state;
+        let nothing = || Failure::refused(format!("dataset {}: nothing was imported on this host", dataset.name));
+        if !self.repository(dataset).exists() {
+            return Err(nothing());
+        }
+        let _alone = self.alone(dataset)?;
+        let imported = Imported::open(state, &dataset.name).map_err(crate::cmd::failure)?;
+        let name = imported.snapshot.clone().ok_or_else(nothing)?;
+        if imported.begun.is_some() {
+            let what = format!("dataset {}: an import was interrupted, so there is no whole one to take back", dataset.name);
+            return Err(Failure::refused(what).hint("`importer sync` finishes it"));
+        }
+        let mut after = Imported { failed_ms: (self.clock)(), failures: imported.failures + 1, ..imported };
+        match sources::back::back(dataset, state) {
+            Ok(found) => {
+                after.trouble = Some(format!("{name} was taken back; what was before it is the data until a newer one comes"));
+                after.keep(state, &dataset.name).map_err(crate::cmd::failure)?;
+                Ok((name, found))
+            }
+            Err(Broken { failure, mixed }) => {
+                if mixed {
+                    (after.begun, after.trouble) = (Some(name), Some(failure.to_string()));
+                    after.keep(state, &dataset.name).map_err(crate::cmd::failure)?;
+                }
+                Err(failure)
+            }
+        }
+    }
+
     fn cannot_open(&self, dataset: &Dataset, why: &str) -> Failure {
         let (state, name) = (&self.file.node.state, &dataset.name);
         let failure = Failure::failed(format!("dataset {name}: nothing is imported: {why}"))

@@ -43,6 +43,7 @@ pub enum Command {
     Restore(reading::restore::Restore),
     Check(reading::check::Check),
     Join(cmd::join::Join),
+    Rollback(cmd::rollback::Rollback),
     Serve(cmd::serve::Serve),
     Status(cmd::status::Show),
     Sync(cmd::sync::Sync),
@@ -52,7 +53,7 @@ impl Command {
     /// What a command that reads a repository is about.
     fn means(&mut self) -> Option<Means<'_>> {
         Some(match self {
-            Command::Join(_) | Command::Serve(_) | Command::Status(_) | Command::Sync(_) => return None,
+            Command::Join(_) | Command::Rollback(_) | Command::Serve(_) | Command::Status(_) | Command::Sync(_) => return None,
             Command::Snapshots(command) => command.means(),
             Command::Ls(command) => command.reading.means(None),
             Command::Find(command) => command.reading.means(None),
@@ -77,6 +78,7 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Restore(command) => command.run(surroundings),
         Command::Check(command) => command.run(surroundings),
         Command::Join(command) => command.run(line.config.as_ref(), surroundings),
+        Command::Rollback(command) => command.run(line.config.as_ref(), surroundings),
         Command::Serve(command) => command.run(line.config.as_ref(), surroundings),
         Command::Status(command) => command.run(line.config.as_ref(), surroundings),
         Command::Sync(command) => command.run(line.config.as_ref(), surroundings),

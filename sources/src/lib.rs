@@ -3,6 +3,7 @@
 //! `recipe` makes a recipe of what the node file says of a source; `capture` hands what it finds to an export; `import` brings a snapshot back through the
 //! recipes, all sources of a dataset together. `exporter` and `importer` stand on it, `pull-backup` does not: it cannot know what it keeps.
 
+pub mod back;
 pub mod capture;
 pub mod import;
 pub mod recipe;

@@ -17,6 +17,7 @@ pub mod host;
 pub mod kept;
 pub mod log;
 pub mod look;
+pub mod memory;
 pub mod place;
 pub mod receiving;
 pub mod show;

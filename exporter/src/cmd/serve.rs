@@ -24,6 +24,7 @@ pub struct Serve {}
 
 impl Serve {
     pub fn run(self, config: &Path) -> Result<Status, Failure> {
+        standing::memory::settle();
         let file = NodeFile::open(config)?;
         let state = &file.node.state;
         let Some(alone) = Alone::take(state, "exporter").map_err(link_failure)? else {

@@ -1,6 +1,7 @@
 //! The commands of an importer that are its own, one file each.
 
 pub mod join;
+pub mod rollback;
 pub mod serve;
 pub mod status;
 pub mod sync;
@@ -8,7 +9,7 @@ pub mod sync;
 use crate::import::Imports;
 use crate::serve::Around;
 use console::exit::Failure;
-use console::node_file::NodeFile;
+use console::node_file::{Dataset, NodeFile};
 use console::place;
 use link::client::Deadlines;
 use link::identity::signing_key;
@@ -33,6 +34,14 @@ pub(crate) fn failure(error: link::Error) -> Failure {
 
 fn open(config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<NodeFile, Failure> {
     Ok(NodeFile::open(&place::of(config.map(PathBuf::as_path), surroundings.config.as_deref(), place::NODE))?)
+}
+
+/// A dataset of the node file.
+fn dataset<'a>(file: &'a NodeFile, name: &str) -> Result<&'a Dataset, Failure> {
+    file.dataset(name).ok_or_else(|| {
+        let known: Vec<&str> = file.datasets.iter().map(|dataset| dataset.name.as_str()).collect();
+        Failure::usage(format!("the node file has no dataset {name}")).hint(format!("it has: {}", known.join(", ")))
+    })
 }
 
 /// What there is to import with: the identity of the command line, or else of the node file.

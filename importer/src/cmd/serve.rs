@@ -26,6 +26,7 @@ pub struct Serve {
 
 impl Serve {
     pub fn run(&self, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
+        standing::memory::settle();
         let file = super::open(config, surroundings)?;
         let state = &file.node.state;
         let Some(alone) = Alone::take(state, "importer").map_err(super::failure)? else {

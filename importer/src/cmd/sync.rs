@@ -25,10 +25,7 @@ impl Sync {
         let file = super::open(config, surroundings)?;
         let chosen: Vec<Dataset> = match &self.dataset {
             None => file.datasets.clone(),
-            Some(name) => vec![file.dataset(name).cloned().ok_or_else(|| {
-                let known: Vec<&str> = file.datasets.iter().map(|dataset| dataset.name.as_str()).collect();
-                Failure::usage(format!("the node file has no dataset {name}")).hint(format!("it has: {}", known.join(", ")))
-            })?],
+            Some(name) => vec![super::dataset(&file, name)?.clone()],
         };
         let imports = super::imports(&file, &self.means)?;
         let identity = Ours::open_or_make(&file.node.state).map_err(super::failure)?;

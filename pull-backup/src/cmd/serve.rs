@@ -28,6 +28,7 @@ pub struct Serve {
 
 impl Serve {
     pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
+        standing::memory::settle();
         let path = place::of(self.config.as_deref(), surroundings.config.as_deref(), place::PULL_BACKUP);
         let file = PullBackupFile::open(&path)?;
         let alone = Alone::take(&file.state, "pull-backup").map_err(super::failure)?;

@@ -38,10 +38,14 @@ pub(super) fn export(inner: &Arc<Inner>, sink: &mut dyn Sink) -> Result<(), Erro
     }
     let (roles, memberships) = (catalog::roles(&mut client)?, catalog::memberships(&mut client)?);
     let made = Manifest { format: manifest::FORMAT, engine: "postgresql".into(), server, tool, databases, roles, memberships };
-    let last = fs::read(scratch.join(LAST)).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let text = made.or_last(last).text();
+    let text = made.or_last(last(inner)).text();
     tree.stream(std::str::from_utf8(manifest::NAME).expect("it is a word"), Box::new(io::Cursor::new(text.clone())))?;
     keep(scratch, &text)
+}
+
+/// The manifest of the last export here.
+pub(super) fn last(inner: &Inner) -> Option<Manifest> {
+    fs::read(inner.settings.scratch.join(LAST)).ok().and_then(|text| serde_json::from_slice(&text).ok())
 }
 
 /// That it cannot be kept costs a snapshot in which nothing but positions changed.

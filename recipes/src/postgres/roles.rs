@@ -1,7 +1,7 @@
 //! Roles of a snapshot on this server, and the guard of a node that stands by: nobody logs in who could write.
 //!
-//! Roles that are missing are made without the right to log in, without superuser and replication. Who may log in once this node is active stands in a file in the
-//! scratch folder, written before anything is taken away.
+//! Only roles that a snapshot of this source has are guarded: the server may serve others as well. Those that are missing are made without the right to log in,
+//! without superuser and replication. Who may log in once this node is active stands in a file in the scratch folder, written before anything is taken away.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -73,7 +73,9 @@ pub(super) fn arrive(inner: &Inner, client: &mut Client, manifest: &Manifest, fo
         let statement = format!("GRANT {} TO {}{admin}", ident(&membership.role), ident(&membership.member));
         client.batch_execute(&statement).map_err(failed("grant roles beside", catalog::ANY))?;
     }
-    reader(inner, client, &here)
+    reader(inner, client, &here)?;
+    found.extend(guard(inner)?);
+    Ok(())
 }
 
 fn is_refused(inner: &Inner, role: &Role) -> bool {
@@ -120,15 +122,25 @@ fn reader(inner: &Inner, client: &mut Client, here: &[Present]) -> Result<(), Er
         .map_err(failed("let the reader read beside", catalog::ANY))
 }
 
-/// Takes the right to log in from all who could write, and sends them away.
+/// Who a snapshot says may log in: of the last import here, or the last export.
+fn known(inner: &Inner) -> Result<BTreeSet<String>, Error> {
+    let mut names = guarded(inner)?;
+    if let Some(last) = super::export::last(inner) {
+        names.extend(last.roles.into_iter().filter(|role| role.login && !is_refused(inner, role)).map(|role| role.name));
+    }
+    Ok(names)
+}
+
+/// Takes the right to log in from those who could write, and sends them away.
 pub(super) fn guard(inner: &Inner) -> Result<Vec<Finding>, Error> {
     let mut client = inner.connect(catalog::ANY)?;
-    let mut found = Vec::new();
-    let mut taken = Vec::new();
-    for role in present(&mut client)?.into_iter().filter(|role| role.login && role.name != inner.settings.user) {
-        if inner.settings.reader.as_ref() == Some(&role.name) {
-            continue;
-        }
+    let (names, mut found, mut taken) = (known(inner)?, Vec::new(), Vec::new());
+    let settings = &inner.settings;
+    let ours = |name: &String| *name == settings.user || settings.reader.as_ref() == Some(name);
+    for role in present(&mut client)?
+        .into_iter()
+        .filter(|role| role.login && names.contains(&role.name) && !ours(&role.name))
+    {
         if role.superuser {
             let what = format!("the role {} is a superuser and may log in: what it writes here is lost at the next import", role.name);
             found.push(Finding::new(Level::Warning, what).hint("let no application use a superuser"));
@@ -136,9 +148,7 @@ pub(super) fn guard(inner: &Inner) -> Result<Vec<Finding>, Error> {
         }
         taken.push(role.name);
     }
-    fs::create_dir_all(&inner.settings.scratch).map_err(|error| Error::io("make the folder", &inner.settings.scratch, error))?;
-    let mut names = guarded(inner)?;
-    names.extend(taken.iter().cloned());
+    fs::create_dir_all(&settings.scratch).map_err(|error| Error::io("make the folder", &settings.scratch, error))?;
     keep(inner, &names)?;
     for name in &taken {
         client
@@ -165,9 +175,5 @@ pub(super) fn lift(inner: &Inner) -> Result<Vec<Finding>, Error> {
             found.push(Finding::new(Level::Warning, format!("the role {name} is not here (any more): nothing to give it back")));
         }
     }
-    let path = file(inner);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &path, error)),
-        _ => Ok(found),
-    }
+    Ok(found)
 }

@@ -135,16 +135,23 @@ impl Server {
     }
 
     pub fn sql(&self, database: &str, text: &str) -> String {
+        self.try_sql_as("postgres", database, text).unwrap_or_else(|said| panic!("{text}: {said}"))
+    }
+
+    /// What a role is answered, or what the server says against it.
+    pub fn try_sql_as(&self, role: &str, database: &str, text: &str) -> Result<String, String> {
         let mut command = Command::new("psql");
         command
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h"])
+            .args(["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-U", role, "-h"])
             .arg(self.host());
         command
             .arg("-d")
             .arg(format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'")))
             .arg("-c")
             .arg(text);
-        String::from_utf8(run(command).stdout).expect("it is text")
+        let output = as_postgres(command).output().expect("psql is there");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     /// All of a database as its own tool writes it, without what differs from run to run.
