@@ -107,7 +107,7 @@ fn work(client: &mut Client, ahead: &Ahead, readings: &[Reading]) {
 
 fn read(client: &mut Client, ahead: &Ahead, job: usize, sql: &str) -> Answer<()> {
     // Without it, this transaction would keep every table that it has read from being altered.
-    client.run("SAVEPOINT before")?;
+    client.run("SAVEPOINT piece")?;
     let mut block = Vec::with_capacity(BLOCK_BYTES);
     client.each(sql, |packet| {
         text::push_row(packet, &mut block)?;
@@ -119,7 +119,7 @@ fn read(client: &mut Client, ahead: &Ahead, job: usize, sql: &str) -> Answer<()>
     if !block.is_empty() {
         ahead.push(job, block)?;
     }
-    client.run("ROLLBACK TO SAVEPOINT before")
+    client.run("ROLLBACK TO SAVEPOINT piece")
 }
 
 fn plan(snapshot: &mut Snapshot, last: Option<&Manifest>, readings: &mut Vec<Reading>) -> Answer<Vec<Vec<Plan>>> {
@@ -182,9 +182,9 @@ fn plan_table(
 fn cuts(client: &mut Client, table: &Table, name: &str, last: Option<Cuts>) -> Answer<Option<(Cuts, u32)>> {
     let Some(key) = table.primary.first().filter(|key| key.integer && table.bytes > 2 * PIECE_BYTES) else { return Ok(None) };
     let column = names::quoted(&key.column);
-    client.run("SAVEPOINT before")?;
+    client.run("SAVEPOINT piece")?;
     let row = client.texts(&format!("SELECT MIN({column}), MAX({column}) FROM {name}"))?;
-    client.run("ROLLBACK TO SAVEPOINT before")?;
+    client.run("ROLLBACK TO SAVEPOINT piece")?;
     let ends: Vec<i64> = row.iter().flatten().filter_map(|end| end.parse().ok()).collect();
     // None in an empty table, nor beyond what is signed.
     let [least, most] = ends[..] else { return Ok(None) };
