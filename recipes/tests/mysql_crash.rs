@@ -76,7 +76,7 @@ impl Hosts {
     fn version(&self, version: usize) {
         for name in ["app", "more"] {
             let sql = format!(
-                "DROP TABLE IF EXISTS t, only_{}; CREATE TABLE t (id INT PRIMARY KEY, version INT) SELECT seq AS id, {version} AS version FROM seq_1_to_100;
+                "DROP TABLE IF EXISTS t, only_{}, only_{version}; CREATE TABLE t (id INT PRIMARY KEY, version INT) SELECT seq AS id, {version} AS version FROM seq_1_to_100;
                  CREATE TABLE only_{version} (id INT); CREATE OR REPLACE VIEW v AS SELECT {version} AS version, id FROM t;
                  CREATE OR REPLACE PROCEDURE p() SELECT {version}; CREATE TRIGGER g BEFORE UPDATE ON t FOR EACH ROW SET NEW.id = {version}",
                 version - 1

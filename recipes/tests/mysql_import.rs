@@ -45,7 +45,7 @@ CREATE TABLE versioned (id INT PRIMARY KEY, v INT) WITH SYSTEM VERSIONING; INSER
 CREATE TABLE `select``from "x" é` (`a b` INT, `gr``oup` INT, KEY `we"ird` (`a b`)); INSERT INTO `select``from "x" é` VALUES (1, 2); CREATE TABLE `--help` (id INT); INSERT INTO `--help` VALUES (1);
 CREATE SEQUENCE numbers START WITH 5 INCREMENT BY 3 CACHE 10 CYCLE MAXVALUE 500; SELECT NEXTVAL(numbers);
 SET sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT'; SET NAMES utf8mb4; SET time_zone = '+02:00';
-CREATE VIEW b_second AS SELECT * FROM (SELECT id FROM child) x; CREATE VIEW a_first AS SELECT b_second.id, app.parent.name FROM b_second LEFT JOIN app.parent ON app.parent.id = b_second.id WITH CASCADED CHECK OPTION;
+CREATE VIEW b_second AS SELECT * FROM (SELECT id FROM child) x; CREATE VIEW a_first AS SELECT b_second.id, app.parent.name FROM b_second LEFT JOIN app.parent ON app.parent.id = b_second.id; CREATE VIEW checked AS SELECT * FROM child WHERE id < 500 WITH CASCADED CHECK OPTION;
 CREATE DEFINER='gone'@'%' SQL SECURITY INVOKER VIEW others AS SELECT 1 AS one;
 DELIMITER //
 CREATE PROCEDURE fill(IN n INT, OUT total INT) COMMENT 'ü' BEGIN DECLARE "quoted" INT DEFAULT 1; INSERT INTO app.no_key VALUES (n, 'a;b' || '//'); SELECT COUNT(*) INTO total FROM app.no_key; END//

@@ -26,20 +26,26 @@ pub(super) fn text(text: &str) -> String {
     out
 }
 
-/// A database's name in a GRANT, where `_` and `%` would be patterns.
+/// A database's name in a GRANT, where `_` and `%` would be patterns. Where the backslashes make it too long for one, `_` stands for each such sign: any one.
 pub(super) fn pattern(name: &str) -> String {
-    quoted(&name.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%"))
+    let escaped = escaped(name);
+    if escaped.chars().count() <= NAME_CHARS_MAX { quoted(&escaped) } else { quoted(&name.replace(['_', '%', '\\'], "_")) }
+}
+
+fn escaped(name: &str) -> String {
+    name.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%")
 }
 
 pub(super) const NAME_CHARS_MAX: usize = 64;
 
 /// The name of a database beside another: `app__new`. A name too long for that is shortened, and told apart by its hash.
 pub(super) fn beside(name: &str, what: &str) -> String {
-    if name.chars().count() + what.len() + 2 <= NAME_CHARS_MAX {
-        return format!("{name}__{what}");
+    let whole = format!("{name}__{what}");
+    if escaped(&whole).chars().count() <= NAME_CHARS_MAX {
+        return whole;
     }
-    let short: String = name.chars().take(NAME_CHARS_MAX - what.len() - 20).collect();
-    format!("{short}__{:016x}__{what}", xxhash_rust::xxh3::xxh3_64(name.as_bytes()))
+    let short = name.chars().take(NAME_CHARS_MAX - what.len() - 21).collect::<String>().replace(['_', '%', '\\'], "-");
+    format!("{short}-{:016x}__{what}", xxhash_rust::xxh3::xxh3_64(name.as_bytes()))
 }
 
 /// Whether a name may be a database that is exported or imported.
@@ -57,6 +63,7 @@ mod tests {
         assert_eq!(quoted("a`b"), "`a``b`");
         assert_eq!(text("it's \\ "), "'it\\'s \\\\ '");
         assert_eq!(pattern("a_b%`\\"), "`a\\_b\\%``\\\\`");
+        assert_eq!(pattern(&"a%".repeat(32)), quoted(&"a_".repeat(32)));
         let long = "ä".repeat(64);
         assert!(beside(&long, "new").chars().count() <= 64 && beside(&long, "new") != beside(&format!("b{long}"), "new"));
         assert!(!fit("MySQL") && !fit("") && fit("my\nsql"));

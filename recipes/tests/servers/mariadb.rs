@@ -54,6 +54,8 @@ impl Server {
             .arg(format!("--datadir={}", self.path("data").display()))
             .arg(format!("--socket={}", self.socket().display()))
             .arg(format!("--pid-file={}", self.path("pid").display()))
+            // A server that starts clears away what it takes for its own.
+            .arg(format!("--tmpdir={}", self.folder().display()))
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
