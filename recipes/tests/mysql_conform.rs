@@ -1,6 +1,5 @@
 //! The `mysql` recipe passes the suite of `Data`, on real servers.
 
-#[path = "servers/mariadb.rs"]
 mod mariadb;
 
 use std::collections::HashMap;
@@ -17,7 +16,12 @@ struct Servers(Mutex<HashMap<PathBuf, Arc<Server>>>);
 
 impl Servers {
     fn at(&self, place: &Path) -> Arc<Server> {
-        self.0.lock().unwrap().entry(place.to_owned()).or_insert_with(|| Arc::new(Server::start(&[]))).clone()
+        self.0
+            .lock()
+            .unwrap()
+            .entry(place.to_owned())
+            .or_insert_with(|| Arc::new(Server::start(&[])))
+            .clone()
     }
 }
 

@@ -3,7 +3,6 @@
 //! After each kill what readers see is the old data or the new, whole; clearing up changes no content, leaves no account and no database of its own but what is
 //! kept, and the next import succeeds.
 
-#[path = "servers/mariadb.rs"]
 mod mariadb;
 
 use std::os::unix::process::ExitStatusExt;
@@ -88,8 +87,15 @@ impl Hosts {
     /// Whether it ended by itself, before that step.
     fn run_until(&self, what: &str, step: usize) -> bool {
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "child"]).env(SOCKET, self.to.socket()).env(SCRATCH, self.scratch.path().join("scratch"));
-        let output = child.env(ACT, format!("{what} {}", self.from.socket().display())).env(STEP, step.to_string()).output().unwrap();
+        child
+            .args(["--exact", "child"])
+            .env(SOCKET, self.to.socket())
+            .env(SCRATCH, self.scratch.path().join("scratch"));
+        let output = child
+            .env(ACT, format!("{what} {}", self.from.socket().display()))
+            .env(STEP, step.to_string())
+            .output()
+            .unwrap();
         let killed = output.status.signal() == Some(9);
         assert!(killed || output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         !killed
@@ -110,7 +116,9 @@ impl Hosts {
     }
 
     fn tidy(&self, when: &str) {
-        let left = self.to.sql("SELECT User FROM mysql.user WHERE User LIKE 'resilient%'; SHOW DATABASES LIKE '%\\_\\_new'");
+        let left = self
+            .to
+            .sql("SELECT User FROM mysql.user WHERE User LIKE 'resilient%'; SHOW DATABASES LIKE '%\\_\\_new'");
         assert_eq!(left, "", "{when}");
     }
 }
@@ -125,7 +133,10 @@ fn kill_at_each_step(what: &str) -> usize {
         hosts.version(version);
         act(&hosts.target(), "import", hosts.from.socket().to_str().unwrap());
         let last = hosts.whole();
-        let before = { hosts.target().rollback().unwrap(); hosts.whole() };
+        let before = {
+            hosts.target().rollback().unwrap();
+            hosts.whole()
+        };
         act(&hosts.target(), "import", hosts.from.socket().to_str().unwrap());
         assert_eq!(hosts.whole(), last);
         let (old, new) = if what == "rollback" { (version, version - 1) } else { (version, version + 1) };

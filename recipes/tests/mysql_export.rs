@@ -1,6 +1,5 @@
 //! What an export of MariaDB holds: on real servers, under load, and when the server dies.
 
-#[path = "servers/mariadb.rs"]
 mod mariadb;
 
 use std::collections::BTreeMap;
@@ -31,7 +30,11 @@ fn rows(taken: &[Taken], database: &str, table: &str) -> Vec<Vec<String>> {
     let mut all = Vec::new();
     for taken in taken.iter().filter(|taken| taken.path.starts_with(folder.as_bytes())) {
         let Kind::File(bytes) = &taken.kind else { panic!() };
-        all.extend(String::from_utf8_lossy(bytes).lines().map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>()));
+        all.extend(
+            String::from_utf8_lossy(bytes)
+                .lines()
+                .map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>()),
+        );
     }
     all
 }
@@ -115,7 +118,10 @@ fn what_is_exported_under_load_is_of_one_moment() {
         let loads = [load(0), load(1)];
         for round in 0..10 {
             let taken = Collect::of(&data);
-            let sum: i64 = (0..5).flat_map(|table| rows(&taken.taken, "bank", &format!("a{table}"))).map(|row| row[1].parse::<i64>().unwrap()).sum();
+            let sum: i64 = (0..5)
+                .flat_map(|table| rows(&taken.taken, "bank", &format!("a{table}")))
+                .map(|row| row[1].parse::<i64>().unwrap())
+                .sum();
             assert_eq!(sum, 5 * 5000 * 1000, "round {round}");
         }
         over.store(true, Ordering::Relaxed);
@@ -178,7 +184,14 @@ fn a_table_that_is_altered_meanwhile_fails_the_export_and_its_owner_does_not_wai
     server.sql(BIG);
     server.sql_in("shop", "CREATE TABLE last (id INT); INSERT INTO last VALUES (1), (2)");
     let data = Mysql::new(settings(&server, "a", &["shop"])).unwrap();
-    let mut sink = Within { act: Some(|| server.sql_in("shop", "SET lock_wait_timeout = 5; ALTER TABLE last ADD COLUMN more INT DEFAULT 4, ALGORITHM=COPY").truncate(0)), read: BTreeMap::new() };
+    let mut sink = Within {
+        act: Some(|| {
+            server
+                .sql_in("shop", "SET lock_wait_timeout = 5; ALTER TABLE last ADD COLUMN more INT DEFAULT 4, ALGORITHM=COPY")
+                .truncate(0)
+        }),
+        read: BTreeMap::new(),
+    };
     // Read ahead before it was altered, or refused: never rows of another shape.
     match data.export(&mut sink) {
         Ok(()) => assert_eq!(sink.read[b"databases/shop/tables/last/00000000".as_slice()], Ok(4)),

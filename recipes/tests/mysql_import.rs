@@ -1,6 +1,5 @@
 //! What an import into MariaDB makes: equal to the source by another program's account, atomic under readers, and nothing that was not asked for.
 
-#[path = "servers/mariadb.rs"]
 mod mariadb;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,7 +78,18 @@ fn what_is_imported_is_what_was_exported() {
     assert_eq!(to.sql_in("app", checks), from.sql_in("app", checks));
     let own = to.sql("SELECT User FROM mysql.user WHERE User LIKE 'resilient%'; SHOW DATABASES LIKE '%\\_\\_%'");
     assert_eq!(own, "app__old\n", "no account stays, and what was before");
-    assert_eq!(Collect::of(&target).taken.iter().filter(|taken| taken.path.starts_with(b"databases/app/tables/")).collect::<Vec<_>>(), taken.taken.iter().filter(|taken| taken.path.starts_with(b"databases/app/tables/")).collect::<Vec<_>>());
+    assert_eq!(
+        Collect::of(&target)
+            .taken
+            .iter()
+            .filter(|taken| taken.path.starts_with(b"databases/app/tables/"))
+            .collect::<Vec<_>>(),
+        taken
+            .taken
+            .iter()
+            .filter(|taken| taken.path.starts_with(b"databases/app/tables/"))
+            .collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -90,9 +100,16 @@ fn events_and_triggers_do_nothing_on_a_host_that_stands_by() {
     let target = data(&to, &[]);
     import(&target, &Collect::of(&data(&from, &[])).taken);
     target.guard().unwrap();
-    assert_eq!(to.sql("SELECT EVENT_NAME, STATUS FROM information_schema.EVENTS ORDER BY 1"), "every_second\tSLAVESIDE_DISABLED\nsleeping\tDISABLED\n");
+    assert_eq!(
+        to.sql("SELECT EVENT_NAME, STATUS FROM information_schema.EVENTS ORDER BY 1"),
+        "every_second\tSLAVESIDE_DISABLED\nsleeping\tDISABLED\n"
+    );
     assert_eq!(to.sql("SELECT @@event_scheduler, @@read_only"), "OFF\t1\n");
-    let refused = to.program("mariadb").args(["--user=app", "-e", "INSERT INTO app.no_key VALUES (5, 'x')"]).output().unwrap();
+    let refused = to
+        .program("mariadb")
+        .args(["--user=app", "-e", "INSERT INTO app.no_key VALUES (5, 'x')"])
+        .output()
+        .unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("read-only"), "{}", String::from_utf8_lossy(&refused.stderr));
     import(&target, &Collect::of(&data(&from, &[])).taken);
     assert_eq!(to.sql("SELECT COUNT(*) FROM app.no_key; SELECT COUNT(*) FROM app.child"), "3\n2\n", "neither fired");
@@ -101,7 +118,10 @@ fn events_and_triggers_do_nothing_on_a_host_that_stands_by() {
     assert_eq!(to.sql("SELECT COUNT(*) FROM app.no_key"), "3\n");
     to.sql("SET GLOBAL event_scheduler = OFF");
     target.lift().unwrap();
-    assert_eq!(to.sql("SELECT EVENT_NAME, STATUS, DEFINER FROM information_schema.EVENTS ORDER BY 1"), "every_second\tENABLED\troot@localhost\nsleeping\tDISABLED\troot@localhost\n");
+    assert_eq!(
+        to.sql("SELECT EVENT_NAME, STATUS, DEFINER FROM information_schema.EVENTS ORDER BY 1"),
+        "every_second\tENABLED\troot@localhost\nsleeping\tDISABLED\troot@localhost\n"
+    );
     assert_eq!(to.sql("SELECT @@read_only"), "0\n");
 }
 
@@ -111,7 +131,10 @@ fn readers_see_ten_switches_each_as_a_whole() {
     from.sql("CREATE DATABASE app; USE app; CREATE TABLE a (version INT, filler CHAR(200)); CREATE TABLE b (version INT); CREATE VIEW v AS SELECT * FROM a");
     let (source, target) = (data(&from, &["app"]), data(&to, &["app"]));
     let version = |number: usize| {
-        from.sql_in("app", &format!("DELETE FROM a; DELETE FROM b; INSERT INTO a SELECT {number}, 'x' FROM seq_1_to_500; INSERT INTO b VALUES ({number})"));
+        from.sql_in(
+            "app",
+            &format!("DELETE FROM a; DELETE FROM b; INSERT INTO a SELECT {number}, 'x' FROM seq_1_to_500; INSERT INTO b VALUES ({number})"),
+        );
         import(&target, &Collect::of(&source).taken);
     };
     version(0);
@@ -121,7 +144,11 @@ fn readers_see_ten_switches_each_as_a_whole() {
             let (over, to) = (&over, &to);
             scope.spawn(move || {
                 let (mut reads, mut broken) = (0, 0);
-                let (begin, end) = if within { ("START TRANSACTION WITH CONSISTENT SNAPSHOT; ", "; SELECT SLEEP(0.2); SELECT COUNT(*) FROM v; COMMIT") } else { ("", "") };
+                let (begin, end) = if within {
+                    ("START TRANSACTION WITH CONSISTENT SNAPSHOT; ", "; SELECT SLEEP(0.2); SELECT COUNT(*) FROM v; COMMIT")
+                } else {
+                    ("", "")
+                };
                 let sql = format!("{begin}SELECT MIN(a.version), MAX(a.version), COUNT(*), MIN(b.version) FROM a JOIN b{end}");
                 let mut again = false;
                 while !over.load(Ordering::Relaxed) || again {
@@ -145,7 +172,10 @@ fn readers_see_ten_switches_each_as_a_whole() {
         let readers = [reader(false), reader(false), reader(true)];
         (1..=10).for_each(version);
         over.store(true, Ordering::Relaxed);
-        readers.map(|reader| reader.join().unwrap()).into_iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+        readers
+            .map(|reader| reader.join().unwrap())
+            .into_iter()
+            .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     });
     println!("{reads} reads, {broken} of them again");
     assert!(reads > 50, "{reads}");
@@ -158,7 +188,17 @@ fn readers_see_ten_switches_each_as_a_whole() {
 #[test]
 fn hostile_names_are_names() {
     let (from, to) = (Server::start(&[]), Server::start(&[]));
-    let names = ["back`tick", "it's \"quoted\"", "new\nline", "größe", "per%cent_under", "a b/c.d", "--help", "; DROP DATABASE mysql; --", &"l".repeat(64)];
+    let names = [
+        "back`tick",
+        "it's \"quoted\"",
+        "new\nline",
+        "größe",
+        "per%cent_under",
+        "a b/c.d",
+        "--help",
+        "; DROP DATABASE mysql; --",
+        &"l".repeat(64),
+    ];
     for name in names {
         let quoted = format!("`{}`", name.replace('`', "``"));
         from.sql(&format!("CREATE DATABASE {quoted}; CREATE TABLE {quoted}.{quoted} ({quoted} INT PRIMARY KEY); INSERT INTO {quoted}.{quoted} VALUES (1), (2);"));
@@ -171,7 +211,14 @@ fn hostile_names_are_names() {
     for name in names {
         assert_eq!(to.dump(name), from.dump(name), "{name}");
     }
-    assert_eq!(Collect::of(&target).taken.iter().filter(|taken| taken.path.starts_with(b"databases")).collect::<Vec<_>>(), taken.iter().filter(|taken| taken.path.starts_with(b"databases")).collect::<Vec<_>>());
+    assert_eq!(
+        Collect::of(&target)
+            .taken
+            .iter()
+            .filter(|taken| taken.path.starts_with(b"databases"))
+            .collect::<Vec<_>>(),
+        taken.iter().filter(|taken| taken.path.starts_with(b"databases")).collect::<Vec<_>>()
+    );
 }
 
 /// The tree with one file of it changed, and the manifest's hash of the schema with it, as a liar would.
@@ -219,13 +266,31 @@ fn a_schema_that_lies_reaches_no_other_database() {
         assert_eq!(state(), before, "{what}");
     };
     let table = "CREATE TABLE `t`";
-    for now in ["CREATE TABLE other.x (id INT)", "CREATE TABLE t AS SELECT * FROM other.t", "CREATE DATABASE more", "CREATE USER evil", "CREATE TABLE t (id INT); DROP DATABASE other", "CREATE OR REPLACE TABLE other.t (id INT)", "CREATE TABLE app.mine2 (id INT)", "CREATE TABLE u (id INT)"] {
+    for now in [
+        "CREATE TABLE other.x (id INT)",
+        "CREATE TABLE t AS SELECT * FROM other.t",
+        "CREATE DATABASE more",
+        "CREATE USER evil",
+        "CREATE TABLE t (id INT); DROP DATABASE other",
+        "CREATE OR REPLACE TABLE other.t (id INT)",
+        "CREATE TABLE app.mine2 (id INT)",
+        "CREATE TABLE u (id INT)",
+    ] {
         refuse(now, lied(&taken, statement("t", table, now)));
     }
     refuse("DROP", lied(&taken, statement("t", table, "DROP DATABASE other")));
-    refuse("USE other", lied(&taken, |text| text.replacen("SET foreign_key_checks = 0;\n", "SET foreign_key_checks = 0;\nUSE other;\n", 1)));
+    refuse(
+        "USE other",
+        lied(&taken, |text| text.replacen("SET foreign_key_checks = 0;\n", "SET foreign_key_checks = 0;\nUSE other;\n", 1)),
+    );
     // Code is made last; what is not such is told and not made, and all else is as it should be.
-    for now in ["CREATE PROCEDURE other.p() SELECT 1", "CREATE USER evil", "CREATE DEFINER=`root`@`localhost` PROCEDURE other.p() SELECT 1", "CREATE /*!99999 x */ DATABASE more", "CREATE DATABASE more"] {
+    for now in [
+        "CREATE PROCEDURE other.p() SELECT 1",
+        "CREATE USER evil",
+        "CREATE DEFINER=`root`@`localhost` PROCEDURE other.p() SELECT 1",
+        "CREATE /*!99999 x */ DATABASE more",
+        "CREATE DATABASE more",
+    ] {
         import(&target, &lied(&taken, statement("p", "CREATE DEFINER=", now)));
         assert_eq!(to.dump("other"), before.0, "{now}");
         assert_eq!(to.sql("SELECT User FROM mysql.user WHERE User LIKE 'evil'; SHOW DATABASES LIKE 'more'"), "", "{now}");

@@ -214,7 +214,11 @@ mod tests {
         std::thread::scope(|scope| {
             let (first, second) = (ahead.claim().unwrap(), ahead.claim().unwrap());
             assert_eq!(ahead.claim(), None);
-            let filling = scope.spawn(move || (0..100).try_for_each(|_| ahead.push(second, vec![b'\n'; 1 << 20])).map(|()| ahead.end(second, Ok(()))));
+            let filling = scope.spawn(move || {
+                (0..100)
+                    .try_for_each(|_| ahead.push(second, vec![b'\n'; 1 << 20]))
+                    .map(|()| ahead.end(second, Ok(())))
+            });
             for _ in 0..3 {
                 ahead.push(first, vec![b'\n'; 1 << 20]).unwrap();
                 assert!(ahead.take(first).unwrap().is_some());

@@ -104,7 +104,10 @@ fn tables(client: &mut Client, name: &str) -> Answer<(Vec<Table>, Vec<String>)> 
     for row in about(client, "TABLE_NAME, COLUMN_NAME, SUB_PART", "STATISTICS", "TABLE_SCHEMA", name, order)? {
         let Some(at) = at.get(&row[0]) else { continue };
         let integers = ["tinyint", "smallint", "mediumint", "int", "bigint"];
-        let integer = tables[*at].columns.iter().any(|column| column.name == row[1] && integers.contains(&column.kind.as_str()));
+        let integer = tables[*at]
+            .columns
+            .iter()
+            .any(|column| column.name == row[1] && integers.contains(&column.kind.as_str()));
         tables[*at].primary.push(Key { column: row[1].clone(), integer, part: !row[2].is_empty() });
     }
     Ok((tables, views))

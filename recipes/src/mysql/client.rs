@@ -46,6 +46,8 @@ pub enum Address {
 const CAPABILITIES: u32 = 0x1 | 0x4 | 0x80 | 0x200 | 0x2000 | 0x8000 | 0x8_0000;
 const UTF8MB4: u8 = 45;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// A server that says nothing for so long is as good as dead. An index of a very large table takes hours, after its last row was sent.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 const FILE_PART_BYTES: usize = 256 << 10;
 
 pub(super) struct Client {
@@ -71,6 +73,7 @@ impl Client {
             Address::Network { host, port } => Transport::Network(connect(host, *port)?),
         };
         let local = matches!(transport, Transport::Socket(_));
+        transport.bound(CONNECT_TIMEOUT)?;
         let mut client = Client { wire: Wire::new(transport), id: 0, version: String::new() };
         let (scramble, plugin) = client.greeting()?;
         let mut hello = Vec::new();
@@ -87,6 +90,7 @@ impl Client {
         hello.push(0);
         client.wire.send(&hello)?;
         client.log_in(plugin, password, local)?;
+        client.wire.transport().bound(ANSWER_TIMEOUT)?;
         Ok(client)
     }
 

@@ -174,7 +174,11 @@ fn plan_table(
             }
         }
     }
-    Ok(Plan { consistency: Consistency::Snapshot, readings: begin..readings.len(), cuts: cuts.map(|(cuts, _)| cuts) })
+    Ok(Plan {
+        consistency: Consistency::Snapshot,
+        readings: begin..readings.len(),
+        cuts: cuts.map(|(cuts, _)| cuts),
+    })
 }
 
 /// Where a large table is cut, and into how many pieces. Cuts lie at multiples of a power of two, and where they lay last time as long as that fits: what was

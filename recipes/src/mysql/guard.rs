@@ -3,7 +3,7 @@
 //! Both are settings of the running server. One that is started again has what its configuration says, so whoever starts it guards it again.
 
 use super::Inner;
-use super::names::{of, text};
+use super::names::{of, quoted, text};
 use super::record::Record;
 use crate::Error;
 use crate::data::{Finding, Level};
@@ -39,11 +39,15 @@ pub(super) fn lift(inner: &Inner) -> Result<Vec<Finding>, Error> {
 
 /// An event changes its owner with whoever alters it, so that one is named.
 pub(super) fn switch_event(client: &mut super::client::Client, database: &str, name: &str, on: bool) -> super::client::Answer<()> {
-    let sql = format!("SELECT EVENT_SCHEMA, EVENT_NAME, DEFINER, TIME_ZONE FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {}", text(database));
+    let sql = format!(
+        "SELECT EVENT_SCHEMA, EVENT_NAME, DEFINER, TIME_ZONE FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {}",
+        text(database)
+    );
     let rows = client.texts(&sql)?;
     let Some(row) = rows.iter().find(|row| row[0] == database && row[1] == name) else { return Ok(()) };
     let (user, host) = row[2].rsplit_once('@').unwrap_or((&row[2], "%"));
-    let owner = super::manifest::Server::account(user, host);
+    // A role has no host.
+    let owner = if host.is_empty() { quoted(user) } else { super::manifest::Server::account(user, host) };
     let how = if on { "ENABLE" } else { "DISABLE ON SLAVE" };
     client.run(format!("ALTER DEFINER = {owner} EVENT {} {how}", of(database, name)))
 }

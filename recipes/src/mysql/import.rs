@@ -20,10 +20,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::client::Client;
+use super::manifest::Server;
 use super::manifest::{self, Manifest};
 use super::names::{beside, quoted};
 use super::record::{Record, Switch};
-use super::manifest::Server;
 use super::server;
 use super::{Inner, catalog, names, schema};
 use crate::data::{Finding, Level, Mode, Place, Staging};
@@ -247,7 +247,14 @@ impl Import {
         let before = self.record.before.take();
         if switch.rollback {
             let Record { imported, event_scheduler, events, .. } = before.map(|before| *before).unwrap_or_default();
-            self.record = Record { own: self.record.own.clone(), accounts: self.record.accounts.clone(), imported, event_scheduler, events, ..Record::default() };
+            self.record = Record {
+                own: self.record.own.clone(),
+                accounts: self.record.accounts.clone(),
+                imported,
+                event_scheduler,
+                events,
+                ..Record::default()
+            };
         } else {
             self.record.before = before;
             self.keep(switch)?;
@@ -319,7 +326,8 @@ impl Staging for Import {
         let mut client = self.open()?;
         let switch = self.sides(&mut client, &manifest)?;
         for side in &switch.sides {
-            let taken = !self.record.own.contains(&side.outgoing) && switch::exists(&mut client, &side.outgoing).map_err(self.inner.failed("look at"))?;
+            let taken = !self.record.own.contains(&side.outgoing)
+                && switch::exists(&mut client, &side.outgoing).map_err(self.inner.failed("look at"))?;
             if taken {
                 return Err(self.inner.arrived(format!("needs the name {:?}, and a database here has it", side.outgoing)));
             }

@@ -44,13 +44,19 @@ pub(super) fn beside(name: &str, what: &str) -> String {
     if escaped(&whole).chars().count() <= NAME_CHARS_MAX {
         return whole;
     }
-    let short = name.chars().take(NAME_CHARS_MAX - what.len() - 21).collect::<String>().replace(['_', '%', '\\'], "-");
+    let short = name
+        .chars()
+        .take(NAME_CHARS_MAX - what.len() - 21)
+        .collect::<String>()
+        .replace(['_', '%', '\\'], "-");
     format!("{short}-{:016x}__{what}", xxhash_rust::xxh3::xxh3_64(name.as_bytes()))
 }
 
 /// Whether a name may be a database that is exported or imported.
 pub(super) fn fit(name: &str) -> bool {
-    let own = ["mysql", "information_schema", "performance_schema", "sys"].iter().any(|own| name.eq_ignore_ascii_case(own));
+    let own = ["mysql", "information_schema", "performance_schema", "sys"]
+        .iter()
+        .any(|own| name.eq_ignore_ascii_case(own));
     !own && !name.is_empty() && !name.contains('\0') && name.chars().count() <= NAME_CHARS_MAX
 }
 

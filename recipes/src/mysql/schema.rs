@@ -69,7 +69,8 @@ struct Header {
     under: Under,
 }
 
-const BEGIN: &str = "-- The schema of one database. The lines that begin with `-- {` are read by the import.\nSET foreign_key_checks = 0;\n";
+const BEGIN: &str =
+    "-- The schema of one database. The lines that begin with `-- {` are read by the import.\nSET foreign_key_checks = 0;\n";
 const MARK: &str = "-- ";
 /// No SHOW CREATE ends with it.
 const END: &str = "\n;;\nDELIMITER ;\n";
@@ -106,7 +107,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Object>, String> {
     let mut objects: Vec<Object> = Vec::new();
     while !rest.is_empty() {
         let at = || format!("what follows thing {}", objects.len());
-        let line = rest.strip_prefix(MARK.as_bytes()).and_then(|rest| rest.split(|byte| *byte == b'\n').next()).ok_or_else(at)?;
+        let line = rest
+            .strip_prefix(MARK.as_bytes())
+            .and_then(|rest| rest.split(|byte| *byte == b'\n').next())
+            .ok_or_else(at)?;
         let header: Header = serde_json::from_slice(line).map_err(|error| format!("{}: {error}", at()))?;
         rest = rest.strip_prefix(before(&header).as_bytes()).ok_or_else(at)?;
         let (statement, after) = rest.split_at_checked(header.bytes).ok_or_else(at)?;

@@ -39,7 +39,9 @@ impl Server {
     /// Locks in two steps. After the first, tables are neither made nor changed, and those without transactions not written to.
     pub fn lock_tables(&self, client: &mut Client) -> Answer<()> {
         match self.mariadb {
-            true => ["BACKUP STAGE START", "BACKUP STAGE FLUSH", "BACKUP STAGE BLOCK_DDL"].iter().try_for_each(|sql| client.run(sql)),
+            true => ["BACKUP STAGE START", "BACKUP STAGE FLUSH", "BACKUP STAGE BLOCK_DDL"]
+                .iter()
+                .try_for_each(|sql| client.run(sql)),
             false => client.run("FLUSH TABLES WITH READ LOCK"),
         }
     }
@@ -119,5 +121,7 @@ fn native_hash(password: &str) -> String {
     use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
     let once = digest(&SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
     let twice = digest(&SHA1_FOR_LEGACY_USE_ONLY, once.as_ref());
-    std::iter::once("*".to_owned()).chain(twice.as_ref().iter().map(|byte| format!("{byte:02X}"))).collect()
+    std::iter::once("*".to_owned())
+        .chain(twice.as_ref().iter().map(|byte| format!("{byte:02X}")))
+        .collect()
 }

@@ -26,7 +26,10 @@ pub(super) fn read(client: &mut Client, server: &Server, databases: &[String]) -
         let grants: Vec<String> = client.texts(&format!("SHOW GRANTS FOR {account}"))?.into_iter().flatten().collect();
         let within = |grant: &String| {
             let on = grant.split_once(" ON ").map_or("", |(_, on)| on);
-            !on.starts_with('`') || databases.iter().any(|name| on.starts_with(&pattern(name)) || on.starts_with(&format!("{}.", quoted(name))))
+            !on.starts_with('`')
+                || databases
+                    .iter()
+                    .any(|name| on.starts_with(&pattern(name)) || on.starts_with(&format!("{}.", quoted(name))))
         };
         for statement in create.iter().chain(grants.iter().filter(|grant| within(grant))) {
             out.extend(statement.bytes());

@@ -5,6 +5,7 @@
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 const PACKET_MAX: usize = 0xff_ffff;
 const BUFFER_BYTES: usize = 128 << 10;
@@ -21,6 +22,14 @@ impl Transport {
             Transport::Socket(stream) => Transport::Socket(stream.try_clone()?),
             Transport::Network(stream) => Transport::Network(stream.try_clone()?),
         })
+    }
+
+    /// How long one answer, or one piece of it, may take.
+    pub fn bound(&self, limit: Duration) -> io::Result<()> {
+        match self {
+            Transport::Socket(stream) => stream.set_read_timeout(Some(limit)).and_then(|()| stream.set_write_timeout(Some(limit))),
+            Transport::Network(stream) => stream.set_read_timeout(Some(limit)).and_then(|()| stream.set_write_timeout(Some(limit))),
+        }
     }
 
     /// Whoever reads or writes on it fails from here on.

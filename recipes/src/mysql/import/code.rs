@@ -7,10 +7,10 @@
 use std::fs;
 
 use super::super::client::{Answer, Client};
+use super::super::manifest::Server;
 use super::super::names::{of, pattern, quoted, text};
 use super::super::record::Side;
 use super::super::schema::{Kind, Object};
-use super::super::manifest::Server;
 use super::super::server;
 use super::super::{catalog, guard, schema, told};
 use super::Import;
@@ -30,7 +30,10 @@ pub(super) fn restore(import: &mut Import, client: &mut Client, side: &Side, fro
     wanted.retain(|object| !object.kind.holds_rows());
     let Some(found) = catalog::read(client, &side.live).map_err(&failed)? else { return Err(inner.missing(&side.live)) };
     let found: Vec<Object> = found.objects.into_iter().filter(|object| !object.kind.holds_rows()).collect();
-    for object in found.iter().filter(|found| !wanted.iter().any(|wanted| (wanted.kind, &wanted.name) == (found.kind, &found.name))) {
+    for object in found
+        .iter()
+        .filter(|found| !wanted.iter().any(|wanted| (wanted.kind, &wanted.name) == (found.kind, &found.name)))
+    {
         // The body went with its package.
         let sql = format!("DROP {} IF EXISTS {}", object.kind.word(), of(&side.live, &object.name));
         client.run(sql).map_err(&failed)?;
@@ -49,7 +52,9 @@ pub(super) fn restore(import: &mut Import, client: &mut Client, side: &Side, fro
     session.run(format!("USE {}", quoted(&side.live))).map_err(&failed)?;
     for (object, why) in make(&mut session, &server, wanted) {
         let what = format!("{} {:?} of {:?} could not be made: {why}", object.kind.word(), object.name, side.live);
-        import.findings.push(Finding::new(Level::Warning, what).hint("it may need something that is not on this host, or be broken at the source"));
+        import
+            .findings
+            .push(Finding::new(Level::Warning, what).hint("it may need something that is not on this host, or be broken at the source"));
     }
     drop(session);
     let events = catalog::read(client, &side.live).map_err(&failed)?.map(|found| found.events).unwrap_or_default();
@@ -100,7 +105,10 @@ fn make_one(session: &mut Client, server: &Server, object: &Object) -> Answer<()
         session.run([b"CREATE OR REPLACE ", rest].concat())
     } else {
         let drop = format!("DROP {} IF EXISTS {}", object.kind.word(), quoted(&object.name));
-        session.run("SET NAMES utf8mb4").and_then(|()| session.run(drop)).and_then(|()| session.run([b"CREATE ", rest].concat()))
+        session
+            .run("SET NAMES utf8mb4")
+            .and_then(|()| session.run(drop))
+            .and_then(|()| session.run([b"CREATE ", rest].concat()))
     };
     server::settle(session)?;
     made

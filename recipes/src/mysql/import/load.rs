@@ -33,7 +33,9 @@ pub(super) fn run(import: &mut Import, client: &mut Client, server: &Server, man
     for (database, schema) in manifest.databases.iter().zip(&schemas) {
         let name = beside(&database.name, "new");
         let (charset, collation) = (quoted(&database.charset), quoted(&database.collation));
-        client.run(format!("CREATE DATABASE {} CHARACTER SET {charset} COLLATE {collation}", quoted(&name))).map_err(&failed)?;
+        client
+            .run(format!("CREATE DATABASE {} CHARACTER SET {charset} COLLATE {collation}", quoted(&name)))
+            .map_err(&failed)?;
         client.run(format!("GRANT ALL ON {}.* TO {}", pattern(&name), account.sql)).map_err(&failed)?;
         tables(&inner, server, &account, database, schema)?;
         made(&inner, client, database)?;
@@ -68,7 +70,12 @@ fn arrived(inner: &Inner, database: &Database) -> Result<(), Error> {
 }
 
 fn folder(inner: &Inner, database: &Database, table: &Table) -> PathBuf {
-    inner.tree().join("databases").join(escape::name(&database.name)).join("tables").join(escape::name(&table.name))
+    inner
+        .tree()
+        .join("databases")
+        .join(escape::name(&database.name))
+        .join("tables")
+        .join(escape::name(&table.name))
 }
 
 /// Makes tables and sequences.
@@ -121,7 +128,10 @@ fn made(inner: &Inner, client: &mut Client, database: &Database) -> Result<(), E
 type Work<'a> = (&'a Database, &'a Table);
 
 fn rows(inner: &Inner, server: &Server, account: &Account, manifest: &Manifest) -> Result<(), Error> {
-    let all = manifest.databases.iter().flat_map(|database| database.tables.iter().map(move |table| (database, table)));
+    let all = manifest
+        .databases
+        .iter()
+        .flat_map(|database| database.tables.iter().map(move |table| (database, table)));
     let loaded = |(_, table): &Work<'_>| table.consistency != Consistency::None && table.next.is_none();
     let mut work: Vec<Work<'_>> = all.filter(loaded).collect();
     let bytes = |table: &Table| table.pieces.iter().map(|piece| piece.bytes).sum::<u64>();
@@ -176,12 +186,15 @@ fn table_rows(inner: &Inner, client: &mut Client, database: &Database, table: &T
             counter.rows().unwrap_or_default()
         }
         Verify::Counts => {
-            let count = client.one(&format!("SELECT COUNT(*) FROM {name}")).map_err(inner.failed("count what was loaded into"))?;
+            let count = client
+                .one(&format!("SELECT COUNT(*) FROM {name}"))
+                .map_err(inner.failed("count what was loaded into"))?;
             Rows { count: count.and_then(|count| count.parse().ok()).unwrap_or(0), hash: table.rows.hash }
         }
     };
     if found != table.rows {
-        let how = if found.count == table.rows.count { "they are others".into() } else { format!("{} of {}", found.count, table.rows.count) };
+        let how =
+            if found.count == table.rows.count { "they are others".into() } else { format!("{} of {}", found.count, table.rows.count) };
         return Err(wrong(format!("read back, {how}")));
     }
     Ok(())

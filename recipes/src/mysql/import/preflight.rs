@@ -20,8 +20,13 @@ pub(super) fn run(import: &mut Import, client: &mut Client, server: &Server, man
             lacks.push(format!("the import needs the name {name:?} for itself, and a database here has it: rename that"));
         }
         for table in database.tables.iter().filter(|table| table.consistency == Consistency::Own) {
-            let what = format!("{}.{} is of another moment than the rest: its engine {} has no snapshots", database.name, table.name, table.engine);
-            import.findings.push(Finding::new(Level::Warning, what).hint("ALTER TABLE … ENGINE = InnoDB, at the source"));
+            let what = format!(
+                "{}.{} is of another moment than the rest: its engine {} has no snapshots",
+                database.name, table.name, table.engine
+            );
+            import
+                .findings
+                .push(Finding::new(Level::Warning, what).hint("ALTER TABLE … ENGINE = InnoDB, at the source"));
         }
     }
     lacks.extend(room(client, manifest).map_err(&failed)?);
@@ -29,8 +34,12 @@ pub(super) fn run(import: &mut Import, client: &mut Client, server: &Server, man
         return Err(import.inner.arrived(format!("cannot be loaded here: {}", lacks.join("; "))));
     }
     if server.event_scheduler {
-        client.run("SET GLOBAL event_scheduler = OFF").map_err(import.inner.failed("switch the events off on"))?;
-        import.findings.push(Finding::new(Level::Note, "the server's events were switched off, as on any host that stands by"));
+        client
+            .run("SET GLOBAL event_scheduler = OFF")
+            .map_err(import.inner.failed("switch the events off on"))?;
+        import
+            .findings
+            .push(Finding::new(Level::Note, "the server's events were switched off, as on any host that stands by"));
     }
     Ok(())
 }
@@ -40,7 +49,9 @@ fn strangers(import: &Import, manifest: &Manifest) -> Vec<String> {
     let settings = &import.inner.settings;
     let asked = |name: &String| (settings.databases.is_empty() || settings.databases.contains(name)) && !settings.exclude.contains(name);
     let strange = manifest.databases.iter().filter(|database| !asked(&database.name));
-    strange.map(|database| format!("it holds {:?}, which the node file here does not name", database.name)).collect()
+    strange
+        .map(|database| format!("it holds {:?}, which the node file here does not name", database.name))
+        .collect()
 }
 
 fn versions(server: &Server, manifest: &Manifest) -> Option<String> {
@@ -64,13 +75,20 @@ fn means(client: &mut Client, manifest: &Manifest) -> Answer<Vec<String>> {
         .into_iter()
         .flatten()
         .collect();
-    let used: BTreeSet<String> =
-        manifest.databases.iter().flat_map(|database| &database.tables).map(|table| table.engine.to_lowercase()).collect();
+    let used: BTreeSet<String> = manifest
+        .databases
+        .iter()
+        .flat_map(|database| &database.tables)
+        .map(|table| table.engine.to_lowercase())
+        .collect();
     for engine in used.difference(&engines).filter(|engine| !engine.is_empty()) {
         lacks.push(format!("this server has no engine {engine:?}: install its plugin"));
     }
-    let collations: BTreeSet<String> =
-        client.texts("SELECT COLLATION_NAME FROM information_schema.COLLATIONS")?.into_iter().flatten().collect();
+    let collations: BTreeSet<String> = client
+        .texts("SELECT COLLATION_NAME FROM information_schema.COLLATIONS")?
+        .into_iter()
+        .flatten()
+        .collect();
     for database in &manifest.databases {
         if !collations.contains(&database.collation) || !database.collation.starts_with(&database.charset) {
             lacks.push(format!("this server does not know the collation {:?}", database.collation));

@@ -39,7 +39,12 @@ pub(super) fn tables(client: &mut Client, database: &str) -> Answer<Vec<String>>
         "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_TYPE NOT LIKE '%VIEW%' ORDER BY TABLE_NAME",
         text(database)
     );
-    Ok(client.texts(&sql)?.into_iter().filter(|row| row[0] == database).map(|mut row| row.remove(1)).collect())
+    Ok(client
+        .texts(&sql)?
+        .into_iter()
+        .filter(|row| row[0] == database)
+        .map(|mut row| row.remove(1))
+        .collect())
 }
 
 /// What the switch of one database is; `None` when there is nothing before and after.
@@ -79,7 +84,9 @@ pub(super) fn rename(inner: &Inner, client: &mut Client, switch: &Switch) -> Res
     for side in &switch.sides {
         let default = |made: &(String, String)| format!("CHARACTER SET {} COLLATE {}", quoted(&made.0), quoted(&made.1));
         if let (Some(becomes), false) = (&side.becomes, side.existed) {
-            client.run(format!("CREATE DATABASE IF NOT EXISTS {} {}", quoted(&side.live), default(becomes))).map_err(&failed)?;
+            client
+                .run(format!("CREATE DATABASE IF NOT EXISTS {} {}", quoted(&side.live), default(becomes)))
+                .map_err(&failed)?;
         }
         client.run(format!("CREATE DATABASE IF NOT EXISTS {}", quoted(&side.outgoing))).map_err(&failed)?;
         inner.step("triggers");
@@ -126,8 +133,11 @@ fn take_off(client: &mut Client, side: &Side) -> Answer<()> {
 
 /// Ends sessions that may hold the tables: the later the attempt, the more of them. Never replication's, nor the server's own.
 fn end_others(client: &mut Client, switch: &Switch, attempt: usize) -> Answer<()> {
-    let in_transaction: Vec<String> =
-        client.texts("SELECT TRX_MYSQL_THREAD_ID FROM information_schema.INNODB_TRX")?.into_iter().flatten().collect();
+    let in_transaction: Vec<String> = client
+        .texts("SELECT TRX_MYSQL_THREAD_ID FROM information_schema.INNODB_TRX")?
+        .into_iter()
+        .flatten()
+        .collect();
     let sessions = client.texts("SELECT ID, USER, DB, COMMAND FROM information_schema.PROCESSLIST")?;
     for row in sessions.iter().filter(|row| row.len() == 4) {
         let [id, user, database, command] = [&row[0], &row[1], &row[2], &row[3]];
