@@ -130,6 +130,38 @@ fn what_is_exported_under_load_is_of_one_moment() {
     assert!(moved.iter().sum::<usize>() > 200, "there was a load: {moved:?}");
 }
 
+#[test]
+fn tables_without_transactions_are_of_the_same_moment() {
+    let server = Server::start(&["--innodb-flush-log-at-trx-commit=0"]);
+    let tables = [("isam", "MyISAM"), ("aria", "Aria"), ("inno", "InnoDB")];
+    server.sql("CREATE DATABASE shop");
+    for (name, engine) in tables {
+        server.sql_in("shop", &format!("CREATE TABLE {name} (id INT PRIMARY KEY) ENGINE={engine}"));
+    }
+    let data = Mysql::new(settings(&server, "a", &["shop"])).unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (ended, server) = (&over, &server);
+        let load = scope.spawn(move || {
+            let mut id = 0;
+            while !ended.load(Ordering::Relaxed) {
+                let one = |id: usize| tables.iter().map(|(name, _)| format!("INSERT INTO {name} VALUES ({id});\n")).collect::<String>();
+                let batch: String = (id..id + 50).map(one).collect();
+                server.sql_in("shop", &batch);
+                id += 50;
+            }
+            id
+        });
+        for _ in 0..20 {
+            let taken = Collect::of(&data);
+            let [isam, aria, inno] = tables.map(|(name, _)| rows(&taken.taken, "shop", name).len());
+            assert!(isam >= aria && aria >= inno && inno + 1 >= isam, "{isam} {aria} {inno}");
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(load.join().unwrap() > 100);
+    });
+}
+
 /// Takes items, and does something once when it is within a stream.
 struct Within<F: FnMut()> {
     act: Option<F>,
@@ -197,6 +229,25 @@ fn a_table_that_is_altered_meanwhile_fails_the_export_and_its_owner_does_not_wai
         Ok(()) => assert_eq!(sink.read[b"databases/shop/tables/last/00000000".as_slice()], Ok(4)),
         Err(error) => assert!(!sink.read.contains_key(b"manifest.json".as_slice()), "{error}"),
     }
+}
+
+#[test]
+fn a_server_is_reached_by_its_port_as_well() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = Server::start(&["--skip-networking=0", "--bind-address=127.0.0.1", &format!("--port={port}")]);
+    server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (id INT); INSERT INTO shop.t VALUES (1); CREATE USER 'far'@'%' IDENTIFIED BY 'far away'; GRANT ALL ON *.* TO 'far'@'%' WITH GRANT OPTION");
+    let mut settings = settings(&server, "a", &["shop"]);
+    settings.address = mysql::Address::Network { host: "127.0.0.1".into(), port };
+    settings.user = "far".into();
+    settings.verify = mysql::Verify::Counts;
+    settings.password_file = Some(server.folder().join("password"));
+    std::fs::write(server.folder().join("password"), "far away").unwrap();
+    std::fs::set_permissions(server.folder().join("password"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let data = Mysql::new(settings).unwrap();
+    let taken = Collect::of(&data).taken;
+    server.sql("DELETE FROM shop.t");
+    recipes::data::conform::import(&data, &taken);
+    assert_eq!(server.sql("SELECT * FROM shop.t"), "1\n");
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn beside_others() {
     let flags = ["--innodb-buffer-pool-size=2G", "--innodb-log-file-size=512M", "--innodb-flush-log-at-trx-commit=2"];
     let (from, to) = (Server::start(&flags), Server::start(&flags));
     from.sql(&format!(
-        "CREATE DATABASE bench; CREATE TABLE bench.accounts (id INT PRIMARY KEY, branch INT, balance INT, filler CHAR(84), KEY (branch))
+        "CREATE DATABASE bench; USE bench; CREATE TABLE bench.accounts (id INT PRIMARY KEY, branch INT, balance INT, filler CHAR(84) NOT NULL, KEY (branch))
          SELECT seq AS id, seq MOD 100 AS branch, seq * 7 AS balance, REPEAT(MD5(seq), 2) AS filler FROM seq_1_to_{ROWS};
          CREATE TABLE bench.history (n INT, at DATETIME, filler VARCHAR(90)) SELECT seq AS n, NOW() AS at, MD5(seq) AS filler FROM seq_1_to_{ROWS}"
     ));

@@ -161,6 +161,9 @@ impl Import {
         self.save()?;
         client.run(server.create_user(&sql, &password)).map_err(&failed)?;
         client.run(format!("GRANT {} ON *.* TO {sql}", server.write_anyway())).map_err(&failed)?;
+        // Needed when everything has changed places: that it cannot be had is to be known before.
+        client.run(format!("GRANT {} ON *.* TO {sql}", server.set_user())).map_err(&failed)?;
+        client.run(format!("REVOKE {} ON *.* FROM {sql}", server.set_user())).map_err(&failed)?;
         Ok(Account { name, sql, password })
     }
 

@@ -1,7 +1,7 @@
 //! One snapshot that several sessions share, and what must be read while the server is locked for it.
 //!
-//! Order: tables are locked against change; all statements that make things are read, and the rows of small tables without transactions, since nobody writes to
-//! those now; then commits are held up for a moment, in which every session begins its transaction and the position is read. So whatever was read before is
+//! Order: tables are locked against change; all statements that make things are read, and the rows of small tables without transactions, which a session of its
+//! own keeps from being written to (the backup lock alone lets Aria's be); then commits are held up for a moment, in which every session begins its transaction and the position is read. So whatever was read before is
 //! still so at the moment of the snapshot.
 
 use std::collections::HashMap;
@@ -74,8 +74,9 @@ pub(super) fn take(inner: &Inner) -> Result<Snapshot, Error> {
         sessions,
         engines,
     };
+    let mut holder = inner.open()?;
     snapshot.server.lock_tables(&mut client).map_err(inner.failed("lock the tables of"))?;
-    let read = under_lock(inner, &mut client, &names, &mut snapshot);
+    let read = under_lock(inner, (&mut client, &mut holder), &names, &mut snapshot);
     // A session that ends unlocks as well.
     let unlocked = snapshot.server.unlock(&mut client).map_err(inner.failed("unlock"));
     read.and(unlocked)?;
@@ -85,7 +86,7 @@ pub(super) fn take(inner: &Inner) -> Result<Snapshot, Error> {
     Ok(snapshot)
 }
 
-fn under_lock(inner: &Inner, client: &mut Client, names: &[String], snapshot: &mut Snapshot) -> Result<(), Error> {
+fn under_lock(inner: &Inner, (client, holder): (&mut Client, &mut Client), names: &[String], snapshot: &mut Snapshot) -> Result<(), Error> {
     let failed = inner.failed("read what is made in");
     for name in names {
         let found = catalog::read(client, name).map_err(&failed)?;
@@ -96,7 +97,7 @@ fn under_lock(inner: &Inner, client: &mut Client, names: &[String], snapshot: &m
         snapshot.databases.push(database);
     }
     let failed = inner.failed("read, while they were locked, tables of");
-    read_locked(client, snapshot).map_err(&failed)?;
+    read_locked(client, holder, snapshot).map_err(&failed)?;
     (snapshot.users, snapshot.users_count) = users::read(client, &snapshot.server, names).map_err(inner.failed("read the accounts of"))?;
     let failed = inner.failed("take a snapshot of");
     snapshot.server.lock_commits(client).map_err(&failed)?;
@@ -107,8 +108,8 @@ fn under_lock(inner: &Inner, client: &mut Client, names: &[String], snapshot: &m
     Ok(())
 }
 
-fn read_locked(client: &mut Client, snapshot: &mut Snapshot) -> Answer<()> {
-    let (mut locked, mut next, mut held) = (HashMap::new(), HashMap::new(), 0);
+fn read_locked(client: &mut Client, holder: &mut Client, snapshot: &mut Snapshot) -> Answer<()> {
+    let (mut next, mut held, mut chosen) = (HashMap::new(), 0, Vec::new());
     for database in &snapshot.databases {
         for table in &database.tables {
             let key = (database.name.clone(), table.name.clone());
@@ -116,18 +117,22 @@ fn read_locked(client: &mut Client, snapshot: &mut Snapshot) -> Answer<()> {
             if table.kind == Kind::Sequence {
                 let value = client.one(&format!("SELECT next_not_cached_value FROM {name}"))?;
                 next.extend(value.and_then(|value| value.parse().ok()).map(|value: i64| (key, value)));
-                continue;
+            } else if !snapshot.transactional(table) && !Snapshot::elsewhere(table) && held + table.bytes <= LOCKED_BYTES_MAX {
+                held += table.bytes;
+                chosen.push((key, name, table));
             }
-            if snapshot.transactional(table) || Snapshot::elsewhere(table) || held + table.bytes > LOCKED_BYTES_MAX {
-                continue;
-            }
-            held += table.bytes;
-            let mut rows = Vec::new();
-            client.run("SET character_set_results = binary")?;
-            client.each(text::select(&table.columns, &name, ""), |packet| text::push_row(packet, &mut rows))?;
-            client.run("SET NAMES utf8mb4")?;
-            locked.insert(key, rows);
         }
+    }
+    let mut locked = HashMap::new();
+    if !chosen.is_empty() {
+        let list: Vec<String> = chosen.iter().map(|(_, name, _)| format!("{name} READ")).collect();
+        holder.run(format!("LOCK TABLES {}", list.join(", ")))?;
+        holder.run("SET character_set_results = binary")?;
+    }
+    for (key, name, table) in chosen {
+        let mut rows = Vec::new();
+        holder.each(text::select(&table.columns, &name, ""), |packet| text::push_row(packet, &mut rows))?;
+        locked.insert(key, rows);
     }
     (snapshot.locked, snapshot.next) = (locked, next);
     Ok(())
