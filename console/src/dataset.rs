@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::located::Section;
 use crate::nearest::nearest;
 use crate::node_file::{Command, Dataset, Files, Schedule, Settings, Source, Sqlite};
-use crate::{alert, cron, place, quantity};
+use crate::{alert, cron, databases, place, quantity};
 
 /// Datasets without `every` or `at` are exported each hour.
 const EVERY_DEFAULT: Duration = Duration::from_secs(3_600);
@@ -159,6 +159,7 @@ fn settings(section: Section<'_>, dataset: &str, name: &str, recipe: &str, overr
     match recipe {
         "files" => files(section),
         "sqlite" => sqlite(section),
+        "postgres" => databases::postgres(section),
         built_in if BUILT_IN.contains(&built_in) || built_in.is_empty() => Settings::Other(section.rest()),
         name => command(section, name),
     }

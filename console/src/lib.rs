@@ -21,6 +21,7 @@ pub mod when;
 
 mod alert;
 mod cron;
+mod databases;
 mod dataset;
 mod nearest;
 mod takeover;

@@ -107,6 +107,7 @@ pub struct Source {
 pub enum Settings {
     Files(Files),
     Sqlite(Sqlite),
+    Postgres(Postgres),
     /// Of a recipe that is not built in: two programs.
     Command(Command),
     /// Of built-in recipes that are not there yet.
@@ -127,6 +128,44 @@ pub struct Files {
 pub struct Sqlite {
     /// The database file.
     pub path: PathBuf,
+}
+
+/// Keys that all recipes for database servers have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Databases {
+    pub port: Option<u16>,
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    /// All but the server's own, where none is named.
+    pub names: Vec<String>,
+    pub exclude: Vec<String>,
+    /// As `schema.table`, or `database.table`.
+    pub exclude_tables: Vec<String>,
+    pub jobs: Option<usize>,
+    pub verify: Verify,
+}
+
+/// How much of what an import loaded is read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verify {
+    #[default]
+    Full,
+    Sampled,
+    Counts,
+}
+
+/// Keys of the recipe `postgres`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postgres {
+    /// The folder of the server's socket, or a host.
+    pub host: String,
+    pub databases: Databases,
+    pub schemas: Vec<String>,
+    pub exclude_schemas: Vec<String>,
+    /// Roles that may become superusers on a node that stands by.
+    pub superusers: Vec<String>,
+    /// A role that may read there.
+    pub reader: Option<String>,
 }
 
 /// Keys of a recipe that is not built in.

@@ -12,7 +12,7 @@
 
 mod capture;
 mod import;
-mod process;
+pub(crate) mod process;
 mod stream;
 
 use std::ffi::OsString;

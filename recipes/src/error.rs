@@ -36,6 +36,20 @@ pub enum Error {
     Start { program: PathBuf, source: io::Error },
     #[error("{} failed", program.display())]
     Ran { program: PathBuf, source: io::Error },
+    #[error("cannot {action} the database {database:?}")]
+    Postgres { action: &'static str, database: String, source: Box<postgres::Error> },
+    #[error("cannot read from the database {database:?}")]
+    Read { database: String, source: io::Error },
+    #[error("cannot load the table {table}")]
+    Load { table: String, source: io::Error },
+    #[error("cannot understand what the server answers about the database {database:?}: {why}")]
+    Answer { database: String, why: String },
+    #[error("there is no database {database:?} on the server")]
+    NoDatabase { database: String },
+    #[error("cannot import here, and nothing was touched: {}", problems.join("; "))]
+    Preflight { problems: Vec<String> },
+    #[error("what was loaded into the database {database:?} is not what was exported: {}", problems.join("; "))]
+    Differs { database: String, problems: Vec<String> },
     #[error("the receiver stopped the export")]
     Stopped,
     #[error("the reading thread ended without a word")]
@@ -57,6 +71,8 @@ impl Error {
             Error::Io { .. } | Error::Missing { .. } | Error::Busy { .. } | Error::Stopped | Error::Thread => Kind::Retry,
             Error::Mysql { .. } | Error::Sqlite { .. } | Error::InUse { .. } | Error::StillExporting { .. } => Kind::Retry,
             Error::Start { .. } | Error::Ran { .. } => Kind::Retry,
+            Error::Postgres { .. } | Error::Read { .. } | Error::Load { .. } | Error::Answer { .. } | Error::Differs { .. } => Kind::Retry,
+            Error::NoDatabase { .. } | Error::Preflight { .. } => Kind::Refuse,
             Error::Settings { .. } | Error::Exclude { .. } | Error::InTheWay { .. } | Error::TakeBack { .. } => Kind::Refuse,
             Error::NotSqlite { .. } | Error::Arrived { .. } => Kind::Refuse,
         }
@@ -72,6 +88,8 @@ impl Error {
             Error::NotSqlite { .. } => Some("if that file is broken, move it away with its -wal and -journal, and import again"),
             Error::InTheWay { .. } => Some("move the excluded entry away, or exclude the other at the source too"),
             Error::Start { .. } => Some("put it there, executable, or name it with `export =` or `import =` in the node file"),
+            Error::NoDatabase { .. } => Some("create it, or take it out of the node file; nothing counts as deleted"),
+            Error::Differs { .. } => Some("the last good one is as it was; look at the server's log and its disk, and import again"),
             _ => None,
         }
     }

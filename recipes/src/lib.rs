@@ -11,6 +11,7 @@ mod escape;
 pub mod files;
 mod lock;
 pub mod mysql;
+pub mod postgres;
 pub mod rows;
 mod secret;
 pub mod sqlite;
@@ -20,4 +21,5 @@ pub use data::{Attributes, Body, Contents, Data, Item, Open, Opened, Sink, Stamp
 pub use error::{Error, Kind};
 pub use files::{Files, Settings};
 pub use mysql::Mysql;
+pub use postgres::Postgres;
 pub use sqlite::Sqlite;

@@ -4,9 +4,9 @@
 //! scratch folder of its own in the node's state; none is made before it is needed.
 
 use console::exit::Failure;
-use console::node_file::{Settings, Source};
+use console::node_file::{self, Settings, Source};
 use recipes::data::Data;
-use recipes::{Command, Files, Sqlite, command, files, sqlite};
+use recipes::{Command, Files, Postgres, Sqlite, command, files, sqlite};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,7 @@ pub fn data(source: &Source, state: &Path, dataset: &str) -> Result<Box<dyn Data
         })
         .map(|data| Box::new(data) as _),
         Settings::Sqlite(found) => Sqlite::new(sqlite::Settings::new(found.path.clone(), scratch)).map(|data| Box::new(data) as _),
+        Settings::Postgres(found) => Postgres::new(postgres(found, scratch)).map(|data| Box::new(data) as _),
         Settings::Command(found) => {
             let words = |words: &Option<Vec<String>>| words.as_ref().map(|words| words.iter().map(OsString::from).collect());
             Command::new(command::Settings {
@@ -44,10 +45,35 @@ pub fn data(source: &Source, state: &Path, dataset: &str) -> Result<Box<dyn Data
         }
         Settings::Other(_) => {
             let what = format!("dataset {dataset}: recipe {} is not known to this version", source.recipe);
-            return Err(Failure::usage(what).hint("it knows: files, sqlite, and programs of your own (docs/recipes.md)"));
+            return Err(Failure::usage(what).hint("it knows: files, sqlite, postgres, and programs of your own (docs/recipes.md)"));
         }
     };
     made.map_err(|error| failure(&source.name, error))
+}
+
+fn postgres(found: &node_file::Postgres, scratch: PathBuf) -> recipes::postgres::Settings {
+    let defaults = recipes::postgres::Settings::new(found.host.clone(), scratch);
+    let shared = &found.databases;
+    recipes::postgres::Settings {
+        port: shared.port.unwrap_or(defaults.port),
+        user: shared.user.clone().unwrap_or(defaults.user),
+        password_file: shared.password_file.clone(),
+        databases: shared.names.clone(),
+        exclude_databases: shared.exclude.clone(),
+        schemas: found.schemas.clone(),
+        exclude_schemas: found.exclude_schemas.clone(),
+        exclude_tables: shared.exclude_tables.clone(),
+        superusers: found.superusers.clone(),
+        reader: found.reader.clone(),
+        jobs: shared.jobs.unwrap_or(defaults.jobs),
+        verify: match shared.verify {
+            node_file::Verify::Full => recipes::postgres::Verify::Full,
+            node_file::Verify::Sampled => recipes::postgres::Verify::Sampled,
+            node_file::Verify::Counts => recipes::postgres::Verify::Counts,
+        },
+        scratch: defaults.scratch,
+        host: defaults.host,
+    }
 }
 
 /// An error of a recipe, with its chain and what can be done about it.

@@ -87,9 +87,8 @@ fn the_example_means_what_it_says() {
     assert_eq!(dataset.schedule, Schedule::Every(Duration::from_secs(3_600)));
     assert_eq!((dataset.seal, dataset.level, dataset.cache), (true, 2, 1 << 30));
     assert_eq!(dataset.sources[0].name, "postgres", "the recipe's name, because it is the only one");
-    let Settings::Other(postgres) = &dataset.sources[0].settings else { panic!("postgres keeps its table") };
-    assert_eq!(postgres.len(), 1);
-    assert_eq!(postgres["database"].as_str(), Some("shop"));
+    let Settings::Postgres(postgres) = &dataset.sources[0].settings else { panic!("it is of that recipe") };
+    assert_eq!((postgres.host.as_str(), &postgres.databases.names[..]), ("/var/run/postgresql", &["shop".to_owned()][..]));
     let Settings::Files(files) = &dataset.sources[1].settings else { panic!("uploads are files") };
     assert_eq!(files.paths, [Path::new("/data/uploads")], "where this host keeps it");
     assert_eq!(files.exclude, ["*.tmp"]);

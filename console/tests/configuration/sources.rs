@@ -1,7 +1,7 @@
 //! Sources: their names, this node's overrides, and the keys of each recipe.
 
 use super::{FILES, example, minimal, mistakes, node};
-use console::node_file::{Command, Settings, Sqlite};
+use console::node_file::{Command, Databases, Settings, Sqlite, Verify};
 use std::time::Duration;
 
 #[test]
@@ -47,6 +47,27 @@ fn keys_of_sqlite() {
       line 10: dataset.source.paths: unknown key; did you mean `path`?
     "#);
     insta::assert_snapshot!(mistakes(&with_source("recipe = \"sqlite\"\npath = \"/\"")), @r#"node.toml: line 10: dataset.source.path: must name the database file"#);
+}
+
+#[test]
+fn keys_of_postgres() {
+    let Settings::Postgres(none) = settings(&with_source("recipe = \"postgres\"")) else { panic!("it is of that recipe") };
+    assert_eq!((none.host.as_str(), none.databases), ("/var/run/postgresql", Databases::default()));
+    let all = "recipe = \"postgres\"\nhost = \"db.local\"\nport = 5433\nuser = \"backup\"\npassword_file = \"/etc/resilient/pg\"\ndatabases = [\"a\", \"b\"]\n\
+               exclude_tables = [\"public.sessions\"]\nschemas = [\"public\"]\nsuperusers = [\"boss\"]\nreader = \"reports\"\njobs = 4\nverify = \"sampled\"";
+    let Settings::Postgres(all) = settings(&with_source(all)) else { panic!("it is of that recipe") };
+    assert_eq!((all.databases.port, all.databases.jobs, all.databases.verify), (Some(5433), Some(4), Verify::Sampled));
+    assert_eq!((all.databases.names.len(), all.reader.as_deref()), (2, Some("reports")));
+    let wrong = "recipe = \"postgres\"\npassword = \"secret\"\nport = 0\ndatabase = \"a\"\nexclude_databases = [\"b\"]\nexclude_tables = [\"sessions\"]\nverify = \"no\"\nshcemas = []";
+    insta::assert_snapshot!(mistakes(&with_source(wrong)), @r#"
+    node.toml has 6 mistakes:
+      line 10: dataset.source.password: does not belong into this file: put it into a file of its own and name that as password_file
+      line 11: dataset.source.port: must be from 1 to 65535, not 0
+      line 13: dataset.source.exclude_databases: has nothing to leave out where databases are named
+      line 14: dataset.source.exclude_tables: `sessions` must say where it is, as "public.sessions"
+      line 15: dataset.source.verify: `no` is none of full, sampled, counts
+      line 16: dataset.source.shcemas: unknown key; did you mean `schemas`?
+    "#);
 }
 
 #[test]
