@@ -96,7 +96,7 @@ struct Inner {
     hook: Option<Hook>,
 }
 
-const JOBS_MAX: usize = 16;
+const JOBS_MAX: usize = 64;
 
 impl Mysql {
     pub fn new(settings: Settings) -> Result<Mysql, Error> {
