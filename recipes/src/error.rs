@@ -16,6 +16,8 @@ pub enum Error {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot {action} {}", path.display())]
     Sqlite { action: &'static str, path: PathBuf, source: rusqlite::Error },
+    #[error("cannot {action} {server}")]
+    Mysql { action: &'static str, server: String, source: crate::mysql::Fault },
     #[error("cannot {action} {}: others kept it locked for {} s", path.display(), waited.as_secs_f32())]
     InUse { action: &'static str, path: PathBuf, waited: std::time::Duration },
     #[error("cannot {action} {}: it is no SQLite database, or an encrypted one", path.display())]
@@ -67,7 +69,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Io { .. } | Error::Missing { .. } | Error::Busy { .. } | Error::Stopped | Error::Thread => Kind::Retry,
-            Error::Sqlite { .. } | Error::InUse { .. } | Error::StillExporting { .. } => Kind::Retry,
+            Error::Mysql { .. } | Error::Sqlite { .. } | Error::InUse { .. } | Error::StillExporting { .. } => Kind::Retry,
             Error::Start { .. } | Error::Ran { .. } => Kind::Retry,
             Error::Postgres { .. } | Error::Read { .. } | Error::Load { .. } | Error::Answer { .. } | Error::Differs { .. } => Kind::Retry,
             Error::NoDatabase { .. } | Error::Preflight { .. } => Kind::Refuse,
