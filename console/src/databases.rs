@@ -1,7 +1,7 @@
 //! Keys of the recipes for database servers.
 
 use crate::located::Section;
-use crate::node_file::{Databases, Postgres, Settings, Verify};
+use crate::node_file::{Databases, Mysql, Postgres, Settings, Verify};
 
 const SOCKETS: &str = "/var/run/postgresql";
 const JOBS_MAX: i64 = 64;
@@ -44,10 +44,33 @@ fn verify(text: &str) -> Result<Verify, String> {
     }
 }
 
-pub(crate) fn postgres(mut section: Section<'_>) -> Settings {
+/// A password has a file of its own: this one is read by many.
+fn refuse_password(section: &mut Section<'_>) {
     if section.has("password") {
         section.refuse("password", "does not belong into this file: put it into a file of its own and name that as password_file");
     }
+}
+
+pub(crate) fn mysql(mut section: Section<'_>) -> Settings {
+    refuse_password(&mut section);
+    let host = section.string("host");
+    let socket = section.path("socket");
+    if host.is_some() && socket.is_some() {
+        section.wrong("socket", "is one way to the server and `host` is another; let one of them go");
+    }
+    let databases = databases(&mut section);
+    if databases.port.is_some() && host.is_none() {
+        section.wrong("port", "is of a host, and none is named; without one the server is reached by its socket");
+    }
+    if databases.verify == Verify::Sampled {
+        section.wrong("verify", "`sampled` is for postgres; here it is full or counts");
+    }
+    section.finish(&[]);
+    Settings::Mysql(Mysql { host, socket, databases })
+}
+
+pub(crate) fn postgres(mut section: Section<'_>) -> Settings {
+    refuse_password(&mut section);
     let host = section.string("host").unwrap_or_else(|| SOCKETS.into());
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
         section.wrong("host", format!("must be the folder of the server's socket, as \"{SOCKETS}\", or a host"));

@@ -18,7 +18,7 @@ const EVERY_DEFAULT: Duration = Duration::from_secs(3_600);
 const EVERY: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(86_400);
 const CACHE_DEFAULT: u64 = 1 << 30;
 const LEVEL_DEFAULT: i64 = 2;
-/// Names of recipes that are, or will be, built in.
+/// Names of recipes that are built in.
 const BUILT_IN: [&str; 5] = ["files", "sqlite", "postgres", "mariadb", "mysql"];
 
 /// This node's overrides: `source.DATASET.SOURCE`, by those two names.
@@ -160,7 +160,8 @@ fn settings(section: Section<'_>, dataset: &str, name: &str, recipe: &str, overr
         "files" => files(section),
         "sqlite" => sqlite(section),
         "postgres" => databases::postgres(section),
-        built_in if BUILT_IN.contains(&built_in) || built_in.is_empty() => Settings::Other(section.rest()),
+        "mariadb" | "mysql" => databases::mysql(section),
+        "" => Settings::Other(section.rest()),
         name => command(section, name),
     }
 }

@@ -108,9 +108,11 @@ pub enum Settings {
     Files(Files),
     Sqlite(Sqlite),
     Postgres(Postgres),
+    /// Of MariaDB and MySQL.
+    Mysql(Mysql),
     /// Of a recipe that is not built in: two programs.
     Command(Command),
-    /// Of built-in recipes that are not there yet.
+    /// Of none, because of a mistake.
     Other(toml::Table),
 }
 
@@ -166,6 +168,14 @@ pub struct Postgres {
     pub superusers: Vec<String>,
     /// A role that may read there.
     pub reader: Option<String>,
+}
+
+/// Keys of the recipes `mariadb` and `mysql`, which are one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mysql {
+    pub host: Option<String>,
+    pub socket: Option<PathBuf>,
+    pub databases: Databases,
 }
 
 /// Keys of a recipe that is not built in.

@@ -6,7 +6,7 @@
 use console::exit::Failure;
 use console::node_file::{self, Settings, Source};
 use recipes::data::Data;
-use recipes::{Command, Files, Postgres, Sqlite, command, files, sqlite};
+use recipes::{Command, Files, Mysql, Postgres, Sqlite, command, files, sqlite};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,7 @@ pub fn data(source: &Source, state: &Path, dataset: &str) -> Result<Box<dyn Data
         .map(|data| Box::new(data) as _),
         Settings::Sqlite(found) => Sqlite::new(sqlite::Settings::new(found.path.clone(), scratch)).map(|data| Box::new(data) as _),
         Settings::Postgres(found) => Postgres::new(postgres(found, scratch)).map(|data| Box::new(data) as _),
+        Settings::Mysql(found) => Mysql::new(mysql(found, scratch)).map(|data| Box::new(data) as _),
         Settings::Command(found) => {
             let words = |words: &Option<Vec<String>>| words.as_ref().map(|words| words.iter().map(OsString::from).collect());
             Command::new(command::Settings {
@@ -45,7 +46,9 @@ pub fn data(source: &Source, state: &Path, dataset: &str) -> Result<Box<dyn Data
         }
         Settings::Other(_) => {
             let what = format!("dataset {dataset}: recipe {} is not known to this version", source.recipe);
-            return Err(Failure::usage(what).hint("it knows: files, sqlite, postgres, and programs of your own (docs/recipes.md)"));
+            return Err(
+                Failure::usage(what).hint("it knows: files, sqlite, postgres, mariadb, mysql, and programs of your own (docs/recipes.md)")
+            );
         }
     };
     made.map_err(|error| failure(&source.name, error))
@@ -73,6 +76,29 @@ fn postgres(found: &node_file::Postgres, scratch: PathBuf) -> recipes::postgres:
         },
         scratch: defaults.scratch,
         host: defaults.host,
+    }
+}
+
+fn mysql(found: &node_file::Mysql, scratch: PathBuf) -> recipes::mysql::Settings {
+    use recipes::mysql::{Address, Verify};
+    /// Where servers listen that were not told otherwise.
+    const PORT: u16 = 3306;
+    let (defaults, shared) = (recipes::mysql::Settings::new(scratch), &found.databases);
+    let address = match (&found.host, &found.socket) {
+        (Some(host), _) => Address::Network { host: host.clone(), port: shared.port.unwrap_or(PORT) },
+        (None, Some(socket)) => Address::Socket(socket.clone()),
+        (None, None) => defaults.address,
+    };
+    recipes::mysql::Settings {
+        address,
+        user: shared.user.clone().unwrap_or(defaults.user),
+        password_file: shared.password_file.clone(),
+        databases: shared.names.clone(),
+        exclude: shared.exclude.clone(),
+        exclude_tables: shared.exclude_tables.clone(),
+        jobs: shared.jobs.unwrap_or(defaults.jobs),
+        verify: if shared.verify == node_file::Verify::Counts { Verify::Counts } else { Verify::Full },
+        scratch: defaults.scratch,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sources: their names, this node's overrides, and the keys of each recipe.
 
 use super::{FILES, example, minimal, mistakes, node};
-use console::node_file::{Command, Databases, Settings, Sqlite, Verify};
+use console::node_file::{Command, Databases, Mysql, Settings, Sqlite, Verify};
 use std::time::Duration;
 
 #[test]
@@ -68,6 +68,22 @@ fn keys_of_postgres() {
       line 15: dataset.source.verify: `no` is none of full, sampled, counts
       line 16: dataset.source.shcemas: unknown key; did you mean `schemas`?
     "#);
+}
+
+#[test]
+fn keys_of_mariadb() {
+    let none = |recipe: &str| settings(&with_source(&format!("recipe = {recipe:?}")));
+    assert_eq!(none("mariadb"), Settings::Mysql(Mysql { host: None, socket: None, databases: Databases::default() }));
+    assert_eq!(none("mariadb"), none("mysql"));
+    let wrong = "recipe = \"mariadb\"\npassword = \"x\"\nsocket = \"/run/s\"\nport = 3306\nverify = \"sampled\"\nschemas = []";
+    insta::assert_snapshot!(mistakes(&with_source(wrong)), @r#"
+    node.toml has 4 mistakes:
+      line 10: dataset.source.password: does not belong into this file: put it into a file of its own and name that as password_file
+      line 12: dataset.source.port: is of a host, and none is named; without one the server is reached by its socket
+      line 13: dataset.source.verify: `sampled` is for postgres; here it is full or counts
+      line 14: dataset.source.schemas: unknown key; known here: database, databases, exclude_databases, exclude_tables, host, jobs, name, password, password_file, port, recipe, socket, user, verify
+    "#);
+    insta::assert_snapshot!(mistakes(&with_source("recipe = \"mariadb\"\nhost = \"db\"\nsocket = \"/run/s\"")), @"node.toml: line 11: dataset.source.socket: is one way to the server and `host` is another; let one of them go");
 }
 
 #[test]

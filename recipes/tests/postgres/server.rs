@@ -1,5 +1,7 @@
 //! Throwaway PostgreSQL servers, each in a folder of its own, ended by their process id.
 
+#![allow(dead_code, reason = "the stacks' tests use a part of it")]
+
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

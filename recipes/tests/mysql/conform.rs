@@ -1,12 +1,10 @@
 //! The `mysql` recipe passes the suite of `Data`, on real servers.
 
-mod mariadb;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use mariadb::Server;
+use super::server::Server;
 use recipes::data::conform::{Subject, suite};
 use recipes::{Data, Mysql, mysql};
 

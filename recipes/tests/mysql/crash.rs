@@ -3,14 +3,12 @@
 //! After each kill what readers see is the old data or the new, whole; clearing up changes no content, leaves no account and no database of its own but what is
 //! kept, and the next import succeeds.
 
-mod mariadb;
-
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mariadb::Server;
+use super::server::Server;
 use recipes::data::conform::{Collect, import};
 use recipes::{Data, Mysql, mysql};
 
@@ -88,7 +86,7 @@ impl Hosts {
     fn run_until(&self, what: &str, step: usize) -> bool {
         let mut child = Command::new(std::env::current_exe().unwrap());
         child
-            .args(["--exact", "child"])
+            .args(["--exact", "crash::child"])
             .env(SOCKET, self.to.socket())
             .env(SCRATCH, self.scratch.path().join("scratch"));
         let output = child

@@ -1,10 +1,8 @@
 //! What an import into MariaDB makes: equal to the source by another program's account, atomic under readers, and nothing that was not asked for.
 
-mod mariadb;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mariadb::Server;
+use super::server::Server;
 use recipes::data::conform::{Collect, Kind, Taken, import};
 use recipes::data::{Data, Guarded};
 use recipes::{Mysql, mysql};

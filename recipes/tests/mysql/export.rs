@@ -1,11 +1,9 @@
 //! What an export of MariaDB holds: on real servers, under load, and when the server dies.
 
-mod mariadb;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mariadb::Server;
+use super::server::Server;
 use recipes::data::conform::{Collect, Kind, Taken};
 use recipes::data::{Body, Item, Sink, Stamp, Stop};
 use recipes::{Data, Mysql, mysql};

@@ -1,13 +1,14 @@
-//! How long a large database takes, beside the programs that others use. Run by hand: `cargo test --release -p recipes --test mysql_speed -- --ignored --nocapture`.
+//! How long a large MariaDB database takes, beside the programs that others use: `cargo run --release -p recipes --example mysql_speed`. It starts its own servers.
 
-mod mariadb;
+#[path = "../tests/mysql/server.rs"]
+mod server;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mariadb::Server;
 use recipes::data::{Body, Item, Sink, Stamp, Stop};
 use recipes::{Data, Mysql, mysql};
+use server::Server;
 
 const ROWS: u64 = 3_000_000;
 
@@ -56,9 +57,7 @@ fn data(server: &Server, verify: mysql::Verify) -> Mysql {
     Mysql::new(settings).unwrap()
 }
 
-#[test]
-#[ignore = "takes minutes, and says how long others take"]
-fn beside_others() {
+fn main() {
     let flags = ["--innodb-buffer-pool-size=2G", "--innodb-log-file-size=512M", "--innodb-flush-log-at-trx-commit=2"];
     let (from, to) = (Server::start(&flags), Server::start(&flags));
     from.sql(&format!(
