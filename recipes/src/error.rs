@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::data::{Finding, Level};
+
 /// An error of a recipe. The chain of sources is printed by the caller, so messages do not repeat it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -94,7 +96,27 @@ impl Error {
         }
     }
 
+    /// As what a check found.
+    pub(crate) fn finding(&self) -> Finding {
+        let finding = Finding::new(Level::Fault, told(self));
+        match self.hint() {
+            Some(hint) => finding.hint(hint),
+            None => finding,
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Error {
         Error::Io { action, path: path.to_path_buf(), source: source.into() }
     }
+}
+
+/// An error with all that it comes from, in one line.
+pub fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
 }

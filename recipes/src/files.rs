@@ -177,14 +177,7 @@ impl Data for Files {
             match inner.open(root, &handles) {
                 Ok(_) => {}
                 Err(error @ Error::Settings { .. }) => return Err(error),
-                Err(error) => {
-                    let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-                    let finding = Finding::new(Level::Fault, format!("{error}{}", source.unwrap_or_default()));
-                    found.push(match error.hint() {
-                        Some(hint) => finding.hint(hint),
-                        None => finding,
-                    });
-                }
+                Err(error) => found.push(error.finding()),
             }
             for other in inner.roots.iter().filter(|other| other.path != root.path && other.path.starts_with(&root.path)) {
                 let what = format!("{} lies in {}: it is captured twice", other.path.display(), root.path.display());

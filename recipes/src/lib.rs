@@ -18,7 +18,7 @@ pub mod sqlite;
 
 pub use command::Command;
 pub use data::{Attributes, Body, Contents, Data, Item, Open, Opened, Sink, Stamp, Stop, Time};
-pub use error::{Error, Kind};
+pub use error::{Error, Kind, told};
 pub use files::{Files, Settings};
 pub use mysql::Mysql;
 pub use postgres::Postgres;

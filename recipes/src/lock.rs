@@ -3,8 +3,9 @@
 //! A program that was started with this file as its standard input holds the lock as well, so a program that outlives the
 //! one that started it is still seen.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
@@ -34,4 +35,9 @@ impl Drop for Lock {
     fn drop(&mut self) {
         let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
     }
+}
+
+/// A folder for this user alone, with those above it, if it is not there.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -27,15 +27,13 @@ mod text;
 mod users;
 mod wire;
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use client::{Address, Fault};
 
-use crate::data::{Data, Finding, Guarded, Level, Sink, Staging};
+use crate::data::{Data, Finding, Guarded, Sink, Staging};
 use crate::{Error, secret};
 use client::Client;
 
@@ -212,30 +210,11 @@ impl Inner {
     }
 }
 
-/// An error with all that it comes from, in one line.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
-}
-
-fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 impl Data for Mysql {
     fn check(&self) -> Result<Vec<Finding>, Error> {
         let mut found = Vec::new();
         if let Err(error) = self.inner.examine(&mut found) {
-            let finding = Finding::new(Level::Fault, told(&error));
-            found.push(match error.hint() {
-                Some(hint) => finding.hint(hint),
-                None => finding,
-            });
+            found.push(error.finding());
         }
         Ok(found)
     }

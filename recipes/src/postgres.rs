@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Error;
-use crate::data::{Data, Finding, Guarded, Level, Sink, Staging};
+use crate::data::{Data, Finding, Guarded, Sink, Staging};
 
 pub use verify::Verify;
 
@@ -134,18 +134,19 @@ impl Inner {
             step(name);
         }
     }
+
+    /// For us alone: there are verifiers of passwords in it, and while an import is at work all the data.
+    fn make_scratch(&self) -> Result<(), Error> {
+        let path = &self.settings.scratch;
+        crate::lock::make_folder(path).map_err(|error| Error::io("make the folder", path, error))
+    }
 }
 
 impl Data for Postgres {
     fn check(&self) -> Result<Vec<Finding>, Error> {
         let mut found = Vec::new();
         if let Err(error) = preflight::exportable(&self.inner, &mut found) {
-            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-            let finding = Finding::new(Level::Fault, format!("{error}{}", source.unwrap_or_default()));
-            found.push(match error.hint() {
-                Some(hint) => finding.hint(hint),
-                None => finding,
-            });
+            found.push(error.finding());
         }
         Ok(found)
     }

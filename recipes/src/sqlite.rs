@@ -123,12 +123,7 @@ impl Data for Sqlite {
     fn check(&self) -> Result<Vec<Finding>, Error> {
         let mut found = Vec::new();
         if let Err(error) = self.inner.examine(&mut found) {
-            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-            let finding = Finding::new(Level::Fault, format!("{error}{}", source.unwrap_or_default()));
-            found.push(match error.hint() {
-                Some(hint) => finding.hint(hint),
-                None => finding,
-            });
+            found.push(error.finding());
         }
         found.extend(target::check(&self.inner.path));
         Ok(found)

@@ -105,7 +105,7 @@ fn mysql(found: &node_file::Mysql, scratch: PathBuf) -> recipes::mysql::Settings
 /// An error of a recipe, with its chain and what can be done about it.
 pub fn failure(source: &str, error: recipes::Error) -> Failure {
     let hint = error.hint();
-    let what = format!("source {source}: {}", chain(&error));
+    let what = format!("source {source}: {}", recipes::told(&error));
     let failure = match error.kind() {
         recipes::Kind::Refuse => Failure::refused(what),
         recipes::Kind::Retry => Failure::failed(what),
@@ -114,14 +114,4 @@ pub fn failure(source: &str, error: recipes::Error) -> Failure {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }

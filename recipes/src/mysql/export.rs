@@ -73,7 +73,7 @@ fn finish(
         _ => manifest.write(),
     };
     let keep = || {
-        super::make_folder(&inner.settings.scratch)?;
+        crate::lock::make_folder(&inner.settings.scratch)?;
         super::record::write(&inner.last(), &bytes)
     };
     keep().map_err(|error| Error::io("keep the manifest in", &inner.settings.scratch, error))?;
@@ -101,7 +101,7 @@ fn file(path: String, bytes: Vec<u8>) -> Item {
 fn work(client: &mut Client, ahead: &Ahead, readings: &[Reading]) {
     while let Some(job) = ahead.claim() {
         let how = read(client, ahead, job, &readings[job].sql);
-        ahead.end(job, how.map_err(|error| super::told(&error)));
+        ahead.end(job, how.map_err(|error| crate::told(&error)));
     }
 }
 

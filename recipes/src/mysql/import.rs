@@ -57,13 +57,13 @@ struct Account {
 pub(super) fn stage(inner: &Arc<Inner>) -> Result<Box<dyn Staging>, Error> {
     let import = begin(inner)?;
     let tree = inner.tree();
-    super::make_folder(&tree).map_err(|error| Error::io("make", &tree, error))?;
+    crate::lock::make_folder(&tree).map_err(|error| Error::io("make", &tree, error))?;
     Ok(Box::new(import))
 }
 
 fn begin(inner: &Arc<Inner>) -> Result<Import, Error> {
     let scratch = &inner.settings.scratch;
-    super::make_folder(scratch).map_err(|error| Error::io("make", scratch, error))?;
+    crate::lock::make_folder(scratch).map_err(|error| Error::io("make", scratch, error))?;
     let lock = Lock::take(&scratch.join("import.lock")).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Error::Busy { path: inner.place().into() },
         _ => Error::io("lock the scratch folder", scratch, error),
@@ -189,7 +189,7 @@ impl Import {
         self.wipe("was")?;
         let failed = self.inner.failed("keep the code of the databases on");
         let mut events = self.record.events.clone();
-        super::make_folder(&self.inner.settings.scratch.join("was")).map_err(|error| failed(error.into()))?;
+        crate::lock::make_folder(&self.inner.settings.scratch.join("was")).map_err(|error| failed(error.into()))?;
         for side in switch.sides.iter().filter(|side| side.existed) {
             let Some(database) = catalog::read(client, &side.live).map_err(&failed)? else { continue };
             let code: Vec<_> = database.objects.into_iter().filter(|object| !object.kind.holds_rows()).collect();

@@ -24,7 +24,7 @@ pub(super) fn export(inner: &Arc<Inner>, sink: &mut dyn Sink) -> Result<(), Erro
     let (server, tool) = preflight::versions(inner, &mut client)?;
     let names = catalog::databases(inner, &mut client)?;
     let scratch = &inner.settings.scratch;
-    fs::create_dir_all(scratch).map_err(|error| Error::io("make the folder", scratch, error))?;
+    inner.make_scratch()?;
     let _lock = Lock::take(&scratch.join("export.lock")).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Error::StillExporting { path: scratch.clone() },
         _ => Error::io("lock the scratch folder", scratch, error),

@@ -6,7 +6,7 @@
 //! 4. All are renamed in one transaction.
 //! 5. `imported.json` says what a rollback goes back to; `swap.json` and what arrived are removed.
 //!
-//! So without `swap.json` whatever lies beside is removed. With it the renames happened wholly or not at all, and the names tell which. A rollback is steps 3 to 5.
+//! So without `swap.json` whatever `loading.json` names is removed. With it the renames happened wholly or not at all, and the names tell which. A rollback is steps 3 to 5.
 
 use std::fs::{self, File};
 use std::io;
@@ -22,9 +22,11 @@ use super::tree::Arrived;
 use super::{Inner, catalog, load, preflight, roles, verify};
 use crate::Error;
 use crate::data::{self, Finding, Level, Mode, Staging};
-use crate::lock::Lock;
+use crate::lock::{Lock, make_folder};
 
 const ARRIVING: &str = "arriving";
+/// What is being loaded beside, so that it is known as ours: others may import into the same server.
+const LOADING: &str = "loading.json";
 const SWAP: &str = "swap.json";
 const IMPORTED: &str = "imported.json";
 
@@ -86,7 +88,7 @@ fn keep(path: &Path, what: &impl Serialize) -> Result<(), Error> {
 /// Locks the scratch folder, and finishes or undoes what an earlier run left.
 fn begin(inner: &Arc<Inner>) -> Result<Import, Error> {
     let scratch = &inner.settings.scratch;
-    fs::create_dir_all(scratch).map_err(|error| Error::io("make the folder", scratch, error))?;
+    inner.make_scratch()?;
     let lock = Lock::take(&scratch.join("import.lock")).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Error::Busy { path: scratch.clone() },
         _ => Error::io("lock the scratch folder", scratch, error),
@@ -137,16 +139,17 @@ fn exchange(inner: &Inner, client: &mut Client, renames: &[(String, String)], af
 fn clear(inner: &Inner, client: &mut Client) -> Result<(), Error> {
     let scratch = &inner.settings.scratch;
     remove(&scratch.join(SWAP))?;
-    for leftover in swap::leftovers(client)? {
+    for leftover in read::<Vec<String>>(&scratch.join(LOADING))?.unwrap_or_default() {
         swap::drop_database(client, &leftover)?;
     }
+    remove(&scratch.join(LOADING))?;
     remove(&scratch.join(ARRIVING))
 }
 
 pub(super) fn stage(inner: &Arc<Inner>) -> Result<Box<dyn Staging>, Error> {
     let mut import = begin(inner)?;
     let folder = inner.settings.scratch.join(ARRIVING);
-    fs::create_dir(&folder).map_err(|error| Error::io("make the folder", &folder, error))?;
+    make_folder(&folder).map_err(|error| Error::io("make the folder", &folder, error))?;
     import.places.push(data::Place { prefix: Vec::new(), folder, mode: Mode::Switch });
     Ok(Box::new(import))
 }
@@ -187,6 +190,11 @@ impl Staging for Import {
         let arrived = Arrived::open(&self.arriving())?;
         preflight::importable(&inner, &mut self.client, &arrived, &mut self.findings)?;
         let places = self.names(&arrived)?;
+        let sides: Vec<String> = places.iter().filter(|place| place.arrives).map(Place::new_name).collect();
+        keep(&inner.settings.scratch.join(LOADING), &sides)?;
+        for side in &sides {
+            swap::drop_database(&mut self.client, side)?;
+        }
         inner.step("roles");
         roles::arrive(&inner, &mut self.client, &arrived.manifest, &mut self.findings)?;
         for (turn, database) in arrived.manifest.databases.iter().enumerate() {

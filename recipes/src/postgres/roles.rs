@@ -148,7 +148,7 @@ pub(super) fn guard(inner: &Inner) -> Result<Vec<Finding>, Error> {
         }
         taken.push(role.name);
     }
-    fs::create_dir_all(&settings.scratch).map_err(|error| Error::io("make the folder", &settings.scratch, error))?;
+    inner.make_scratch()?;
     keep(inner, &names)?;
     for name in &taken {
         client

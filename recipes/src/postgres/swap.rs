@@ -10,8 +10,8 @@ use std::time::Duration;
 use postgres::Client;
 use serde::{Deserialize, Serialize};
 
-use super::connect::{failed, ident, literal};
-use super::{ask, catalog};
+use super::catalog;
+use super::connect::{failed, ident};
 use crate::Error;
 
 const NEW: &str = "__resilient_new";
@@ -144,15 +144,6 @@ fn exchange(client: &mut Client, names: &[String], statements: &str) -> Result<(
     }
     transaction.batch_execute(statements)?;
     transaction.commit()
-}
-
-/// Databases of ours that an import left which did not happen.
-pub(super) fn leftovers(client: &mut Client) -> Result<Vec<String>, Error> {
-    ask::names(
-        client,
-        catalog::ANY,
-        &format!("SELECT datname AS name FROM pg_database WHERE datname LIKE {}", literal(&format!("%{}", NEW.replace('_', "\\_")))),
-    )
 }
 
 #[cfg(test)]

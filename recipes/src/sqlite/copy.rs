@@ -1,9 +1,9 @@
 //! The copy that an export hands out: made in the scratch folder, and without a name before anyone reads it, so that
 //! nothing is left of it when the last reader is gone, or all are killed.
 
-use std::fs::{self, DirBuilder, File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,8 +83,7 @@ pub(crate) fn make(from: &Connection, real: &Path, path: &Path, patience: Durati
 
 /// Only its owner can enter.
 pub(crate) fn make_folder(folder: &Path) -> Result<(), Error> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| Error::io("make", folder, error))
+    crate::lock::make_folder(folder).map_err(|error| Error::io("make", folder, error))
 }
 
 pub(crate) fn remove(path: &Path) -> io::Result<()> {

@@ -144,3 +144,26 @@ fn hostile_names_stay_names() {
         "each with what it was before, and nothing else"
     );
 }
+
+#[test]
+fn two_sources_on_one_server_leave_each_other_alone() {
+    let (from, to) = (Server::start(), Server::start());
+    for name in ["one", "two"] {
+        from.sql("postgres", &format!("CREATE DATABASE {name}"));
+        from.sql(name, &format!("CREATE TABLE t AS SELECT '{name}' AS name"));
+    }
+    let of = |server: &Server, name: &str| {
+        let scratch = server.scratch().join(name);
+        recipes::Postgres::new(recipes::postgres::Settings { databases: vec![name.into()], scratch, ..server.settings() }).unwrap()
+    };
+    let (first, second) = (of(&to, "one"), of(&to, "two"));
+    let taken = Collect::of(&of(&from, "one")).taken;
+    let mut staging = first.stage().unwrap();
+    recipes::data::conform::write_tree(&taken, &staging.places()[0]);
+    staging.prepare().unwrap();
+    import(&second, &Collect::of(&of(&from, "two")).taken);
+    staging.commit(&mut |_| true).unwrap();
+    for name in ["one", "two"] {
+        assert_eq!(to.sql(name, "SELECT name FROM t"), format!("{name}\n"));
+    }
+}

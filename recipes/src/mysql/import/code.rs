@@ -12,9 +12,10 @@ use super::super::names::{of, pattern, quoted, text};
 use super::super::record::Side;
 use super::super::schema::{Kind, Object};
 use super::super::server;
-use super::super::{catalog, guard, schema, told};
+use super::super::{catalog, guard, schema};
 use super::Import;
 use crate::data::{Finding, Level};
+use crate::told;
 use crate::{Error, escape};
 
 /// Makes the code of a live database what a file says. What cannot be made is told and no failure: such a view was broken before.
