@@ -40,6 +40,11 @@ for what in "sync 1000" "notice 40" "many 200" "idle 60" "append 2000 60" "soak 
     TMPDIR=$work "$ours/hops" $what
 done
 
+echo "== databases"
+bash "$here/postgres.sh" "$work/postgres"
+rm -rf "$work/postgres"
+"$ours/examples/mysql_speed"
+
 echo "== a day of a small database, exported each 5 s"
 "$ours/growth" sqlite "$work/day" 17280
 rm -rf "$work"
