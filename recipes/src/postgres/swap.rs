@@ -76,10 +76,11 @@ pub(super) fn drop_database(client: &mut Client, name: &str) -> Result<(), Error
         .map_err(failed("drop", name))
 }
 
+const SEND_AWAY: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY ($1) AND pid <> pg_backend_pid()";
+
 fn send_away(client: &mut Client, names: &[String]) -> Result<(), Error> {
-    let query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY ($1) AND pid <> pg_backend_pid()";
     client
-        .query(query, &[&names])
+        .query(SEND_AWAY, &[&names])
         .map(drop)
         .map_err(failed("send clients away from", &names.join(", ")))
 }
@@ -100,13 +101,17 @@ pub(super) fn backward(places: &[Place]) -> Vec<(String, String)> {
 }
 
 /// How often it is tried.
-const ATTEMPTS: u32 = 10;
+const ATTEMPTS: u32 = 4;
 /// How long who reads the table of roles may keep the lock from us. Meanwhile new connections wait behind us.
 const LOCK: &str = "SET LOCAL lock_timeout = '1s'; LOCK TABLE pg_catalog.pg_authid IN ACCESS EXCLUSIVE MODE";
 const AGAIN: Duration = Duration::from_millis(2);
-const PATIENCE: u32 = 2500;
+/// How often it is looked whether all are gone, before the server itself is asked to wait for them.
+const LOOKS: u32 = 1000;
 
 /// Does all renames, or none.
+///
+/// Somebody's long transaction elsewhere may hold the table of roles. Then those in our databases are sent away before, in case it is one of them; and in the end it is
+/// done without that lock: a connection that comes in that very moment is refused, which is better than an old state for as long as that transaction lasts.
 pub(super) fn rename(client: &mut Client, renames: &[(String, String)]) -> Result<(), Error> {
     use postgres::error::SqlState;
     let names: Vec<String> = renames.iter().map(|(from, _)| from.clone()).collect();
@@ -116,27 +121,29 @@ pub(super) fn rename(client: &mut Client, renames: &[(String, String)]) -> Resul
         .collect();
     let mut attempt = 1;
     loop {
-        let outcome = exchange(client, &names, &text.concat());
+        let outcome = exchange(client, &names, &text.concat(), attempt < ATTEMPTS);
         let Err(error) = &outcome else { return Ok(()) };
         let busy = [SqlState::OBJECT_IN_USE, SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
         if attempt == ATTEMPTS || !error.code().is_some_and(|code| busy.contains(code)) {
             return outcome.map_err(failed("rename", &names.join(", ")));
         }
+        send_away(client, &names)?;
         attempt += 1;
     }
 }
 
-fn exchange(client: &mut Client, names: &[String], statements: &str) -> Result<(), postgres::Error> {
+fn exchange(client: &mut Client, names: &[String], statements: &str, held: bool) -> Result<(), postgres::Error> {
     // Given up, it is rolled back.
     let mut transaction = client.transaction()?;
-    transaction.batch_execute(LOCK)?;
-    let query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY ($1) AND pid <> pg_backend_pid()";
+    if held {
+        transaction.batch_execute(LOCK)?;
+    }
     let pause = std::sync::mpsc::channel::<()>();
     // Seen gone twice: one that was let in just before shows a moment later.
     let mut gone = 0;
-    for _ in 0..PATIENCE {
+    for _ in 0..LOOKS {
         transaction.batch_execute("SELECT pg_stat_clear_snapshot()")?;
-        gone = if transaction.query(query, &[&names])?.is_empty() { gone + 1 } else { 0 };
+        gone = if transaction.query(SEND_AWAY, &[&names])?.is_empty() { gone + 1 } else { 0 };
         if gone == 2 {
             break;
         }

@@ -141,6 +141,27 @@ fn readers_see_one_snapshot_after_the_other_and_connect_anew_once_for_each() {
 }
 
 #[test]
+fn whoever_holds_the_table_of_roles_in_a_long_transaction_delays_a_swap_and_does_not_prevent_it() {
+    let (from, to) = (bank(), Server::start());
+    let taken = Collect::of(&from.recipe()).taken;
+    import(&to.recipe(), &taken);
+    // One within the database that is exchanged, and one elsewhere, where it cannot be sent away.
+    let mut within = connect(&to).expect("it is up");
+    let mut elsewhere = postgres::Config::new()
+        .host_path(to.host())
+        .user("postgres")
+        .dbname("postgres")
+        .connect(NoTls)
+        .expect("it is up");
+    for client in [&mut within, &mut elsewhere] {
+        client.batch_execute("BEGIN; SELECT * FROM pg_authid").expect("it reads");
+    }
+    import(&to.recipe(), &taken);
+    assert!(within.batch_execute("COMMIT").is_err(), "it was sent away");
+    elsewhere.batch_execute("COMMIT").expect("it was left alone");
+}
+
+#[test]
 fn what_did_not_change_is_the_same_bytes_and_what_did_is_only_its_range() {
     let server = bank();
     let (one, two) = (Collect::of(&server.recipe()), Collect::of(&server.recipe()));
