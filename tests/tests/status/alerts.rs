@@ -42,7 +42,10 @@ fn an_incident_opens_once_and_closes_once_whoever_is_killed_meanwhile() {
     });
     stand.start(Works);
     told(&stand, Keeps, "archive", &["opened", "closed"]);
-    assert_eq!(events(&stand.told(Works), "spool").len() % 2, 0, "what opened there closed");
+    until(LIMIT, "what opened at the spool to close", || {
+        let found = events(&stand.told(Works), "spool");
+        if found.len().is_multiple_of(2) { Ok(()) } else { Err(format!("{found:?}")) }
+    });
     assert!(stand.status(Keeps)["incidents"].as_array().unwrap().iter().all(|open| open["hop"] != "archive"));
 }
 
