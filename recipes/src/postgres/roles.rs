@@ -57,7 +57,7 @@ pub(super) fn arrive(inner: &Inner, client: &mut Client, manifest: &Manifest, fo
         manifest
             .roles
             .iter()
-            .filter(|role| role.login && !is_here(&role.name) && !is_refused(inner, role))
+            .filter(|role| role.login && !is_refused(inner, role))
             .map(|role| role.name.clone()),
     );
     keep(inner, &may_log_in)?;

@@ -107,19 +107,21 @@ fn similar_asserts(one: &str, two: &str) {
 fn a_superuser_does_not_arrive_unasked_and_nobody_logs_in_before_the_guard_is_lifted() {
     let (from, to) = (full(), Server::start());
     let taken = Collect::of(&from.recipe());
+    // One that is here already, and one that no snapshot knows.
+    to.sql("postgres", "CREATE ROLE app LOGIN; CREATE ROLE neighbour LOGIN");
     import(&to.recipe(), &taken.taken);
     let may = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' AND rolcanlogin ORDER BY 1";
     let supers = "SELECT rolname FROM pg_roles WHERE rolsuper ORDER BY 1";
-    assert_eq!((to.sql("postgres", may).as_str(), to.sql("postgres", supers).as_str()), ("postgres\n", "postgres\n"));
+    assert_eq!((to.sql("postgres", may).as_str(), to.sql("postgres", supers).as_str()), ("neighbour\npostgres\n", "postgres\n"));
     let recipe = to.recipe();
     recipe.guarded().expect("it has a guard").lift().expect("it is lifted");
-    assert_eq!(to.sql("postgres", may), "app\nowner\npostgres\n");
+    assert_eq!(to.sql("postgres", may), "app\nneighbour\nowner\npostgres\n");
     assert_eq!(to.sql("postgres", supers), "postgres\n");
     recipe.guarded().expect("it has a guard").guard().expect("it is guarded");
     recipe.guarded().expect("it has a guard").guard().expect("a second time does no more");
-    assert_eq!(to.sql("postgres", may), "postgres\n");
+    assert_eq!(to.sql("postgres", may), "neighbour\npostgres\n");
     recipe.guarded().expect("it has a guard").lift().expect("it is lifted");
-    assert_eq!(to.sql("postgres", may), "app\nowner\npostgres\n");
+    assert_eq!(to.sql("postgres", may), "app\nneighbour\nowner\npostgres\n");
 }
 
 #[test]
