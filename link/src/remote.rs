@@ -113,11 +113,12 @@ async fn gather(mut answer: Answer, most: usize, budget: Option<Arc<Budget>>, to
             () = to.closed() => return,
         };
         let over = !matches!(part, Ok(Gathered { last: false, .. }));
-        if to.try_reserve().is_err() {
-            answer.is_held_back();
-        }
+        let full = to.capacity() == 0;
         if to.send(part).await.is_err() || over {
             return;
+        }
+        if full {
+            answer.is_held_back();
         }
     }
 }
