@@ -102,7 +102,11 @@ impl Imports {
             let what = format!("dataset {}: an import was interrupted, so there is no whole one to take back", dataset.name);
             return Err(Failure::refused(what).hint("`importer sync` finishes it"));
         }
-        let mut after = Imported { failed_ms: (self.clock)(), failures: imported.failures + 1, ..imported };
+        // As of an import: a process that dies in the middle is known to have left two snapshots mixed.
+        Imported { begun: Some(name.clone()), ..imported.clone() }
+            .keep(state, &dataset.name)
+            .map_err(crate::cmd::failure)?;
+        let mut after = Imported { failed_ms: (self.clock)(), failures: imported.failures + 1, ..imported.clone() };
         match sources::back::back(dataset, state) {
             Ok(found) => {
                 after.trouble = Some(format!("{name} was taken back; what was before it is the data until a newer one comes"));
@@ -112,8 +116,10 @@ impl Imports {
             Err(Broken { failure, mixed }) => {
                 if mixed {
                     (after.begun, after.trouble) = (Some(name), Some(failure.to_string()));
-                    after.keep(state, &dataset.name).map_err(crate::cmd::failure)?;
+                } else {
+                    after = imported;
                 }
+                after.keep(state, &dataset.name).map_err(crate::cmd::failure)?;
                 Err(failure)
             }
         }

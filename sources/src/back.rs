@@ -11,8 +11,9 @@ use std::path::Path;
 pub fn back(dataset: &Dataset, state: &Path) -> Result<Vec<(String, Finding)>, Broken> {
     let mut taken: Vec<(&str, Box<dyn Data>)> = Vec::new();
     let mut found = Vec::new();
-    for source in dataset.sources.iter().rev() {
-        let data = recipe::data(source, state, &dataset.name)?;
+    let all = dataset.sources.iter().rev().map(|source| Ok((source, recipe::data(source, state, &dataset.name)?)));
+    // What cannot even be made is found out before anything is taken back.
+    for (source, data) in all.collect::<Result<Vec<_>, Failure>>()? {
         match data.rollback() {
             Ok(findings) => found.extend(findings.into_iter().map(|finding| (source.name.clone(), finding))),
             Err(error) => return Err(again(recipe::failure(&source.name, error), &taken)),
