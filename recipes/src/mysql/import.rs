@@ -37,11 +37,13 @@ pub(super) fn temporary(user: &str) -> bool {
     user.starts_with(ACCOUNT)
 }
 
-struct Import {
+pub(super) struct Import {
     inner: Arc<Inner>,
     places: Vec<Place>,
     manifest: Option<Manifest>,
     record: Record,
+    /// The manifest was reduced: the schema makes more than it has.
+    pub(super) partial: bool,
     findings: Vec<Finding>,
     _lock: Lock,
 }
@@ -61,7 +63,7 @@ pub(super) fn stage(inner: &Arc<Inner>) -> Result<Box<dyn Staging>, Error> {
     Ok(Box::new(import))
 }
 
-fn begin(inner: &Arc<Inner>) -> Result<Import, Error> {
+pub(super) fn begin(inner: &Arc<Inner>) -> Result<Import, Error> {
     let scratch = &inner.settings.scratch;
     crate::lock::make_folder(scratch).map_err(|error| Error::io("make", scratch, error))?;
     let lock = Lock::take(&scratch.join("import.lock")).map_err(|error| match error.kind() {
@@ -70,13 +72,21 @@ fn begin(inner: &Arc<Inner>) -> Result<Import, Error> {
     })?;
     let places = vec![Place { prefix: Vec::new(), folder: inner.tree(), mode: Mode::Switch }];
     let record = inner.record()?;
-    let mut import = Import { inner: inner.clone(), places, manifest: None, record, findings: Vec::new(), _lock: lock };
+    let mut import = Import {
+        inner: inner.clone(),
+        places,
+        manifest: None,
+        record,
+        partial: false,
+        findings: Vec::new(),
+        _lock: lock,
+    };
     import.recover()?;
     Ok(import)
 }
 
 impl Inner {
-    fn tree(&self) -> PathBuf {
+    pub(super) fn tree(&self) -> PathBuf {
         self.settings.scratch.join("import/tree")
     }
 
@@ -86,7 +96,21 @@ impl Inner {
     }
 }
 
+/// Looks for what this server lacks, and makes and loads the databases beside the live ones.
+pub(super) fn make(import: &mut Import, client: &mut Client, server: &Server, manifest: &Manifest) -> Result<(), Error> {
+    preflight::run(import, client, server, manifest)?;
+    load::run(import, client, server, manifest)
+}
+
+pub(super) fn exists(client: &mut Client, database: &str) -> super::client::Answer<bool> {
+    switch::exists(client, database)
+}
+
 impl Import {
+    pub(super) fn findings(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.findings)
+    }
+
     fn save(&self) -> Result<(), Error> {
         let path = self.inner.record_path();
         self.record.write(&path).map_err(|error| Error::io("write", &path, error))
@@ -136,7 +160,7 @@ impl Import {
         self.save()
     }
 
-    fn open(&self) -> Result<Client, Error> {
+    pub(super) fn open(&self) -> Result<Client, Error> {
         let mut client = self.inner.open()?;
         // Tables come and go in whatever order; one that is dropped may be what others refer to.
         client.run("SET foreign_key_checks = 0").map_err(self.inner.failed("prepare a session on"))?;
@@ -315,8 +339,8 @@ impl Staging for Import {
         let manifest = manifest.map_err(|why| self.inner.arrived(format!("has a manifest that cannot be used: {why}")))?;
         let mut client = self.open()?;
         let server = server::look(&mut client).map_err(self.inner.failed("look at"))?;
-        preflight::run(self, &mut client, &server, &manifest)?;
-        load::run(self, &mut client, &server, &manifest)?;
+        make(self, &mut client, &server, &manifest)?;
+        preflight::events_off(self, &mut client, &server)?;
         self.manifest = Some(manifest);
         Ok(())
     }
@@ -341,7 +365,7 @@ impl Staging for Import {
         let what = format!("{} databases with {rows} rows", manifest.databases.len());
         self.switch(&mut client, switch)?;
         self.findings.push(Finding::new(Level::Note, what));
-        Ok(std::mem::take(&mut self.findings))
+        Ok(self.findings())
     }
 }
 
@@ -368,5 +392,5 @@ pub(super) fn rollback(inner: &Arc<Inner>) -> Result<Vec<Finding>, Error> {
     }
     import.save()?;
     import.switch(&mut client, Switch { rollback: true, sides })?;
-    Ok(std::mem::take(&mut import.findings))
+    Ok(import.findings())
 }

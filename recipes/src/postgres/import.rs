@@ -49,7 +49,7 @@ pub(super) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-fn remove(path: &Path) -> Result<(), Error> {
+pub(super) fn remove(path: &Path) -> Result<(), Error> {
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
@@ -70,7 +70,7 @@ struct Swap {
     after: Vec<Place>,
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     match fs::read(path) {
         Ok(text) => serde_json::from_slice(&text)
             .map(Some)
@@ -80,7 +80,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     }
 }
 
-fn keep(path: &Path, what: &impl Serialize) -> Result<(), Error> {
+pub(super) fn keep(path: &Path, what: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_vec(what).expect("names can be written");
     write(path, &text).map_err(|error| Error::io("write", path, error))
 }
@@ -200,7 +200,7 @@ impl Staging for Import {
         for (turn, database) in arrived.manifest.databases.iter().enumerate() {
             let place = places.iter().find(|place| place.name == database.name).expect("each database has its place");
             let side = place.new_name();
-            load::load(&inner, &mut self.client, &arrived, database, &side)?;
+            load::load(&inner, &mut self.client, &arrived, database, &side, load::For::Import)?;
             inner.step("verify");
             verify::verify(&inner, &side, database, turn + sample(&arrived))?;
             load::properties(&inner, database, &side)?;

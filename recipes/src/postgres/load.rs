@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use postgres::Client;
+use rustix::fs::MemfdFlags;
 
 use super::connect::{failed, ident, literal, qualified};
 use super::lanes::PART;
@@ -15,23 +17,34 @@ use super::{Inner, TOOL_TIMEOUT, catalog};
 use crate::Error;
 use crate::command::process::{Output, Process};
 
+/// For whom a database is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    /// It will be the data: owners and grants are as they were.
+    Import,
+    /// Somebody looks at all of it; the roles may not be here.
+    Look,
+    /// Somebody looks at some tables: the others are not there to be referred to, and nothing is to happen by itself.
+    Tables,
+}
+
 /// Makes `side` from what arrived. A database of that name must not be there.
-pub(super) fn load(inner: &Inner, client: &mut Client, arrived: &Arrived, database: &Database, side: &str) -> Result<(), Error> {
+pub(super) fn load(inner: &Inner, client: &mut Client, arrived: &Arrived, database: &Database, side: &str, whom: For) -> Result<(), Error> {
     inner.step("create");
     create(client, database, side)?;
     let folder = arrived.of(database);
     let definitions = folder.join("schema.dump");
     inner.step("define");
-    restore(inner, side, &definitions, &["--section=pre-data"])?;
+    restore(inner, side, &definitions, &["--section=pre-data"], whom)?;
     inner.step("load");
     rows(inner, arrived, database, side)?;
     let objects = folder.join("large-objects.dump");
     if database.large_objects > 0 {
-        restore(inner, side, &objects, &["--section=data"])?;
+        restore(inner, side, &objects, &["--section=data"], whom)?;
     }
     sequences(inner, database, side)?;
     inner.step("index");
-    restore(inner, side, &definitions, &["--section=post-data", &format!("--jobs={}", inner.settings.jobs)])?;
+    restore(inner, side, &definitions, &["--section=post-data", &format!("--jobs={}", inner.settings.jobs)], whom)?;
     let mut within = inner.connect(side)?;
     if database.extensions.iter().any(|extension| extension.name == "pg_cron") {
         within
@@ -57,8 +70,57 @@ fn create(client: &mut Client, database: &Database, side: &str) -> Result<(), Er
     client.batch_execute(&statement).map_err(failed("create", side))
 }
 
-fn restore(inner: &Inner, side: &str, file: &Path, arguments: &[&str]) -> Result<(), Error> {
+/// What of the things that come after rows would refer to tables that are not there, or act by itself.
+const NEEDS_ALL: [&str; 9] = [
+    "FK CONSTRAINT ",
+    "TRIGGER ",
+    "EVENT TRIGGER ",
+    "RULE ",
+    "POLICY ",
+    "ROW SECURITY ",
+    "MATERIALIZED VIEW DATA ",
+    "PUBLICATION ",
+    "PUBLICATION TABLE ",
+];
+
+/// Of a file's table of contents, what may be made for some tables alone; in memory, where a tool of another user finds it too.
+fn reduced(inner: &Inner, file: &Path, section: &str) -> Result<OwnedFd, Error> {
+    let mut command = inner.tool("pg_restore", "")?;
+    command.args(["--list", section]);
+    inner.give(&mut command, file)?;
+    let output = command.output().map_err(|source| Error::Start { program: "pg_restore".into(), source })?;
+    if !output.status.success() {
+        let source = std::io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+        return Err(Error::Ran { program: "pg_restore".into(), source });
+    }
+    let kept = |line: &&[u8]| {
+        // `215; 1259 16386 TABLE public orders owner`
+        let words = line.splitn(4, |byte| *byte == b' ').nth(3).unwrap_or_default();
+        !NEEDS_ALL.iter().any(|kind| words.starts_with(kind.as_bytes()))
+    };
+    let lines: Vec<&[u8]> = output.stdout.split_inclusive(|byte| *byte == b'\n').filter(kept).collect();
+    let memory = || -> std::io::Result<OwnedFd> {
+        // Inherited on purpose: there are only names in it.
+        let fd = rustix::fs::memfd_create("resilient-list", MemfdFlags::empty())?;
+        let mut file = File::from(fd);
+        file.write_all(&lines.concat())?;
+        Ok(file.into())
+    };
+    memory().map_err(|error| Error::io("keep the list of", file, error))
+}
+
+fn restore(inner: &Inner, side: &str, file: &Path, arguments: &[&str], whom: For) -> Result<(), Error> {
     let mut command = inner.tool("pg_restore", side)?;
+    if whom != For::Import {
+        command.args(["--no-owner", "--no-privileges"]);
+    }
+    let list = match arguments {
+        ["--section=post-data", ..] if whom == For::Tables => Some(reduced(inner, file, arguments[0])?),
+        _ => None,
+    };
+    if let Some(list) = &list {
+        command.arg(format!("--use-list=/proc/self/fd/{}", list.as_raw_fd()));
+    }
     command
         .args(["-w", "--exit-on-error", "--no-tablespaces", "--no-subscriptions", "--dbname"])
         .arg(side_name(side))
@@ -171,6 +233,10 @@ pub(super) fn properties(inner: &Inner, database: &Database, side: &str) -> Resu
             let Some(privilege) = privilege else { continue };
             let to = grant.to.as_deref().map_or("PUBLIC".to_owned(), ident);
             text += &format!("GRANT {privilege} ON DATABASE {name} TO {to}{};", if grant.grantable { " WITH GRANT OPTION" } else { "" });
+        }
+        // To read everything is of no use to whom the database itself is closed.
+        if let Some(reader) = &inner.settings.reader {
+            text += &format!("GRANT CONNECT ON DATABASE {name} TO {};", ident(reader));
         }
     }
     client.batch_execute(&text).map_err(failed("set the properties of", side))?;

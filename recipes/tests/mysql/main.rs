@@ -1,5 +1,6 @@
 //! The `mysql` recipe against real MariaDB servers, which the tests start and end.
 
+mod beside;
 mod conform;
 mod crash;
 mod export;

@@ -1,7 +1,9 @@
 //! The `postgres` recipe against real servers, which the tests start and end.
 
 mod all;
+mod beside;
 mod conform;
 mod crash;
+mod guard;
 mod load;
 mod server;

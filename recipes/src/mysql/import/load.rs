@@ -23,7 +23,11 @@ pub(super) fn run(import: &mut Import, client: &mut Client, server: &Server, man
     let failed = inner.failed("make databases for the import on");
     let mut schemas = Vec::new();
     for database in &manifest.databases {
-        schemas.push(import.schema(database)?);
+        let mut schema = import.schema(database)?;
+        if import.partial {
+            schema.retain(|object| database.tables.iter().any(|table| table.name == object.name));
+        }
+        schemas.push(schema);
         arrived(&inner, database)?;
     }
     inner.step("load");
