@@ -22,6 +22,7 @@ mod lanes;
 mod load;
 mod manifest;
 mod preflight;
+mod renew;
 mod roles;
 mod schema;
 mod swap;

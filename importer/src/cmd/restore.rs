@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// Restores a snapshot by date into a folder, or a part of its databases
 #[derive(Args, Debug)]
+#[group(skip)]
 pub struct Restore {
     #[command(flatten)]
     pub whole: restore::Restore,

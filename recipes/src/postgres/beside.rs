@@ -111,10 +111,10 @@ fn ask(inner: &Inner, name: &str, question: &str) -> Result<(), Error> {
 pub(super) fn bring(inner: &Inner, arrived: &Arrived, part: &Part, to: To<'_>) -> Result<Vec<Finding>, Error> {
     let database = &arrived.manifest.databases[0];
     let (mut beside, mut findings) = (Beside::begin(inner)?, Vec::new());
-    if let To::Database(name) = &to {
-        if swap::is_aside(name) || *name == catalog::ANY || swap::exists(&mut beside.client, name)? {
-            return Err(Error::Taken { name: (*name).to_owned() });
-        }
+    if let To::Database(name) = &to
+        && (swap::is_aside(name) || *name == catalog::ANY || swap::exists(&mut beside.client, name)?)
+    {
+        return Err(Error::Taken { name: (*name).to_owned() });
     }
     preflight::importable(inner, &mut beside.client, arrived, &mut findings)?;
     let whom = if part.tables.is_empty() { For::Look } else { For::Tables };

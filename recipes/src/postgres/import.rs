@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::swap::{self, Place};
 use super::tree::Arrived;
-use super::{Inner, catalog, load, preflight, roles, verify};
+use super::{Inner, catalog, load, manifest, preflight, renew, roles, verify};
 use crate::Error;
 use crate::data::{self, Finding, Level, Mode, Staging};
 use crate::lock::{Lock, make_folder};
@@ -179,6 +179,35 @@ impl Import {
     }
 }
 
+impl Import {
+    /// Makes what will be one database: of the one that was kept, where that is possible and comes out right, else from the beginning.
+    fn side(&mut self, arrived: &Arrived, database: &manifest::Database, place: &Place, turn: usize) -> Result<(), Error> {
+        let (inner, side) = (self.inner.clone(), place.new_name());
+        let renewed = renew::renew(&inner, &mut self.client, arrived, database, place).and_then(|renewed| match renewed {
+            true => verify::verify(&inner, &side, database, turn).map(|()| true),
+            false => Ok(false),
+        });
+        match renewed {
+            Ok(true) => {
+                let what = format!("of the database {}, only tables that changed were loaded", database.name);
+                self.findings.push(Finding::new(Level::Note, what));
+            }
+            otherwise => {
+                if let Err(error) = otherwise {
+                    let what = format!("the database {} could not be renewed and is loaded anew: {}", database.name, crate::told(&error));
+                    self.findings.push(Finding::new(Level::Note, what));
+                }
+                swap::drop_database(&mut self.client, &side)?;
+                load::load(&inner, &mut self.client, arrived, database, &side, load::For::Import)?;
+                inner.step("verify");
+                verify::verify(&inner, &side, database, turn)?;
+                load::properties(&inner, database, &side)?;
+            }
+        }
+        renew::hold(&inner, &mut self.client, arrived, database, &side)
+    }
+}
+
 impl Staging for Import {
     fn places(&self) -> &[data::Place] {
         &self.places
@@ -199,11 +228,7 @@ impl Staging for Import {
         roles::arrive(&inner, &mut self.client, &arrived.manifest, &mut self.findings)?;
         for (turn, database) in arrived.manifest.databases.iter().enumerate() {
             let place = places.iter().find(|place| place.name == database.name).expect("each database has its place");
-            let side = place.new_name();
-            load::load(&inner, &mut self.client, &arrived, database, &side, load::For::Import)?;
-            inner.step("verify");
-            verify::verify(&inner, &side, database, turn + sample(&arrived))?;
-            load::properties(&inner, database, &side)?;
+            self.side(&arrived, database, place, turn + sample(&arrived))?;
         }
         inner.step("loaded");
         self.ready = Some(places);

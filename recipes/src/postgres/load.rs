@@ -26,6 +26,8 @@ pub(super) enum For {
     Look,
     /// Somebody looks at some tables: the others are not there to be referred to, and nothing is to happen by itself.
     Tables,
+    /// It is there already, and what is derived from rows is derived anew.
+    Refresh,
 }
 
 /// Makes `side` from what arrived. A database of that name must not be there.
@@ -37,7 +39,7 @@ pub(super) fn load(inner: &Inner, client: &mut Client, arrived: &Arrived, databa
     inner.step("define");
     restore(inner, side, &definitions, &["--section=pre-data"], whom)?;
     inner.step("load");
-    rows(inner, arrived, database, side)?;
+    rows(inner, arrived, database, side, &database.tables.iter().collect::<Vec<_>>())?;
     let objects = folder.join("large-objects.dump");
     if database.large_objects > 0 {
         restore(inner, side, &objects, &["--section=data"], whom)?;
@@ -84,7 +86,7 @@ const NEEDS_ALL: [&str; 9] = [
 ];
 
 /// Of a file's table of contents, what may be made for some tables alone; in memory, where a tool of another user finds it too.
-fn reduced(inner: &Inner, file: &Path, section: &str) -> Result<OwnedFd, Error> {
+fn reduced(inner: &Inner, file: &Path, section: &str, whom: For) -> Result<OwnedFd, Error> {
     let mut command = inner.tool("pg_restore", "")?;
     command.args(["--list", section]);
     inner.give(&mut command, file)?;
@@ -96,7 +98,10 @@ fn reduced(inner: &Inner, file: &Path, section: &str) -> Result<OwnedFd, Error> 
     let kept = |line: &&[u8]| {
         // `215; 1259 16386 TABLE public orders owner`
         let words = line.splitn(4, |byte| *byte == b' ').nth(3).unwrap_or_default();
-        !NEEDS_ALL.iter().any(|kind| words.starts_with(kind.as_bytes()))
+        match whom {
+            For::Refresh => words.starts_with(b"MATERIALIZED VIEW DATA "),
+            _ => !NEEDS_ALL.iter().any(|kind| words.starts_with(kind.as_bytes())),
+        }
     };
     let lines: Vec<&[u8]> = output.stdout.split_inclusive(|byte| *byte == b'\n').filter(kept).collect();
     let memory = || -> std::io::Result<OwnedFd> {
@@ -109,13 +114,13 @@ fn reduced(inner: &Inner, file: &Path, section: &str) -> Result<OwnedFd, Error> 
     memory().map_err(|error| Error::io("keep the list of", file, error))
 }
 
-fn restore(inner: &Inner, side: &str, file: &Path, arguments: &[&str], whom: For) -> Result<(), Error> {
+pub(super) fn restore(inner: &Inner, side: &str, file: &Path, arguments: &[&str], whom: For) -> Result<(), Error> {
     let mut command = inner.tool("pg_restore", side)?;
-    if whom != For::Import {
+    if matches!(whom, For::Look | For::Tables) {
         command.args(["--no-owner", "--no-privileges"]);
     }
     let list = match arguments {
-        ["--section=post-data", ..] if whom == For::Tables => Some(reduced(inner, file, arguments[0])?),
+        [section @ "--section=post-data", ..] if matches!(whom, For::Tables | For::Refresh) => Some(reduced(inner, file, section, whom)?),
         _ => None,
     };
     if let Some(list) = &list {
@@ -141,14 +146,16 @@ fn side_name(side: &str) -> String {
     format!("dbname='{}'", side.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// Loads all tables, the largest first, several at a time.
-fn rows(inner: &Inner, arrived: &Arrived, database: &Database, side: &str) -> Result<(), Error> {
-    let mut tables: Vec<&Table> = database.tables.iter().collect();
+/// Loads tables, the largest first, several at a time.
+pub(super) fn rows(inner: &Inner, arrived: &Arrived, database: &Database, side: &str, tables: &[&Table]) -> Result<(), Error> {
+    let mut tables = tables.to_vec();
     tables.sort_by_key(|table| table.bytes);
     let left = Mutex::new(tables);
     let work = || -> Result<(), Error> {
         let mut client = inner.connect(side)?;
-        client.batch_execute("SET synchronous_commit = off").map_err(failed("prepare a session in", side))?;
+        client
+            .batch_execute("SET synchronous_commit = off; SET session_replication_role = replica")
+            .map_err(failed("prepare a session in", side))?;
         loop {
             let Some(table) = left.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop() else { return Ok(()) };
             let loaded = table_rows(&mut client, side, table, &arrived.texts(database, table));
@@ -166,9 +173,6 @@ fn rows(inner: &Inner, arrived: &Arrived, database: &Database, side: &str) -> Re
 }
 
 fn table_rows(client: &mut Client, side: &str, table: &Table, texts: &[PathBuf]) -> Result<(), Error> {
-    if table.bytes == 0 {
-        return Ok(());
-    }
     let name = qualified(&table.schema, &table.name);
     let columns = table.columns.iter().map(|column| ident(column)).collect::<Vec<_>>().join(", ");
     let columns = if columns.is_empty() { columns } else { format!(" ({columns})") };
@@ -200,7 +204,7 @@ fn table_rows(client: &mut Client, side: &str, table: &Table, texts: &[PathBuf])
     transaction.commit().map_err(failed("end a transaction in", side))
 }
 
-fn sequences(inner: &Inner, database: &Database, side: &str) -> Result<(), Error> {
+pub(super) fn sequences(inner: &Inner, database: &Database, side: &str) -> Result<(), Error> {
     let mut client = inner.connect(side)?;
     for some in database.sequences.chunks(200) {
         let set = |sequence: &super::manifest::Sequence| {

@@ -6,4 +6,5 @@ mod conform;
 mod crash;
 mod guard;
 mod load;
+mod renew;
 mod server;
