@@ -20,7 +20,7 @@ const COUNT: &str = "SELECT COUNT(*) FROM orders";
 
 /// As cron runs its lines: by a shell, with nothing of an environment, and the program found in the path.
 fn by_cron(cluster: &Cluster, host: &str) {
-    let line = cluster.command(host, "exporter", &["run", "--wait"]);
+    let line = cluster.command(host, "exporter", &["run", "--wait", "--quiet"]);
     let words: Vec<String> = std::iter::once(line.get_program())
         .chain(line.get_args())
         .map(|word| format!("'{}'", word.to_str().expect("it is text")))
