@@ -9,7 +9,7 @@
 //! What holds: no stream is short without an error; nothing of the live databases changes before `commit`; what is not this recipe's own is never dropped;
 //! passwords are in no argument, environment or log.
 //!
-//! Left out on purpose: accounts are exported and not imported; the server's own databases; history of versioned tables; TLS.
+//! Left out on purpose: accounts' rights outside of the databases; the server's own databases; history of versioned tables; TLS.
 
 mod ahead;
 mod beside;

@@ -15,6 +15,8 @@ mod ask;
 mod beside;
 mod catalog;
 mod connect;
+mod contents;
+mod cron;
 mod export;
 mod hba;
 mod import;

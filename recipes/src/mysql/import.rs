@@ -8,9 +8,11 @@
 //! The record is written before each step that it speaks of. Whether the RENAME happened is seen from where the tables are: the server makes it as a whole, over
 //! its own death as well. If so the rest is done, else the triggers come back. A rollback is a switch from the databases that were kept.
 
+mod accounts;
 mod code;
 mod load;
 mod preflight;
+mod steady;
 mod switch;
 
 use std::collections::BTreeMap;
@@ -44,6 +46,8 @@ pub(super) struct Import {
     record: Record,
     /// The manifest was reduced: the schema makes more than it has.
     pub(super) partial: bool,
+    /// Tables that need not be loaded, by database.
+    stay: BTreeMap<String, Vec<String>>,
     findings: Vec<Finding>,
     _lock: Lock,
 }
@@ -78,6 +82,7 @@ pub(super) fn begin(inner: &Arc<Inner>) -> Result<Import, Error> {
         manifest: None,
         record,
         partial: false,
+        stay: BTreeMap::new(),
         findings: Vec::new(),
         _lock: lock,
     };
@@ -222,8 +227,8 @@ impl Import {
             events.entry(side.live.clone()).or_insert(database.events);
         }
         if !switch.rollback {
-            let Record { imported, event_scheduler, .. } = self.record.clone();
-            self.record.before = Some(Box::new(Record { imported, event_scheduler, events, ..Record::default() }));
+            let Record { imported, event_scheduler, held, .. } = self.record.clone();
+            self.record.before = Some(Box::new(Record { imported, event_scheduler, events, held, ..Record::default() }));
         }
         self.inner.step("record");
         self.record.switch = Some(switch.clone());
@@ -273,13 +278,15 @@ impl Import {
         self.inner.step("keep");
         let before = self.record.before.take();
         if switch.rollback {
-            let Record { imported, event_scheduler, events, .. } = before.map(|before| *before).unwrap_or_default();
+            let Record { imported, event_scheduler, events, held, .. } = before.map(|before| *before).unwrap_or_default();
             self.record = Record {
                 own: self.record.own.clone(),
                 accounts: self.record.accounts.clone(),
+                made: self.record.made.clone(),
                 imported,
                 event_scheduler,
                 events,
+                held,
                 ..Record::default()
             };
         } else {
@@ -304,6 +311,11 @@ impl Import {
         self.record.imported = manifest.databases.iter().map(|database| database.name.clone()).collect();
         self.record.events = manifest.databases.iter().map(|database| (database.name.clone(), database.events.clone())).collect();
         self.record.event_scheduler = manifest.server.event_scheduler;
+        self.record.held.clear();
+        for database in &manifest.databases {
+            let held = steady::held(database, &self.schema(database)?);
+            self.record.held.insert(database.name.clone(), held);
+        }
         self.record.switch = None;
         Ok(())
     }
@@ -321,7 +333,8 @@ impl Import {
             let old = beside(live, "old");
             let outgoing = if taken.contains(&old.as_str()) { beside(live, "old2") } else { old };
             let becomes = database.map(|database| (database.charset.clone(), database.collation.clone()));
-            let side = switch::side(client, &self.inner, (live, &beside(live, "new"), &outgoing), becomes).map_err(&failed)?;
+            let stay = self.stay.get(live).cloned().unwrap_or_default();
+            let side = switch::side(client, &self.inner, (live, &beside(live, "new"), &outgoing), becomes, stay).map_err(&failed)?;
             sides.extend(side);
         }
         Ok(Switch { rollback: false, sides })
@@ -339,7 +352,16 @@ impl Staging for Import {
         let manifest = manifest.map_err(|why| self.inner.arrived(format!("has a manifest that cannot be used: {why}")))?;
         let mut client = self.open()?;
         let server = server::look(&mut client).map_err(self.inner.failed("look at"))?;
-        make(self, &mut client, &server, &manifest)?;
+        preflight::run(self, &mut client, &server, &manifest)?;
+        self.stay = steady::find(self, &mut client, &manifest)?;
+        let mut changed = manifest.clone();
+        for database in &mut changed.databases {
+            let stay = self.stay.get(&database.name).map_or(&[][..], Vec::as_slice);
+            database.tables.retain(|table| !stay.contains(&table.name));
+            self.partial |= !stay.is_empty();
+        }
+        load::run(self, &mut client, &server, &changed)?;
+        accounts::make(self, &mut client, &manifest)?;
         preflight::events_off(self, &mut client, &server)?;
         self.manifest = Some(manifest);
         Ok(())
@@ -362,7 +384,9 @@ impl Staging for Import {
         self.record.own.extend(switch.sides.iter().map(|side| side.outgoing.clone()));
         self.save()?;
         let rows: u64 = manifest.databases.iter().flat_map(|database| &database.tables).map(|table| table.rows.count).sum();
-        let what = format!("{} databases with {rows} rows", manifest.databases.len());
+        let stay: usize = self.stay.values().map(Vec::len).sum();
+        let unchanged = if stay > 0 { format!(", {stay} tables of them unchanged and not loaded again") } else { String::new() };
+        let what = format!("{} databases with {rows} rows{unchanged}", manifest.databases.len());
         self.switch(&mut client, switch)?;
         self.findings.push(Finding::new(Level::Note, what));
         Ok(self.findings())
@@ -387,7 +411,7 @@ pub(super) fn rollback(inner: &Arc<Inner>) -> Result<Vec<Finding>, Error> {
     for (live, kept) in import.record.kept.clone() {
         let outgoing = names::beside(&live, "new");
         let becomes = kept.existed.then(|| (kept.charset.clone(), kept.collation.clone()));
-        sides.extend(switch::side(&mut client, inner, (&live, &kept.database, &outgoing), becomes).map_err(&failed)?);
+        sides.extend(switch::side(&mut client, inner, (&live, &kept.database, &outgoing), becomes, kept.stay.clone()).map_err(&failed)?);
         import.record.own.push(outgoing);
     }
     import.save()?;

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use postgres::{Client, SimpleQueryMessage};
 
 use super::connect::{failed, qualified};
-use super::load::{self, For};
+use super::contents::For;
 use super::manifest::{Database, Table};
 use super::tree::Arrived;
-use super::{Inner, TOOL_TIMEOUT, catalog, import, preflight, swap, verify};
+use super::{Inner, TOOL_TIMEOUT, catalog, import, load, preflight, swap, verify};
 use crate::Error;
 use crate::command::process::{Output, Process};
 use crate::data::{Finding, Level, Part, To};

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::connect::{failed, literal};
-use super::{Inner, catalog, roles, swap};
+use super::{Inner, catalog, cron, roles, swap};
 use crate::Error;
 use crate::data::{Finding, Level};
 
@@ -34,7 +34,8 @@ pub(super) fn guard(inner: &Inner) -> Result<Vec<Finding>, Error> {
 }
 
 pub(super) fn lift(inner: &Inner) -> Result<Vec<Finding>, Error> {
-    let found = roles::lift(inner)?;
+    let mut found = roles::lift(inner)?;
+    found.extend(cron::bring_back(inner)?);
     if let Some(path) = &inner.settings.hba_file {
         let text = read(path)?;
         write(path, &text, without(&text))?;

@@ -17,9 +17,10 @@ use postgres::Client;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::contents::For;
 use super::swap::{self, Place};
 use super::tree::Arrived;
-use super::{Inner, catalog, load, manifest, preflight, renew, roles, verify};
+use super::{Inner, catalog, cron, load, manifest, preflight, renew, roles, verify};
 use crate::Error;
 use crate::data::{self, Finding, Level, Mode, Staging};
 use crate::lock::{Lock, make_folder};
@@ -198,12 +199,13 @@ impl Import {
                     self.findings.push(Finding::new(Level::Note, what));
                 }
                 swap::drop_database(&mut self.client, &side)?;
-                load::load(&inner, &mut self.client, arrived, database, &side, load::For::Import)?;
+                load::load(&inner, &mut self.client, arrived, database, &side, For::Import)?;
                 inner.step("verify");
                 verify::verify(&inner, &side, database, turn)?;
                 load::properties(&inner, database, &side)?;
             }
         }
+        cron::keep(&inner, arrived, database)?;
         renew::hold(&inner, &mut self.client, arrived, database, &side)
     }
 }

@@ -2,33 +2,20 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use postgres::Client;
-use rustix::fs::MemfdFlags;
 
 use super::connect::{failed, ident, literal, qualified};
 use super::lanes::PART;
 use super::manifest::{Database, Table};
 use super::tree::Arrived;
+use super::contents::{self, For};
 use super::{Inner, TOOL_TIMEOUT, catalog};
 use crate::Error;
 use crate::command::process::{Output, Process};
-
-/// For whom a database is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum For {
-    /// It will be the data: owners and grants are as they were.
-    Import,
-    /// Somebody looks at all of it; the roles may not be here.
-    Look,
-    /// Somebody looks at some tables: the others are not there to be referred to, and nothing is to happen by itself.
-    Tables,
-    /// It is there already, and what is derived from rows is derived anew.
-    Refresh,
-}
 
 /// Makes `side` from what arrived. A database of that name must not be there.
 pub(super) fn load(inner: &Inner, client: &mut Client, arrived: &Arrived, database: &Database, side: &str, whom: For) -> Result<(), Error> {
@@ -47,13 +34,7 @@ pub(super) fn load(inner: &Inner, client: &mut Client, arrived: &Arrived, databa
     sequences(inner, database, side)?;
     inner.step("index");
     restore(inner, side, &definitions, &["--section=post-data", &format!("--jobs={}", inner.settings.jobs)], whom)?;
-    let mut within = inner.connect(side)?;
-    if database.extensions.iter().any(|extension| extension.name == "pg_cron") {
-        within
-            .batch_execute("UPDATE cron.job SET active = false")
-            .map_err(failed("switch the jobs off in", side))?;
-    }
-    within.batch_execute("ANALYZE").map_err(failed("analyze", side))
+    inner.connect(side)?.batch_execute("ANALYZE").map_err(failed("analyze", side))
 }
 
 fn create(client: &mut Client, database: &Database, side: &str) -> Result<(), Error> {
@@ -72,56 +53,14 @@ fn create(client: &mut Client, database: &Database, side: &str) -> Result<(), Er
     client.batch_execute(&statement).map_err(failed("create", side))
 }
 
-/// What of the things that come after rows would refer to tables that are not there, or act by itself.
-const NEEDS_ALL: [&str; 9] = [
-    "FK CONSTRAINT ",
-    "TRIGGER ",
-    "EVENT TRIGGER ",
-    "RULE ",
-    "POLICY ",
-    "ROW SECURITY ",
-    "MATERIALIZED VIEW DATA ",
-    "PUBLICATION ",
-    "PUBLICATION TABLE ",
-];
-
-/// Of a file's table of contents, what may be made for some tables alone; in memory, where a tool of another user finds it too.
-fn reduced(inner: &Inner, file: &Path, section: &str, whom: For) -> Result<OwnedFd, Error> {
-    let mut command = inner.tool("pg_restore", "")?;
-    command.args(["--list", section]);
-    inner.give(&mut command, file)?;
-    let output = command.output().map_err(|source| Error::Start { program: "pg_restore".into(), source })?;
-    if !output.status.success() {
-        let source = std::io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned());
-        return Err(Error::Ran { program: "pg_restore".into(), source });
-    }
-    let kept = |line: &&[u8]| {
-        // `215; 1259 16386 TABLE public orders owner`
-        let words = line.splitn(4, |byte| *byte == b' ').nth(3).unwrap_or_default();
-        match whom {
-            For::Refresh => words.starts_with(b"MATERIALIZED VIEW DATA "),
-            _ => !NEEDS_ALL.iter().any(|kind| words.starts_with(kind.as_bytes())),
-        }
-    };
-    let lines: Vec<&[u8]> = output.stdout.split_inclusive(|byte| *byte == b'\n').filter(kept).collect();
-    let memory = || -> std::io::Result<OwnedFd> {
-        // Inherited on purpose: there are only names in it.
-        let fd = rustix::fs::memfd_create("resilient-list", MemfdFlags::empty())?;
-        let mut file = File::from(fd);
-        file.write_all(&lines.concat())?;
-        Ok(file.into())
-    };
-    memory().map_err(|error| Error::io("keep the list of", file, error))
-}
-
 pub(super) fn restore(inner: &Inner, side: &str, file: &Path, arguments: &[&str], whom: For) -> Result<(), Error> {
     let mut command = inner.tool("pg_restore", side)?;
     if matches!(whom, For::Look | For::Tables) {
         command.args(["--no-owner", "--no-privileges"]);
     }
-    let list = match arguments {
-        [section @ "--section=post-data", ..] if matches!(whom, For::Tables | For::Refresh) => Some(reduced(inner, file, section, whom)?),
-        _ => None,
+    let list = match contents::kept(arguments[0], whom) {
+        Some(kept) => Some(contents::list(inner, file, arguments[0], kept)?),
+        None => None,
     };
     if let Some(list) = &list {
         command.arg(format!("--use-list=/proc/self/fd/{}", list.as_raw_fd()));
@@ -172,7 +111,7 @@ pub(super) fn rows(inner: &Inner, arrived: &Arrived, database: &Database, side: 
     })
 }
 
-fn table_rows(client: &mut Client, side: &str, table: &Table, texts: &[PathBuf]) -> Result<(), Error> {
+pub(super) fn table_rows(client: &mut Client, side: &str, table: &Table, texts: &[PathBuf]) -> Result<(), Error> {
     let name = qualified(&table.schema, &table.name);
     let columns = table.columns.iter().map(|column| ident(column)).collect::<Vec<_>>().join(", ");
     let columns = if columns.is_empty() { columns } else { format!(" ({columns})") };

@@ -15,11 +15,11 @@ use postgres::Client;
 use serde::{Deserialize, Serialize};
 
 use super::connect::{failed, ident, literal, qualified};
-use super::load::{self, For};
+use super::contents::For;
 use super::manifest::{Database, Position, Table};
 use super::swap::{self, Place};
 use super::tree::Arrived;
-use super::{Inner, import};
+use super::{Inner, import, load};
 use crate::Error;
 use crate::rows::Rows;
 

@@ -4,13 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{self, Database, Manifest, Table};
-use super::swap;
+use super::{cron, swap};
 use crate::data::Part;
 use crate::{Error, escape};
 
 pub(super) struct Arrived {
     pub folder: PathBuf,
+    /// Without what must not come into the databases themselves.
     pub manifest: Manifest,
+    /// What pg_cron keeps in them.
+    pub jobs: Vec<Database>,
 }
 
 /// What says in an error where something arrived.
@@ -21,18 +24,17 @@ fn wrong(folder: &Path) -> impl Fn(String) -> Error + use<> {
 
 impl Arrived {
     pub fn open(folder: &Path) -> Result<Arrived, Error> {
-        Arrived { folder: folder.to_path_buf(), manifest: Arrived::manifest(folder)? }.checked()
+        Arrived::read(folder)?.checked()
     }
 
     /// What of it belongs to a part: one database, all its tables or some.
     pub fn open_part(folder: &Path, part: &Part) -> Result<Arrived, Error> {
-        let arrived = Arrived { folder: folder.to_path_buf(), manifest: Arrived::manifest(folder)? };
-        arrived.reduced(part)?.checked()
+        Arrived::read(folder)?.reduced(part)?.checked()
     }
 
     /// The paths that a part needs besides the manifest.
     pub fn needs(folder: &Path, part: &Part) -> Result<Vec<Vec<u8>>, Error> {
-        let arrived = Arrived { folder: folder.to_path_buf(), manifest: Arrived::manifest(folder)? }.reduced(part)?;
+        let arrived = Arrived::read(folder)?.reduced(part)?;
         let database = &arrived.manifest.databases[0];
         let within = format!("databases/{}", database.folder);
         if part.tables.is_empty() {
@@ -65,6 +67,12 @@ impl Arrived {
             database.large_objects = 0;
         }
         Ok(self)
+    }
+
+    fn read(folder: &Path) -> Result<Arrived, Error> {
+        let mut manifest = Arrived::manifest(folder)?;
+        let jobs = manifest.databases.iter_mut().filter_map(cron::take_out).collect();
+        Ok(Arrived { folder: folder.to_path_buf(), manifest, jobs })
     }
 
     fn manifest(folder: &Path) -> Result<Manifest, Error> {

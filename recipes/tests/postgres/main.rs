@@ -4,6 +4,7 @@ mod all;
 mod beside;
 mod conform;
 mod crash;
+mod cron;
 mod guard;
 mod load;
 mod renew;
