@@ -62,6 +62,22 @@ pub enum Error {
     Differs { database: String, problems: Vec<String> },
     #[error("cannot write what was asked for")]
     Write { source: io::Error },
+    #[error("cannot {action} {name}")]
+    Act { action: &'static str, name: String, source: io::Error },
+    #[error("cannot {action} {name} within {} s: another call of it is still at work", waited.as_secs_f32())]
+    ActInUse { action: &'static str, name: String, waited: std::time::Duration },
+    #[error("cannot understand the record of {name} in {}", path.display())]
+    ActRecord { name: String, path: PathBuf, source: io::Error },
+    #[error("cannot change {name} for epoch {epoch}: it was changed for epoch {known} already")]
+    Outdated { name: String, epoch: u64, known: u64 },
+    #[error("cannot extend {name}: epoch {epoch} has not taken it")]
+    NotHeld { name: String, epoch: u64 },
+    #[error("cannot {action} {name} within {} s", within.as_secs_f32())]
+    Late { action: &'static str, name: String, within: std::time::Duration },
+    #[error("cannot find nft")]
+    NoNft { source: io::Error },
+    #[error("cannot stop {name}: {left}")]
+    StillRuns { name: String, left: String },
     #[error("the receiver stopped the export")]
     Stopped,
     #[error("the reading thread ended without a word")]
@@ -90,6 +106,8 @@ impl Error {
             Error::Settings { .. } | Error::Exclude { .. } | Error::InTheWay { .. } | Error::TakeBack { .. } => Kind::Refuse,
             Error::NotSqlite { .. } | Error::Arrived { .. } | Error::NoPart { .. } | Error::Taken { .. } => Kind::Refuse,
             Error::Question { .. } | Error::Unguarded { .. } => Kind::Refuse,
+            Error::Act { .. } | Error::ActInUse { .. } | Error::Late { .. } | Error::StillRuns { .. } => Kind::Retry,
+            Error::ActRecord { .. } | Error::Outdated { .. } | Error::NotHeld { .. } | Error::NoNft { .. } => Kind::Refuse,
         }
     }
 
@@ -107,6 +125,12 @@ impl Error {
             Error::Taken { .. } => Some("choose another name, or drop what has it"),
             Error::Question { .. } => Some("a question is answered well when the first column of each row is true, and there is a row"),
             Error::NoDatabase { .. } => Some("create it, or take it out of the node file; nothing counts as deleted"),
+            Error::ActInUse { .. } => Some("it ends at its own deadline; try again then"),
+            Error::ActRecord { .. } => Some("release it, or move the file away once you know that nothing of the act holds on this host"),
+            Error::Outdated { .. } => Some("this host has a newer role; see `importer status`"),
+            Error::NoNft { .. } => Some("install the package nftables"),
+            Error::NotHeld { .. } => Some("take it first"),
+            Error::StillRuns { .. } => Some("end it by hand before anything of it is started on another host"),
             Error::Differs { .. } => Some("the last good one is as it was; look at the server's log and its disk, and import again"),
             _ => None,
         }

@@ -1,9 +1,10 @@
-//! The outside world: how each kind of data is exported and imported.
+//! The outside world: how each kind of data is exported and imported, and what makes a node the active one.
 //!
-//! `data` says what a recipe for data is and checks it (`data::conform`); each recipe is a module of its own. This crate
+//! `data` says what a recipe for data is and checks it (`data::conform`), `act` does so for acts; each recipe is a module of its own. This crate
 //! knows nothing of bytes at rest: recipes exchange items and staging places, and the binaries adapt. All is blocking
 //! code on threads.
 
+pub mod act;
 pub mod command;
 pub mod data;
 mod error;

@@ -4,6 +4,9 @@
 //! Whatever is left of its process group then is killed, and so is all of it when the program fails or its time is over:
 //! asked to end, and shortly after killed. All waiting is one poll on the outputs, the process and a timer, so no clock is
 //! read. The group is signalled only before its leader is reaped: until then no other group can have its number.
+//!
+//! One that is started to leave something running is another matter: its outputs go where its caller says, nobody waits for
+//! them, and what it leaves stays when it ended well.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,12 +37,15 @@ pub(crate) struct Process {
     ended: OwnedFd,
     timer: OwnedFd,
     timeout: Duration,
+    grace: Duration,
+    leaves: bool,
     output: Output,
     out: Option<ChildStdout>,
     err: Option<ChildStderr>,
     tail: Tail,
     exited: bool,
     reaped: bool,
+    code: Option<i32>,
     /// How often the timer rang: the group was asked to end, was killed, was given up.
     rung: u32,
 }
@@ -54,7 +60,27 @@ struct Ready {
 
 impl Process {
     pub fn start(mut command: Command, timeout: Duration, output: Output) -> io::Result<Process> {
-        command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process::begin(command, timeout, GRACE, output)
+    }
+
+    /// One that must be over at the deadline: it is asked to end when three quarters of the time are over, and then killed.
+    pub fn start_strictly(mut command: Command, deadline: Duration, output: Output) -> io::Result<Process> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let grace = deadline / 4;
+        Process::begin(command, deadline - grace, grace, output)
+    }
+
+    /// One that leaves something running when it ends well. Its outputs are its caller's business.
+    pub fn start_leaving(command: Command, deadline: Duration) -> io::Result<Process> {
+        let grace = deadline / 4;
+        let mut process = Process::begin(command, deadline - grace, grace, Output::Words)?;
+        process.leaves = true;
+        Ok(process)
+    }
+
+    fn begin(mut command: Command, timeout: Duration, grace: Duration, output: Output) -> io::Result<Process> {
+        command.process_group(0);
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         let mut child = command.spawn()?;
         let group = Pid::from_child(&child);
@@ -67,8 +93,9 @@ impl Process {
             }
         };
         let (out, err) = (child.stdout.take(), child.stderr.take());
-        let (tail, exited, reaped, rung) = (Tail::default(), false, false, 0);
-        let process = Process { child, group, ended, timer, timeout, output, out, err, tail, exited, reaped, rung };
+        let (tail, exited, reaped, code, rung) = (Tail::default(), false, false, None, 0);
+        let leaves = false;
+        let process = Process { child, group, ended, timer, timeout, grace, leaves, output, out, err, tail, exited, reaped, code, rung };
         process.ring_after(timeout)?;
         Ok(process)
     }
@@ -85,9 +112,19 @@ impl Process {
 
     /// Runs it to its end; what it writes are words.
     pub fn run(mut self) -> io::Result<()> {
+        self.finished()
+    }
+
+    /// The same, where more is to be asked of it afterwards.
+    pub fn finished(&mut self) -> io::Result<()> {
         let mut unread = [0; 4096];
         while self.read(&mut unread)? > 0 {}
         Ok(())
+    }
+
+    /// The status with which it ended by itself, before its time was over.
+    pub fn code(&self) -> Option<i32> {
+        self.code.filter(|_| self.rung == 0)
     }
 
     /// What it writes, and nothing only after it ended well: else an error.
@@ -147,7 +184,7 @@ impl Process {
             }
             _ => return Err(self.told("cannot be killed")),
         }
-        self.ring_after(GRACE)
+        self.ring_after(self.grace)
     }
 
     /// The program ended; others of its group may still write, unless it failed.
@@ -169,9 +206,12 @@ impl Process {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.signal(Signal::KILL);
+        if !self.leaves || self.rung > 0 {
+            self.signal(Signal::KILL);
+        }
         let status = self.child.wait()?;
         self.reaped = true;
+        self.code = status.code();
         if self.rung > 0 {
             let limit = self.timeout.as_secs_f32();
             return Err(self.told(&format!("it was not done after {limit} s and was ended")));
