@@ -33,9 +33,7 @@ impl Budget {
     pub fn left(&self) -> Duration {
         let left = rustix::time::timerfd_gettime(&self.timer).map(|set| set.it_value);
         // It cannot fail on a timer; if it did, no time is left: that errs on the side that stops.
-        left.map_or(Duration::ZERO, |left| {
-            Duration::new(u64::try_from(left.tv_sec).unwrap_or(0), u32::try_from(left.tv_nsec).unwrap_or(0))
-        })
+        left.map_or(Duration::ZERO, |left| Duration::new(u64::try_from(left.tv_sec).unwrap_or(0), u32::try_from(left.tv_nsec).unwrap_or(0)))
     }
 
     pub fn is_over(&self) -> bool {

@@ -40,7 +40,11 @@ pub(super) fn inhabitants(group: &str) -> io::Result<Vec<Pid>> {
         };
         pids.extend(text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)));
         let Ok(list) = fs::read_dir(&folder) else { continue };
-        folders.extend(list.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+        folders.extend(
+            list.flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
     }
     Ok(pids)
 }

@@ -56,12 +56,18 @@ fn look(subject: &dyn Subject, place: &Path, expected: bool, when: &str) {
 }
 
 fn take(subject: &dyn Subject, place: &Path, epoch: u64, when: &str) {
-    subject.act(place).take(&call(epoch)).unwrap_or_else(|error| panic!("{when}: {}", crate::told(&error)));
+    subject
+        .act(place)
+        .take(&call(epoch))
+        .unwrap_or_else(|error| panic!("{when}: {}", crate::told(&error)));
     assert!(subject.holds(place), "{when}");
 }
 
 fn release(subject: &dyn Subject, place: &Path, epoch: u64, when: &str) {
-    subject.act(place).release(&call(epoch)).unwrap_or_else(|error| panic!("{when}: {}", crate::told(&error)));
+    subject
+        .act(place)
+        .release(&call(epoch))
+        .unwrap_or_else(|error| panic!("{when}: {}", crate::told(&error)));
     assert!(!subject.holds(place), "{when}");
 }
 
@@ -133,7 +139,11 @@ fn goes_on_from_every_stage(subject: &dyn Subject, place: &Path) {
     for taken in [true, false] {
         for stage in ["taking", "taken", "releasing", "released"] {
             for last in [true, false] {
-                if taken { take(subject, place, 6, stage) } else { release(subject, place, 6, stage) }
+                if taken {
+                    take(subject, place, 6, stage)
+                } else {
+                    release(subject, place, 6, stage)
+                }
                 let text = std::fs::read_to_string(&record).expect("there is a record");
                 let was = if taken { "\"taken\"" } else { "\"released\"" };
                 assert!(text.contains(was), "{text}");

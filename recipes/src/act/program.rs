@@ -61,7 +61,10 @@ impl Words {
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("HOME", std::env::var_os("HOME").unwrap_or_else(|| "/".into()));
         command.env("LANG", "C.UTF-8");
-        command.env("RESILIENT_ACT", told.act).env("RESILIENT_NAME", told.name).env("RESILIENT_CLUSTER", told.cluster);
+        command
+            .env("RESILIENT_ACT", told.act)
+            .env("RESILIENT_NAME", told.name)
+            .env("RESILIENT_CLUSTER", told.cluster);
         command.env("RESILIENT_EPOCH", told.epoch.to_string()).env("RESILIENT_NODE", told.node);
         command.env("RESILIENT_WITHIN_MS", told.within_ms.to_string());
         if let Some(epoch) = told.taken_epoch {
@@ -154,5 +157,9 @@ pub(super) fn last_words(path: &Path) -> String {
     }
     let text = String::from_utf8_lossy(&bytes);
     let lines = text.lines().map(|line| line.chars().filter(|c| !c.is_control()).collect::<String>());
-    lines.map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
+    lines
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" | ")
 }

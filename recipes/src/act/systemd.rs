@@ -100,13 +100,10 @@ impl Units {
 
     /// Binds the units to the target, so that none starts before a grant. Done again, it changes nothing.
     pub fn bind(&self, within: Duration) -> Result<(), Error> {
-        let changed = self.binding.write(&self.units)?;
+        self.binding.write(&self.units)?;
         let budget = self.budget("bind", within)?;
-        let mut work = self.work("bind", &budget)?;
-        if changed {
-            work.ask("Reload", &[])?;
-        }
-        Ok(())
+        // Even when nothing was written: whoever wrote it may have been killed before systemd was told.
+        self.work("bind", &budget)?.ask("Reload", &[]).map(drop)
     }
 
     fn budget(&self, action: &'static str, time: Duration) -> Result<Budget, Error> {
@@ -245,7 +242,11 @@ impl Work<'_> {
             Ok(Value::Text(result)) if result != "success" => format!(" ({result})"),
             _ => String::new(),
         };
-        let why = if met { format!("{unit} is {state}{result}; see `journalctl -u {unit}`") } else { format!("a condition of {unit} does not hold") };
+        let why = if met {
+            format!("{unit} is {state}{result}; see `journalctl -u {unit}`")
+        } else {
+            format!("a condition of {unit} does not hold")
+        };
         Ok(self.failed(std::io::Error::other(why)))
     }
 
@@ -304,7 +305,12 @@ impl Work<'_> {
 }
 
 fn inhabitants(unit: &Unit) -> std::io::Result<usize> {
-    Ok(unit.group.as_ref().map(|group| cgroup::inhabitants(group)).transpose()?.map_or(0, |pids| pids.len()))
+    Ok(unit
+        .group
+        .as_ref()
+        .map(|group| cgroup::inhabitants(group))
+        .transpose()?
+        .map_or(0, |pids| pids.len()))
 }
 
 fn kill(did: &Did) -> std::io::Result<()> {

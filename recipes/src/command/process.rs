@@ -95,7 +95,23 @@ impl Process {
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let (tail, exited, reaped, code, rung) = (Tail::default(), false, false, None, 0);
         let leaves = false;
-        let process = Process { child, group, ended, timer, timeout, grace, leaves, output, out, err, tail, exited, reaped, code, rung };
+        let process = Process {
+            child,
+            group,
+            ended,
+            timer,
+            timeout,
+            grace,
+            leaves,
+            output,
+            out,
+            err,
+            tail,
+            exited,
+            reaped,
+            code,
+            rung,
+        };
         process.ring_after(timeout)?;
         Ok(process)
     }

@@ -34,7 +34,11 @@ fn path() -> String {
 }
 
 fn listed(what: &str) -> String {
-    let said = Command::new("nft").args(["list", "set", "inet", gate::TABLE, what]).env("PATH", path()).output().unwrap();
+    let said = Command::new("nft")
+        .args(["list", "set", "inet", gate::TABLE, what])
+        .env("PATH", path())
+        .output()
+        .unwrap();
     String::from_utf8_lossy(&said.stdout).into_owned()
 }
 
@@ -221,7 +225,7 @@ fn published_ports_of_containers_do_not_bypass_it_and_what_they_ask_others_passe
     let _listener = listen(&hosts, "container", 80);
     hosts.within("host", || {
         nft(&format!(
-            "table ip published {{ chain before {{ type nat hook prerouting priority dstnat; fib daddr type local tcp dport {PUBLISHED} dnat to {CONTAINER}:80; }} }}"
+            "table ip published {{ chain before {{ type nat hook prerouting priority dstnat; fib daddr type local tcp dport {PUBLISHED} dnat to {CONTAINER}:80; }}; }}"
         ));
     });
     reaches(&hosts, PUBLISHED, true, "before there is a gate");
@@ -249,7 +253,10 @@ fn a_batch_that_comes_late_opens_nothing() {
     let (hosts, folder) = (Hosts::new(), tempfile::tempdir().unwrap());
     let program = folder.path().join("slow");
     // As when the process that was about to open it is stopped between two steps.
-    let lines = format!("cat > '{0}'.batch\ngrep -q '^delete element' '{0}'.batch && ! grep -q '^add element' '{0}'.batch && {{ echo late >> '{0}'.log; sleep 3; }}\nexec nft -f '{0}'.batch", program.display());
+    let lines = format!(
+        "cat > '{0}'.batch\ngrep -q '^delete element' '{0}'.batch && ! grep -q '^add element' '{0}'.batch && {{ echo late >> '{0}'.log; sleep 3; }}\nexec nft -f '{0}'.batch",
+        program.display()
+    );
     script(&program, &lines);
     let slow = Gate::new(gate::Settings { program: program.clone(), ..settings(folder.path()) }).unwrap();
     hosts.within("host", || {
@@ -266,7 +273,9 @@ fn what_others_broke_is_seen_and_mended() {
     let (hosts, folder) = (Hosts::new(), tempfile::tempdir().unwrap());
     let _listener = listen(&hosts, "host", PORT);
     let gate = hosts.within("host", || shut(folder.path()));
-    for breaks in ["flush ruleset", "flush chain inet resilient arriving", "delete chain inet resilient leaving", "flush set inet resilient ports"] {
+    for breaks in
+        ["flush ruleset", "flush chain inet resilient arriving", "delete chain inet resilient leaving", "flush set inet resilient ports"]
+    {
         hosts.within("host", || {
             gate.take(&call(1)).unwrap();
             nft(breaks);

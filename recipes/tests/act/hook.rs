@@ -140,7 +140,12 @@ fn one_that_outlived_its_parent_is_waited_for() {
     child.kill().unwrap();
     child.wait().unwrap();
     let program = folder.path().join("program");
-    let settings = hook::Settings { name: "dns".into(), program: vec![program.into()], checks: false, records: folder.path().join("records") };
+    let settings = hook::Settings {
+        name: "dns".into(),
+        program: vec![program.into()],
+        checks: false,
+        records: folder.path().join("records"),
+    };
     let hook = Hook::new(settings).unwrap();
     let busy = hook.release(&Call { within: Duration::from_millis(200), ..call(1) }).unwrap_err();
     assert!(matches!(busy, Error::ActInUse { .. }), "{busy:?}");

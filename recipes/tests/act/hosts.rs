@@ -78,7 +78,10 @@ impl Drop for Hosts {
 fn sweep() {
     let Ok(list) = std::fs::read_dir(NAMES) else { return };
     for name in list.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
-        let id = name.strip_prefix(PREFIX).filter(|rest| rest.contains("-gate")).and_then(|rest| rest.split('-').next());
+        let id = name
+            .strip_prefix(PREFIX)
+            .filter(|rest| rest.contains("-gate"))
+            .and_then(|rest| rest.split('-').next());
         if id.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
             let _ = Command::new("ip").args(["netns", "del", &name]).output();
         }

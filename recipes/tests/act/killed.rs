@@ -37,10 +37,16 @@ pub fn suite(subject: &dyn Subject, name: &str, place: &Path) {
                 held[at] += usize::from(subject.holds(place));
                 // Whoever comes next may want either.
                 if moment_us % 3 == 0 {
-                    subject.act(place).take(&call(1)).unwrap_or_else(|error| panic!("{what}: {}", recipes::told(&error)));
+                    subject
+                        .act(place)
+                        .take(&call(1))
+                        .unwrap_or_else(|error| panic!("{what}: {}", recipes::told(&error)));
                     assert!(subject.holds(place), "a take after a killed {what}");
                 }
-                subject.act(place).release(&call(1)).unwrap_or_else(|error| panic!("{what}: {}", recipes::told(&error)));
+                subject
+                    .act(place)
+                    .release(&call(1))
+                    .unwrap_or_else(|error| panic!("{what}: {}", recipes::told(&error)));
                 assert!(!subject.holds(place), "a release after a killed {what} ({moment_us} us)");
             }
         }

@@ -34,7 +34,10 @@ impl Daemon {
                 ),
             ),
             ("stop", format!("cd '{folder}'\n{}", self.stops)),
-            ("status", format!("cd '{folder}'\nread -r pid < pid || exit 3\ngrep -q '^State:.[^ZX]' /proc/$pid/status 2> /dev/null || exit 3")),
+            (
+                "status",
+                format!("cd '{folder}'\nread -r pid < pid || exit 3\ngrep -q '^State:.[^ZX]' /proc/$pid/status 2> /dev/null || exit 3"),
+            ),
         ];
         for (name, lines) in lines {
             if !place.join(name).exists() {
@@ -126,7 +129,10 @@ fn a_stop_that_hangs_does_not_help_it() {
 fn one_that_does_not_start_says_why_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let settings = PLAIN.settings(folder.path());
-    script(&folder.path().join("start"), &format!("cd '{}'\nsetsid sleep 1000 & echo $! > left\necho 'no such table' >&2; exit 2", folder.path().display()));
+    script(
+        &folder.path().join("start"),
+        &format!("cd '{}'\nsetsid sleep 1000 & echo $! > left\necho 'no such table' >&2; exit 2", folder.path().display()),
+    );
     let error = Services::new(settings).unwrap().take(&call(1)).unwrap_err();
     assert!(recipes::told(&error).contains("no such table"), "{}", recipes::told(&error));
     let left = pid_in(&folder.path().join("left")).unwrap();

@@ -13,7 +13,7 @@ use recipes::act::systemd::{Address, Binding, Settings};
 use recipes::act::{Act, Call, Holds, Units};
 use recipes::data::Level;
 
-use crate::{LIMIT, apart, is_alive, pid_in, until};
+use crate::{LIMIT, apart, is_alive, pid_in, script, until};
 
 const RUNTIME: &str = "/run/user/0";
 const UNITS: &str = "/run/config/systemd/user";
@@ -36,7 +36,6 @@ fn apart_from_all(name: &str, work: impl FnOnce(&mut Stand)) {
 struct Stand {
     group: PathBuf,
     systemd: Option<Child>,
-    bus: Option<Child>,
 }
 
 impl Stand {
@@ -47,9 +46,9 @@ impl Stand {
             fs::create_dir_all(folder).unwrap();
         }
         sweep();
-        let group = Path::new(GROUPS).join(format!("resilient-acts-{}", outer_pid()));
+        let group = Path::new(GROUPS).join(format!("resilient-acts-{}", own_number()));
         fs::create_dir(&group).unwrap();
-        Stand { group, systemd: None, bus: None }
+        Stand { group, systemd: None }
     }
 
     /// Boots it: whatever ran before is forgotten, and only units remain.
@@ -59,13 +58,17 @@ impl Stand {
         let mut command = Command::new("/lib/systemd/systemd");
         command.args(["--user", "--log-target=console"]).env_clear().env("PATH", "/usr/bin:/bin");
         command.env("HOME", "/run").env("XDG_RUNTIME_DIR", RUNTIME).env("XDG_CONFIG_HOME", "/run/config");
-        if self.bus.is_some() {
-            command.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={RUNTIME}/bus"));
-        }
         // Its groups are made below the one it is begun in.
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-ec", "echo $$ > \"$0\"; exec \"$@\""]).arg(group).arg(command.get_program()).args(command.get_args());
-        shell.env_clear().envs(command.get_envs().filter_map(|(key, value)| Some((key, value?)))).process_group(0);
+        shell
+            .args(["-ec", "echo $$ > \"$0\"; exec \"$@\""])
+            .arg(group)
+            .arg(command.get_program())
+            .args(command.get_args());
+        shell
+            .env_clear()
+            .envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))))
+            .process_group(0);
         self.systemd = Some(shell.stdin(Stdio::null()).spawn().expect("systemd runs"));
         until("systemd", || Path::new(RUNTIME).join("systemd/private").exists().then_some(()));
         self.ctl(&["is-system-running", "--wait"]);
@@ -80,7 +83,12 @@ impl Stand {
     }
 
     fn ctl(&self, arguments: &[&str]) -> String {
-        let said = Command::new("systemctl").arg("--user").args(arguments).env("XDG_RUNTIME_DIR", RUNTIME).output().unwrap();
+        let said = Command::new("systemctl")
+            .arg("--user")
+            .args(arguments)
+            .env("XDG_RUNTIME_DIR", RUNTIME)
+            .output()
+            .unwrap();
         String::from_utf8_lossy(&said.stdout).trim().to_owned()
     }
 
@@ -99,9 +107,6 @@ impl Stand {
 impl Drop for Stand {
     fn drop(&mut self) {
         self.shut_down();
-        if let Some(bus) = &mut self.bus {
-            bus.kill().unwrap();
-        }
         remove(&self.group);
     }
 }
@@ -110,8 +115,8 @@ fn mount(kind: &str, path: &str) {
     assert!(Command::new("mount").args(["-t", kind, kind, path]).status().unwrap().success(), "{kind} on {path}");
 }
 
-/// Its number where names of groups are shared.
-fn outer_pid() -> String {
+/// That of its namespace, since all see the same groups.
+fn own_number() -> String {
     let status = fs::read_link("/proc/self/ns/pid").unwrap().display().to_string();
     status.chars().filter(char::is_ascii_digit).collect()
 }
@@ -180,7 +185,8 @@ impl Subject for Shop {
     fn lose(&self, _: &Path) -> bool {
         if let Some(pid) = pid_in(Path::new("/run/shop.pid")).filter(|pid| is_alive(*pid)) {
             let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL);
-            until("it to end", || (!is_alive(pid)).then_some(()));
+            let systemctl = |words: &[&str]| Command::new("systemctl").args(words).env("XDG_RUNTIME_DIR", RUNTIME).status().unwrap();
+            until("systemd to see it", || (!systemctl(&["--user", "--quiet", "is-active", SHOP]).success()).then_some(()));
         }
         true
     }
@@ -204,9 +210,10 @@ fn units_conform() {
 fn a_unit_that_ignores_its_end_is_killed_with_all_that_it_forked() {
     apart_from_all("a_unit_that_ignores_its_end_is_killed_with_all_that_it_forked", |stand| {
         stand.boot();
-        let stubborn = "trap \"\" TERM; setsid sh -c \"trap : TERM; echo \\\\$\\\\$ > /run/forked; while :; do sleep 0.05; done\" & while :; do sleep 0.05; done";
+        let forks = "setsid sh -c 'echo $$ > /run/forked; while :; do sleep 0.05; done' &";
+        script(Path::new("/run/stubborn"), &format!("trap '' TERM\n{forks}\nwhile :; do sleep 0.05; done"));
         // Restarted when killed, if systemd had its way.
-        stand.unit("stubborn.service", &format!("Restart=always\nRestartSec=0\nExecStart=/bin/sh -c '{stubborn}'"));
+        stand.unit("stubborn.service", "Restart=always\nRestartSec=0\nExecStart=/run/stubborn");
         // Only its first process is ever told to end by systemd.
         stand.unit("leaves.service", "KillMode=process\nExecStart=/bin/sh -c 'sleep 1001 & sleep 1002 & exec sleep 1003'");
         let act = bound(&["stubborn.service", "leaves.service"]);
@@ -272,7 +279,11 @@ fn units_that_are_not_bound_or_not_there_are_faults() {
         stand.unit(SHOP, "ExecStart=/bin/sleep 1000");
         let faults = |act: &Units| -> Vec<String> {
             let found = act.check(&call(1)).unwrap().findings;
-            found.into_iter().filter(|finding| finding.level == Level::Fault).map(|finding| finding.what).collect()
+            found
+                .into_iter()
+                .filter(|finding| finding.level == Level::Fault)
+                .map(|finding| finding.what)
+                .collect()
         };
         let act = units(&[SHOP]);
         assert!(faults(&act).iter().any(|fault| fault.contains("shop.service is not bound")), "{:?}", faults(&act));
@@ -312,16 +323,18 @@ fn a_systemd_that_hangs_does_not_keep_services_alive() {
 fn it_is_reached_by_a_bus_as_well() {
     apart_from_all("it_is_reached_by_a_bus_as_well", |stand| {
         let path = Path::new(RUNTIME).join("bus");
-        let mut bus = Command::new("dbus-daemon");
-        bus.args(["--session", "--nofork", "--nopidfile", &format!("--address=unix:path={}", path.display())]);
-        stand.bus = Some(bus.spawn().expect("dbus-daemon runs"));
-        until("the bus", || path.exists().then_some(()));
+        fs::write(Path::new(UNITS).join("dbus.socket"), "[Socket]\nListenStream=%t/bus\n").unwrap();
+        stand.unit(
+            "dbus.service",
+            "Type=notify\nExecStart=dbus-daemon --session --address=systemd: --nofork --nopidfile --systemd-activation",
+        );
         stand.boot();
+        stand.ctl(&["start", "dbus.socket", "dbus.service"]);
         stand.unit(SHOP, "ExecStart=/bin/sleep 1000");
         let binding = Binding { folder: UNITS.into(), granted: GRANTED.into(), ..Binding::default() };
         let settings = Settings { binding, address: Address::Bus(path), ..Settings::new(vec![SHOP.into()], "/run/records".into()) };
         let act = Units::new(settings).unwrap();
-        act.bind(LIMIT).unwrap();
+        until("systemd to be on the bus", || act.bind(LIMIT).ok());
         act.take(&call(1)).unwrap();
         assert_eq!(act.check(&call(1)).unwrap().holds, Holds::Yes);
         act.release(&call(1)).unwrap();

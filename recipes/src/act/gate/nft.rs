@@ -138,7 +138,9 @@ impl Nft {
     /// The table, if there is one.
     pub fn look(&self, table: &str, limit: Duration) -> Result<Option<Seen>, Fault> {
         match self.ask(&["-j", "list", "table", "inet", table], Stdio::null(), limit) {
-            Ok(text) => seen(&text).map(Some).ok_or_else(|| Fault::Failed(io::Error::other("its listing cannot be understood"))),
+            Ok(text) => seen(&text)
+                .map(Some)
+                .ok_or_else(|| Fault::Failed(io::Error::other("its listing cannot be understood"))),
             Err(Fault::Gone(_)) => Ok(None),
             Err(fault) => Err(fault),
         }
@@ -148,7 +150,8 @@ impl Nft {
 fn seen(text: &str) -> Option<Seen> {
     let listing: Value = serde_json::from_str(text).ok()?;
     let list = listing.get("nftables")?.as_array()?;
-    let named = |kind: &'static str, name: &'static str| list.iter().filter_map(move |one| one.get(kind)).find(move |one| one["name"] == name);
+    let named =
+        |kind: &'static str, name: &'static str| list.iter().filter_map(move |one| one.get(kind)).find(move |one| one["name"] == name);
     let hangs = |name, hook: &str, priority: i32| {
         let chain = named("chain", name);
         let rules = list.iter().filter_map(|one| one.get("rule")).filter(|rule| rule["chain"] == name).count();
@@ -174,8 +177,10 @@ impl Fault {
             Fault::Missing(source) => Error::NoNft { source }.finding(),
             Fault::Refused(error) => Finding::new(Level::Fault, format!("the gate may not be changed: {error}"))
                 .hint("run it as root, or with the capability CAP_NET_ADMIN"),
-            Fault::Gone(error) | Fault::Failed(error) => Finding::new(Level::Fault, format!("the kernel does not take the gate's table: {error}"))
-                .hint("it needs nf_tables with the family inet and `fib`, and nft with JSON"),
+            Fault::Gone(error) | Fault::Failed(error) => {
+                Finding::new(Level::Fault, format!("the kernel does not take the gate's table: {error}"))
+                    .hint("it needs nf_tables with the family inet and `fib`, and nft with JSON")
+            }
         }
     }
 }

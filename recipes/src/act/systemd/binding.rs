@@ -48,9 +48,8 @@ impl Binding {
         files
     }
 
-    /// Writes the target and the drop-ins, where they are not so. Says whether anything changed: then systemd has to reload.
-    pub fn write(&self, units: &[String]) -> Result<bool, Error> {
-        let mut changed = false;
+    /// Writes the target and the drop-ins, where they are not so. Systemd has to reload then.
+    pub fn write(&self, units: &[String]) -> Result<(), Error> {
         for (path, text) in self.files(units) {
             if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
                 continue;
@@ -59,9 +58,8 @@ impl Binding {
             fs::create_dir_all(folder)
                 .and_then(|()| replace(&path, text.as_bytes()))
                 .map_err(|error| Error::io("write", &path, error))?;
-            changed = true;
         }
-        Ok(changed)
+        Ok(())
     }
 
     /// Takes the drop-in of a unit away, which then starts at boot as it did before.

@@ -82,12 +82,12 @@ impl<'a> Bus<'a> {
         };
         let mut bus = Bus { stream: UnixStream::connect(path)?, budget, serial: 0, destination };
         let user: String = rustix::process::geteuid().as_raw().to_string().bytes().map(|byte| format!("{byte:02x}")).collect();
-        bus.send(format!("\0AUTH EXTERNAL {user}\r\n").as_bytes())?;
+        // All in one: systemd forgets a call that comes in one piece with BEGIN, so that must be there before the answer is.
+        bus.send(format!("\0AUTH EXTERNAL {user}\r\nBEGIN\r\n").as_bytes())?;
         let line = bus.line()?;
         if !line.starts_with("OK") {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("systemd does not let us in: {}", line.trim())).into());
         }
-        bus.send(b"BEGIN\r\n")?;
         if bus.destination.is_some() {
             let bus_itself = "org.freedesktop.DBus";
             let hello = Target { path: "/org/freedesktop/DBus", interface: bus_itself, member: "Hello", destination: Some(bus_itself) };
