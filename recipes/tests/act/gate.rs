@@ -177,7 +177,9 @@ fn it_closes_when_whoever_renews_it_is_stopped() {
         });
     }
     let (hosts, folder) = (Hosts::new(), tempfile::tempdir().unwrap());
-    let _listener = listen(&hosts, "host", PORT);
+    let listener = listen(&hosts, "host", PORT);
+    // A queue that is full refuses others as a gate does.
+    std::thread::spawn(move || listener.incoming().for_each(drop));
     hosts.within("host", || shut(folder.path()));
     let part = format!("{} {}", hosts.namespace("host"), folder.path().display());
     let mut child = apart::begin("gate::it_closes_when_whoever_renews_it_is_stopped", &part);

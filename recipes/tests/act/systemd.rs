@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use recipes::Error;
@@ -19,16 +20,20 @@ const RUNTIME: &str = "/run/user/0";
 const UNITS: &str = "/run/config/systemd/user";
 const GRANTED: &str = "/run/resilient/granted";
 const GROUPS: &str = "/sys/fs/cgroup";
+const PREFIX: &str = "resilient-acts-";
 
 /// Runs the work in a host of its own, as far as systemd can see. What it begins ends with it.
 fn apart_from_all(name: &str, work: impl FnOnce(&mut Stand)) {
-    if apart::part().is_some() {
-        let mut stand = Stand::new();
+    if let Some(group) = apart::part() {
+        let mut stand = Stand::new(&group);
         work(&mut stand);
         return;
     }
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    sweep();
+    let group = format!("{PREFIX}{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
     let before = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"];
-    let said = apart::command(&before, &format!("systemd::{name}"), "inside").output().expect("`unshare` runs");
+    let said = apart::command(&before, &format!("systemd::{name}"), &group).output().expect("`unshare` runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(said.status.success(), "{}\n{}", text(&said.stdout), text(&said.stderr));
 }
@@ -39,14 +44,13 @@ struct Stand {
 }
 
 impl Stand {
-    fn new() -> Stand {
+    fn new(group: &str) -> Stand {
         mount("tmpfs", "/run");
         mount("cgroup2", GROUPS);
         for folder in ["/run/systemd/system", RUNTIME, UNITS] {
             fs::create_dir_all(folder).unwrap();
         }
-        sweep();
-        let group = Path::new(GROUPS).join(format!("resilient-acts-{}", own_number()));
+        let group = Path::new(GROUPS).join(group);
         fs::create_dir(&group).unwrap();
         Stand { group, systemd: None }
     }
@@ -115,12 +119,6 @@ fn mount(kind: &str, path: &str) {
     assert!(Command::new("mount").args(["-t", kind, kind, path]).status().unwrap().success(), "{kind} on {path}");
 }
 
-/// That of its namespace, since all see the same groups.
-fn own_number() -> String {
-    let status = fs::read_link("/proc/self/ns/pid").unwrap().display().to_string();
-    status.chars().filter(char::is_ascii_digit).collect()
-}
-
 fn kill_below(group: &Path) {
     until("the group to end", || {
         let _ = fs::write(group.join("cgroup.kill"), "1");
@@ -128,11 +126,15 @@ fn kill_below(group: &Path) {
     });
 }
 
-/// Removes groups that killed tests left; those that are in use stay.
+/// Removes groups that killed tests left: names with the id of a process that is gone.
 fn sweep() {
-    for entry in fs::read_dir(GROUPS).unwrap().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("resilient-acts-") {
-            remove(&entry.path());
+    for root in [GROUPS, "/sys/fs/cgroup/unified"] {
+        for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let id = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+            if id.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+                remove(&entry.path());
+            }
         }
     }
 }
