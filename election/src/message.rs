@@ -30,6 +30,8 @@ pub enum Message {
     // The active and the arbiter.
     Renew(Renew),
     Renewed(Renewed),
+    /// To a fenced node that would go on: its renewal counts when it echoes this.
+    Hear { stamp: Stamp },
     /// The asker's reign is over.
     Stale { asked: Epoch },
     /// ACTIVE(epoch): services run behind the closed gate.
@@ -78,6 +80,10 @@ pub struct Renew {
     pub handing: Option<Handing>,
     /// Every service port is behind a gate, or a watchdog or a STONITH hook is there.
     pub guarded: bool,
+    /// The sender is fenced and would go on. It counts only with the stamp of a [`Message::Hear`] of just now: else a node whose answers are
+    /// all lost would keep everybody waiting for ever.
+    pub resuming: bool,
+    pub heard: Option<Stamp>,
 }
 
 /// A planned exchange: the source has stopped, exported the last, and names its successor.

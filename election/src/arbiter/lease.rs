@@ -90,6 +90,11 @@ impl Arbiter {
         if self.last_sent.as_ref().is_some_and(|last| !renew.sent.is_after(last)) {
             return;
         }
+        let heard = renew.heard.as_ref().is_some_and(|at| at.boot == self.boot && self.now.since(at.at) <= self.timers().heartbeat());
+        if renew.resuming && !heard {
+            let stamp = self.stamp();
+            return self.reply(from, via, Message::Hear { stamp });
+        }
         self.last_sent = Some(renew.sent.clone());
         (self.renewed, self.vouched, self.guarded) = (Some(self.now), false, renew.guarded);
         let paused = self.heed_pause(&renew);

@@ -16,6 +16,7 @@ pub(super) struct Beat {
     /// When the youngest renewal that was answered had been sent.
     pub renewed: Time,
     direct: Time,
+    heard: Option<Stamp>,
     round: Option<Round>,
     next_round: Time,
     pause: PauseHere,
@@ -39,7 +40,7 @@ struct PauseHere {
 
 impl Beat {
     pub fn new(now: Time) -> Beat {
-        Beat { next: now, renewed: Time::default(), direct: now, round: None, next_round: now, pause: PauseHere::default() }
+        Beat { next: now, renewed: Time::default(), direct: now, heard: None, round: None, next_round: now, pause: PauseHere::default() }
     }
 
     /// A reign begins whose first word was sent then.
@@ -106,9 +107,10 @@ impl Member {
             State::SteppingDown(descent) => descent.handing(),
             _ => None::<Handing>,
         };
-        let guarded = self.readiness.guarded;
+        let (guarded, resuming) = (self.readiness.guarded, matches!(self.state, State::Fenced { .. }));
+        let heard = self.beat.heard.take();
         let (generation, pause_ended) = (self.record.members.generation, pause.ended);
-        let message = Message::Renew(Renew { epoch, sent, generation, paused, pause_ended, handing, guarded });
+        let message = Message::Renew(Renew { epoch, sent, generation, paused, pause_ended, handing, guarded, resuming, heard });
         self.send(&Peer::Arbiter, message.clone());
         self.beat.next = self.now + self.timers().heartbeat();
         if self.now.since(self.beat.direct) >= self.timers().heartbeat() * 2 {
@@ -119,10 +121,18 @@ impl Member {
         }
     }
 
+    /// The arbiter hears a fenced node: it says at once that it would go on.
+    pub(super) fn heard(&mut self, stamp: Stamp) {
+        if matches!(self.state, State::Fenced { .. }) {
+            self.beat.heard = Some(stamp);
+            self.beat.hurry(self.now);
+        }
+    }
+
     /// Carries what is not ours on, to the arbiter or back; takes what is.
     pub(super) fn relay(&mut self, inner: Envelope, from: &Peer) {
         if inner.to == Peer::Node(self.config.node.clone()) {
-            if inner.from == Peer::Arbiter && matches!(inner.message, Message::Renewed(_) | Message::Stale { .. }) {
+            if inner.from == Peer::Arbiter && matches!(inner.message, Message::Renewed(_) | Message::Stale { .. } | Message::Hear { .. }) {
                 self.learn(inner.seen);
                 self.heed_arbiter(inner.message, false);
             }

@@ -310,6 +310,7 @@ impl Member {
     fn heed_arbiter(&mut self, message: Message, direct: bool) {
         match message {
             Message::Renewed(renewed) => self.renewed(renewed, direct),
+            Message::Hear { stamp } => self.heard(stamp),
             Message::Stale { asked } => self.stale(asked),
             Message::ActiveRecorded { epoch } => self.recorded(epoch),
             Message::Released { epoch } => self.release = self.release.take().filter(|(own, _)| *own != epoch),

@@ -41,9 +41,6 @@ impl Archive {
         all.map(|s| Published { dataset: s.dataset.clone(), point: s.point.clone(), age: std::time::Duration::ZERO }).collect()
     }
 
-    pub fn holds(&self, id: &SnapshotId) -> bool {
-        self.known.contains(id)
-    }
 
     /// Publishes or keeps aside, by the arbiter's rule. Gives what was published, or what is wrong with the rule.
     pub fn receive(&mut self, record: &Record, snapshot: Snapshot) -> Result<Option<Published>, String> {
@@ -83,7 +80,7 @@ impl Archive {
     pub fn readmit(&mut self, reign: &Reign) -> Vec<Snapshot> {
         let (again, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.quarantine).into_iter().partition(|s| s.reign == *reign);
         self.quarantine = kept;
-        again.iter().for_each(|snapshot| drop(self.known.remove(&snapshot.point.id)));
+        again.iter().for_each(|snapshot| assert!(self.known.remove(&snapshot.point.id)));
         again
     }
 

@@ -83,12 +83,6 @@ impl Host {
         BootId(format!("{}-{}", self.name, self.boots))
     }
 
-    pub fn node(&self) -> NodeId {
-        match &self.name {
-            Peer::Node(node) => node.clone(),
-            Peer::Arbiter => NodeId::from("arbiter"),
-        }
-    }
 
     pub fn gate_is_open(&self, now: Real) -> bool {
         self.up && self.gate.as_ref().is_some_and(|gate| self.clock.micros(now) < gate.until_us)

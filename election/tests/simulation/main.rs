@@ -3,6 +3,7 @@
 //! `RESILIENT_LONG=1` runs tens of thousands of random worlds instead of thousands; `RESILIENT_SEEDS=FROM..TO` runs those seeds;
 //! `RESILIENT_SEED=N` runs one and prints its whole trace.
 
+mod candidates;
 mod carry;
 mod chance;
 mod clock;

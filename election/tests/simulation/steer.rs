@@ -87,7 +87,4 @@ impl World {
         assert_eq!(self.broken, None);
     }
 
-    pub fn peer(host: usize) -> Peer {
-        Peer::Node(name(host))
-    }
 }

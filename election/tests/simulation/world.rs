@@ -72,11 +72,13 @@ pub struct Setup {
     pub policy: fn(&mut Policy),
     pub mutant: Mutant,
     pub drift: bool,
+    /// So many of the last nodes are not enrolled yet.
+    pub strangers: usize,
 }
 
 impl Setup {
     pub fn new(nodes: usize) -> Setup {
-        Setup { seed: 1, nodes, values: Values::DEFAULT, policy: |_| (), mutant: Mutant::None, drift: false }
+        Setup { seed: 1, nodes, values: Values::DEFAULT, policy: |_| (), mutant: Mutant::None, drift: false, strangers: 0 }
     }
 }
 
@@ -142,7 +144,7 @@ impl World {
         let mut chance = Chance::new(setup.seed);
         let mut record = Record::new(cluster());
         record.generation = 1;
-        record.members = (1..=setup.nodes).map(|node| (name(node), 1)).collect();
+        record.members = (1..=setup.nodes - setup.strangers).map(|node| (name(node), 1)).collect();
         let mut hosts = Vec::new();
         for host in 0..=setup.nodes {
             let peer = if host == ARBITER { Peer::Arbiter } else { Peer::Node(name(host)) };
