@@ -137,6 +137,8 @@ impl Arbiter {
         }
         self.persist();
         let (granted, reign) = (self.record.granted, owner.map(|(reign, _)| reign));
+        // What arrived before the reign was known lies in quarantine.
+        self.outputs.extend(reign.clone().map(Output::Readmit));
         self.alert(Alert::Recovered { reign, granted });
         self.state = if highest == Epoch::default() { State::Vacant } else { State::Leased };
     }

@@ -270,9 +270,11 @@ impl World {
         }
         let heads = self.archive.heads();
         if heads != self.hosts[host].live {
-            for snapshot in self.archive.published.values().flat_map(|list| list.iter().rev()) {
-                if self.hosts[host].mirror.insert(snapshot.point.id.clone(), snapshot.clone()).is_some() {
-                    break;
+            for list in self.archive.published.values() {
+                for snapshot in list.iter().rev() {
+                    if self.hosts[host].mirror.insert(snapshot.point.id.clone(), snapshot.clone()).is_some() {
+                        break;
+                    }
                 }
             }
             self.hosts[host].live = heads;

@@ -211,7 +211,7 @@ fn s12_a_frozen_host_is_turned_off_first_or_its_writes_are_kept_aside() {
     world.weather.export_every = (S, 2 * S);
     world.two_gates_allowed = true;
     world.freeze(1, 100 * S);
-    assert!(world.until(80 * S, |world| world.open_gate().is_some_and(|host| host != 1)));
+    assert!(world.until(80 * S, |world| world.hosts[2].gate_is_open(world.now)));
     world.run(30 * S);
     world.isolate(1);
     let before = world.exported.len();
