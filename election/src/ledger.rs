@@ -178,9 +178,16 @@ impl Record {
         Members { generation: self.generation, nodes: self.members.keys().cloned().collect() }
     }
 
-    /// May this node be granted the role, as far as membership goes?
+    /// The last reign that was more than a grant.
+    pub fn last_reign(&self) -> Option<&Entry> {
+        self.ledger.iter().rev().find(|entry| entry.state != ReignState::Void)
+    }
+
+    /// May this node be granted the role, as far as membership goes? The last active may go on, or go on again, by the word of the members
+    /// that it knows; whoever it does not know must not be granted the role, unless it gave it up.
     pub fn electable(&self, node: &NodeId) -> bool {
-        self.members.get(node).is_some_and(|since| *since <= self.acknowledged || self.ledger.is_empty())
+        let given_up = self.last_reign().is_none_or(|entry| entry.state == ReignState::Released);
+        self.members.get(node).is_some_and(|since| given_up || *since <= self.acknowledged)
     }
 
     /// Whether a snapshot that was pulled from its node is published. `head` is its dataset's.
@@ -209,7 +216,6 @@ impl Record {
         let epoch = self.granted.next();
         (self.epoch, self.granted) = (epoch, epoch);
         self.holder = Some(node.clone());
-        self.acknowledged = self.generation;
         (self.designated, self.pause) = (None, None);
         let reign = Reign { epoch, node: node.clone() };
         self.ledger.push(Entry { reign, how, state: ReignState::Granted, base, sealed: None, lossy, timers });

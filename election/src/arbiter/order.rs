@@ -110,7 +110,7 @@ impl Arbiter {
     fn attest(&mut self, off: &NodeId) -> Result<(), Refusal> {
         match &mut self.state {
             State::Recovery(recovery) => recovery.vouch(off),
-            _ if self.record.holder.as_ref() == Some(off) => self.vouched = true,
+            _ if self.record.last_reign().is_some_and(|entry| entry.reign.node == *off) => self.vouched = true,
             _ => return Err(Refusal::Nothing),
         }
         Ok(())

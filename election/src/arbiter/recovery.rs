@@ -8,6 +8,7 @@
 //! Two members that were forced into one epoch are a CONFLICT, which only a person resolves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::{Alert, Arbiter, Output, State};
 use crate::ledger::{Entry, How, ReignState};
@@ -24,6 +25,8 @@ pub(super) struct Recovery {
     gathering: bool,
     gathered: bool,
     told: BTreeSet<NodeId>,
+    /// Between rounds; grows, so that a slow network is waited for.
+    every: Duration,
 }
 
 impl Recovery {
@@ -47,9 +50,9 @@ impl Arbiter {
             self.persist();
         }
         let (asked, off) = (self.stamp(), BTreeSet::new());
-        let again = self.now;
+        let (again, every) = (self.now, self.timers().request() * 2);
         self.state =
-            State::Recovery(Recovery { asked, again, answers: BTreeMap::new(), off, gathering: false, gathered: false, told: BTreeSet::new() });
+            State::Recovery(Recovery { asked, again, answers: BTreeMap::new(), off, gathering: false, gathered: false, told: BTreeSet::new(), every });
     }
 
     pub(super) fn gathered(&mut self) {
@@ -82,10 +85,11 @@ impl Arbiter {
         let asked = self.stamp();
         let members: Vec<NodeId> = self.record.members.keys().cloned().collect();
         members.iter().for_each(|node| self.send(node, Message::Poll { asked: asked.clone() }));
-        let again = self.now + self.timers().request() * 2;
+        let every_most = self.timers().lease();
         let first_round = matches!(&self.state, State::Recovery(recovery) if recovery.answers.is_empty() && recovery.told.is_empty());
         if let State::Recovery(recovery) = &mut self.state {
-            (recovery.asked, recovery.again) = (asked, again);
+            (recovery.asked, recovery.again) = (asked, self.now + recovery.every);
+            recovery.every = (recovery.every * 2).min(every_most);
             recovery.answers.clear();
             let news = !first_round && recovery.told != missing;
             if news {

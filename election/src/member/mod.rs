@@ -234,7 +234,14 @@ pub struct Member {
 
 impl Member {
     /// Begins from what was durable. `role` is the last [`Output::Role`], if it survived.
-    pub fn open(now: Time, boot: BootId, record: MemberRecord, role: Option<Role>, config: Config) -> (Member, Vec<Output>) {
+    pub fn open(
+        now: Time,
+        boot: BootId,
+        record: MemberRecord,
+        role: Option<Role>,
+        readiness: Readiness,
+        config: Config,
+    ) -> (Member, Vec<Output>) {
         let beat = lease::Beat::new(now);
         let mut member = Member {
             config,
@@ -242,7 +249,7 @@ impl Member {
             boot,
             now,
             state: State::Passive,
-            readiness: Readiness::default(),
+            readiness,
             lease_until: now,
             beat,
             adopt: false,

@@ -197,7 +197,7 @@ impl World {
             let (least, most) = self.weather.delay;
             let late = self.chance.of_thousand(self.weather.very_late);
             let delay = if late { self.chance.between(0, 90 * S) } else { self.chance.between(least, most) };
-            self.deliver(from, to, delay, envelope.clone());
+            self.deliver(from, to, delay + self.lag[from][to], envelope.clone());
         }
     }
 

@@ -105,7 +105,7 @@ impl World {
             faults::forget(self.mutant, &mut self.hosts[host].member_record);
             let config = self.config(host);
             let (record, role) = (self.hosts[host].member_record.clone(), self.hosts[host].role.clone());
-            let (member, outputs) = Member::open(at, boot, record, role, config);
+            let (member, outputs) = Member::open(at, boot, record, role, self.readiness(host), config);
             self.hosts[host].process = Some(Process::Member(Box::new(member)));
             outputs.into_iter().map(Output::Member).collect()
         };

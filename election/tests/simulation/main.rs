@@ -6,11 +6,14 @@
 mod candidates;
 mod carry;
 mod chance;
+mod chaos;
 mod clock;
 mod data;
 mod faults;
 mod happen;
 mod host;
+mod mutants;
+mod random;
 mod scenarios;
 mod steer;
 mod world;

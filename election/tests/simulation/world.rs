@@ -90,6 +90,8 @@ pub struct World {
     events: u64,
     pub hosts: Vec<Host>,
     pub cut: Vec<Vec<bool>>,
+    /// On top of the weather's delay, by direction.
+    pub lag: Vec<Vec<Real>>,
     pub weather: Weather,
     pub archive: Archive,
     pub policy: Policy,
@@ -161,6 +163,7 @@ impl World {
             events: 0,
             hosts,
             cut: vec![vec![false; many]; many],
+            lag: vec![vec![0; many]; many],
             weather: Weather::fair(),
             archive: Archive::default(),
             policy,
