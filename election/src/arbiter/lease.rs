@@ -82,7 +82,9 @@ impl Arbiter {
         }
         if !self.holds(from, renew.epoch) || self.record.expelling.as_ref() == Some(from) || self.overdue {
             let reign = Reign { epoch: renew.epoch, node: from.clone() };
-            if renew.epoch == self.record.epoch && self.record.members.contains_key(from) && self.record.entry(&reign).is_none() {
+            // A late word of a reign that a lost memory granted is no branch: there, nobody else has the number.
+            let twice = self.record.current().is_some_and(|entry| entry.reign.epoch == renew.epoch) && self.record.entry(&reign).is_none();
+            if twice && self.record.members.contains_key(from) {
                 return self.conflict(reign);
             }
             return self.reply(from, via, Message::Stale { asked: renew.epoch });
@@ -201,11 +203,11 @@ impl Arbiter {
             State::Vacant | State::Conflict(_) => self.now + self.timers().lease(),
             State::Leased => {
                 let ends = self.lease_ends() + std::time::Duration::from_millis(1);
-                self.activation_until.map_or(ends, |until| ends.min(until))
+                self.activation_until.filter(|_| !self.overdue).map_or(ends, |until| ends.min(until + std::time::Duration::from_millis(1)))
             }
             State::Expired { retry, .. } => *retry,
             State::Electing(election) => election.next(),
-            State::Recovery(recovery) => recovery.again,
+            State::Recovery(recovery) => recovery.next(self.now),
         };
         at.max(self.now + std::time::Duration::from_millis(1))
     }

@@ -18,7 +18,7 @@ use crate::{Epoch, NodeId, Reign, Stamp, Time};
 #[derive(Clone, Debug)]
 pub(super) struct Recovery {
     asked: Stamp,
-    pub again: Time,
+    again: Time,
     answers: BTreeMap<NodeId, (Epoch, Answer)>,
     /// Of any round: a person vouched for them.
     off: BTreeSet<NodeId>,
@@ -35,6 +35,11 @@ impl Recovery {
             self.off.extend(answer.forced.clone());
             self.answers.insert(from.clone(), (seen, answer));
         }
+    }
+
+    /// While heads are gathered, only [`super::Input::Gathered`] goes on.
+    pub fn next(&self, now: Time) -> Time {
+        if self.gathering { now + self.every } else { self.again }
     }
 
     pub fn vouch(&mut self, node: &NodeId) {

@@ -81,8 +81,7 @@ impl Member {
         self.drive_activation();
         self.drive_descent();
         let now = self.now;
-        let paused = self.beat.pause.until.is_some_and(|until| now + self.timers().lease() < until + self.timers().failsafe());
-        let quiet = now >= self.beat.renewed + self.timers().failsafe() && !paused;
+        let quiet = now >= self.quiet_at();
         if matches!(self.state, State::Active) && quiet && !self.leases_itself() {
             (self.beat.round, self.beat.next_round) = (None, now);
             self.alert(Alert::Failsafe { epoch: self.record.seen });
@@ -96,6 +95,13 @@ impl Member {
             self.due_round();
         }
         self.drive_standby();
+    }
+
+    /// From when on an active that heard nothing asks the members; not while a pause carries it.
+    fn quiet_at(&self) -> Time {
+        let timers = self.timers();
+        let paused = self.beat.pause.until.map(|until| until - timers.lease() + timers.failsafe());
+        paused.unwrap_or_default().max(self.beat.renewed + timers.failsafe())
     }
 
     fn renew(&mut self) {
@@ -280,16 +286,17 @@ impl Member {
         let never = self.now + Duration::from_secs(3600);
         let beat = if own { self.beat.next } else { never };
         let state = match &self.state {
-            State::Active => fencing.min(self.beat.renewed + timers.failsafe()).max(self.now + Duration::from_millis(1)),
+            State::Active if self.leases_itself() => fencing,
+            State::Active => fencing.min(self.quiet_at()),
             State::Failsafe => fencing.min(self.beat.next_round),
-            State::Activating(activation) => fencing.min(activation.next()).min(self.beat.next_round.max(self.now + timers.request() / 4)),
+            State::Activating(activation) => fencing.min(activation.next()).min(self.beat.next_round.max(self.quiet_at()).max(self.now + timers.request() / 4)),
             State::Fenced { .. } => self.beat.next_round,
             State::Claiming(claim) => claim.next(),
             State::SteppingDown(descent) => descent.next().min(fencing.max(self.now + timers.request())),
             State::Passive | State::Closed | State::Fencing => never,
         };
-        let standby = self.next_standby();
-        let at = if matches!(self.state, State::Fencing) { standby } else { beat.min(state).min(standby) };
+        let standby = if self.stands_by() { self.next_standby() } else { never };
+        let at = if matches!(self.state, State::Fencing) { never } else { beat.min(state).min(standby) };
         at.max(self.now + Duration::from_millis(1))
     }
 

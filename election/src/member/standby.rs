@@ -126,8 +126,7 @@ impl Member {
     /// Reports, claims and releases that are due, and whether anybody is heard.
     pub(super) fn drive_standby(&mut self) {
         self.repeat_claim();
-        let stands_by = self.record.own.is_none() && matches!(self.state, State::Passive | State::Claiming(_) | State::Closed);
-        if !stands_by || self.now < self.next_report {
+        if !self.stands_by() || self.now < self.next_report {
             return;
         }
         self.next_report = self.now + self.config.report_every;
@@ -144,8 +143,12 @@ impl Member {
         }
     }
 
+    pub(super) fn stands_by(&self) -> bool {
+        self.record.own.is_none() && matches!(self.state, State::Passive | State::Claiming(_) | State::Closed)
+    }
+
     pub(super) fn next_standby(&self) -> Time {
-        self.next_report.max(self.now + Duration::from_millis(50))
+        self.next_report
     }
 
     pub(super) fn refused(&mut self, refusal: Refusal) {

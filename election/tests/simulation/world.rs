@@ -194,7 +194,7 @@ impl World {
     }
 
     pub fn later(&mut self, after: Real, event: Event) {
-        self.events += 1;
+        self.events += 1; 
         self.queue.insert((self.now + after, self.events), event);
     }
 
