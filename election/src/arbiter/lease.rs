@@ -155,7 +155,7 @@ impl Arbiter {
         if matches!(self.state, State::Recovery(_) | State::Conflict(_)) {
             return;
         }
-        if !self.holds(from, epoch) || self.record.expelling.is_some() || self.overdue {
+        if !self.holds(from, epoch) || self.record.expelling.as_ref() == Some(from) || self.overdue {
             return self.send(from, Message::Stale { asked: epoch });
         }
         let (boot, now) = (self.boot.clone(), self.now);
@@ -193,6 +193,9 @@ impl Arbiter {
                 self.persist();
                 self.awaited = Some((position, self.now + self.policy.final_export_max));
                 self.state = State::Expired { since: self.now, cause: Cause::Automatic, retry: self.now };
+            }
+            if self.record.expelling.take_if(|node| node == from).is_some() {
+                self.remove(from);
             }
         }
         self.send(from, Message::Released { epoch });

@@ -80,7 +80,6 @@ pub enum Alert {
     Conflict { branches: Vec<Reign> },
     /// The final export did not arrive in its time; what it holds is in the node's spool.
     FinalExportMissing { reign: Reign, position: Position },
-    Foreign { from: Peer },
 }
 
 /// Why there is no takeover, and what one would lose.
@@ -242,7 +241,7 @@ impl Arbiter {
         let Peer::Node(from) = &envelope.from else { return };
         let known = self.record.members.contains_key(from) || matches!(envelope.message, Message::Renew(_));
         if envelope.cluster != self.record.cluster || envelope.to != Peer::Arbiter || !known {
-            return self.alert(Alert::Foreign { from: envelope.from.clone() });
+            return;
         }
         if envelope.seen > self.record.epoch && !matches!(self.state, State::Recovery(_)) {
             self.recover();

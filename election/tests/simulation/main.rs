@@ -13,6 +13,7 @@ mod faults;
 mod happen;
 mod host;
 mod mutants;
+mod planned;
 mod random;
 mod scenarios;
 mod steer;
