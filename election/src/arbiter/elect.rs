@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Alert, Arbiter, Blocked, Cause, Output, State, Why};
+use crate::ledger::ReignState;
 use crate::message::{Answer, Message, Refusal, Standing};
 use crate::{Dataset, Epoch, NodeId, Position, Stamp, Time};
 
@@ -156,10 +157,24 @@ impl Arbiter {
             State::Recovery(recovery) => recovery.answer(from, seen, answer),
             State::Electing(election) => {
                 if matches!(&election.stage, Stage::Poll { asked, .. } if answer.asked.as_ref() == Some(asked)) {
+                    let gave_up = answer.own.is_none();
                     election.answers.insert(from.clone(), answer);
+                    if gave_up {
+                        self.given_up(from);
+                    }
                 }
             }
             _ => (),
+        }
+    }
+
+    /// Asked after its reign, the last active says that it holds none: that is a RELEASE whose message was lost.
+    fn given_up(&mut self, node: &NodeId) {
+        let last = self.record.ledger.iter_mut().rev().find(|entry| entry.state != ReignState::Void);
+        if let Some(entry) = last.filter(|entry| entry.reign.node == *node && entry.state == ReignState::Active) {
+            entry.state = ReignState::Released;
+            self.record.holder.take_if(|holder| holder == node);
+            self.persist();
         }
     }
 

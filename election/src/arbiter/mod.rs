@@ -54,7 +54,7 @@ pub enum Output {
     Send(Box<Envelope>),
     /// These published snapshots are no part of the history any more: move them aside. Told again at start, so a crash before it is no loss.
     Quarantine(Vec<Lost>),
-    /// This reign may publish again: judge what is in its quarantine anew.
+    /// This reign may publish (again): judge what is in its quarantine anew. Told again at start.
     Readmit(Reign),
     /// Pull newer heads from all members, then say [`Input::Gathered`].
     Gather,
@@ -204,6 +204,9 @@ impl Arbiter {
         if !orphans.is_empty() {
             arbiter.outputs.push(Output::Quarantine(orphans));
         }
+        let open = arbiter.record.ledger.iter().filter(|entry| entry.sealed.is_none() && entry.state != ReignState::Void);
+        let open: Vec<Output> = open.map(|entry| Output::Readmit(entry.reign.clone())).collect();
+        arbiter.outputs.extend(open);
         if arbiter.record.recovering || arbiter.history.heads().epoch() > arbiter.record.epoch {
             arbiter.recover();
         }

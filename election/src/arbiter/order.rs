@@ -1,7 +1,7 @@
 //! What people order: at the arbiter's host, or at a member.
 
 use super::{Arbiter, Cause, Output, State};
-use crate::ledger::Paused;
+use crate::ledger::{Paused, ReignState};
 use crate::message::{Message, Pause, Refusal};
 use crate::{NodeId, Time};
 
@@ -62,6 +62,17 @@ impl Arbiter {
     fn expel(&mut self, node: &NodeId, force: bool) -> Result<(), Refusal> {
         if !self.record.members.contains_key(node) {
             return Err(Refusal::Unknown { node: node.clone() });
+        }
+        // Whoever is silent in RECOVERY may be the active; by force, the person vouches for it.
+        match &mut self.state {
+            State::Recovery(_) if !force => return Err(Refusal::Recovering),
+            State::Conflict(_) => return Err(Refusal::Conflict),
+            State::Recovery(recovery) => recovery.vouch(node),
+            _ => (),
+        }
+        let may_go_on = self.record.last_reign().is_some_and(|entry| entry.reign.node == *node && entry.state == ReignState::Active);
+        if may_go_on && !force {
+            return Err(Refusal::ExpelsActive);
         }
         if self.record.holder.as_ref() != Some(node) {
             self.remove(node);

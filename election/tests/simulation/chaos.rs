@@ -58,6 +58,9 @@ fn calm(world: &mut World) {
     }
     world.order_arbiter(arbiter::Order::Resume);
     for host in 1..world.hosts.len() {
+        world.order_arbiter(arbiter::Order::Join { node: name(host), active: false });
+    }
+    for host in 1..world.hosts.len() {
         if world.hosts[host].member_record.closed {
             world.order(host, member::Order::Reopen);
         }
@@ -130,7 +133,10 @@ fn unplug(world: &mut World, host: usize) {
 }
 
 fn orders(world: &mut World, node: usize) {
-    let order = match world.chance.between(0, 5) {
+    let order = match world.chance.between(0, 9) {
+        5 => arbiter::Order::Expel { node: name(node), force: false },
+        6 => arbiter::Order::Expel { node: name(node), force: world.chance.of_thousand(300) },
+        7 | 8 => arbiter::Order::Join { node: name(node), active: false },
         0 => arbiter::Order::Pause { length: Duration::from_secs(60) },
         1 => arbiter::Order::Resume,
         2 => arbiter::Order::Elect { node: Some(name(node)), accept_loss: false },
