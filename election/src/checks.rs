@@ -146,6 +146,9 @@ mod tests {
         assert_eq!(told, [Advice::Restart, Advice::Restart, Advice::Restart, Advice::GiveUp]);
         let mut down = Check::new(Thresholds::default());
         feed(&mut down, 0, &[false, false, false]);
-        assert_eq!([down.restarted_in_vain(), down.restarted_in_vain(), down.restarted_in_vain()], [Advice::Restart, Advice::Restart, Advice::GiveUp]);
+        assert_eq!(
+            [down.restarted_in_vain(), down.restarted_in_vain(), down.restarted_in_vain()],
+            [Advice::Restart, Advice::Restart, Advice::GiveUp]
+        );
     }
 }

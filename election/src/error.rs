@@ -22,12 +22,15 @@ pub enum Error {
     FailsafeLate { failsafe: Duration, request: Duration, lease: Duration, fencing: Duration },
     #[error(
         "stepping down must fit into the fencing budget: closing the gate, dropping the address and stopping take {} s, and fencing = {} s",
-        secs(stepping_down), secs(fencing)
+        secs(stepping_down),
+        secs(fencing)
     )]
     Fencing { stepping_down: Duration, fencing: Duration },
     #[error(
         "the watchdog's margin must cover drifted clocks: 2 x 1 % of {} s + 0.4 s = {} s, and watchdog = {} s",
-        secs(lease), secs(least), secs(watchdog)
+        secs(lease),
+        secs(least),
+        secs(watchdog)
     )]
     Watchdog { lease: Duration, least: Duration, watchdog: Duration },
     #[error("the kernel must close after we began to fence: watchdog = {} s, and fencing = {} s", secs(watchdog), secs(fencing))]

@@ -36,6 +36,8 @@ pub struct Record {
     pub expelling: Option<NodeId>,
     pub pause: Option<Paused>,
     pub pauses: u64,
+    /// The last active said that not every port is behind a gate, and that there is neither watchdog nor STONITH.
+    pub unguarded: bool,
     pub ledger: Vec<Entry>,
     pub takeovers: Takeovers,
     /// The memory was lost or is known to be old: nothing is granted before all members were asked.
@@ -63,6 +65,8 @@ pub struct Entry {
     pub sealed: Option<Position>,
     /// The grant left published snapshots behind.
     pub lossy: bool,
+    /// Where the last export ended, of a reign that was released.
+    pub last: Option<Position>,
     pub timers: Timers,
 }
 
@@ -148,6 +152,7 @@ impl Record {
             expelling: None,
             pause: None,
             pauses: 0,
+            unguarded: false,
             ledger: Vec::new(),
             takeovers: Takeovers::default(),
             recovering: false,
@@ -218,7 +223,8 @@ impl Record {
         self.holder = Some(node.clone());
         (self.designated, self.pause) = (None, None);
         let reign = Reign { epoch, node: node.clone() };
-        self.ledger.push(Entry { reign, how, state: ReignState::Granted, base, sealed: None, lossy, timers });
+        self.ledger
+            .push(Entry { reign, how, state: ReignState::Granted, base, sealed: None, lossy, last: None, timers });
         epoch
     }
 

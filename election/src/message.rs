@@ -31,36 +31,80 @@ pub enum Message {
     Renew(Renew),
     Renewed(Renewed),
     /// To a fenced node that would go on: its renewal counts when it echoes this.
-    Hear { stamp: Stamp },
+    Hear {
+        stamp: Stamp,
+    },
     /// The asker's reign is over.
-    Stale { asked: Epoch },
+    Stale {
+        asked: Epoch,
+    },
     /// ACTIVE(epoch): services run behind the closed gate.
-    Active { epoch: Epoch },
-    ActiveRecorded { epoch: Epoch },
+    Active {
+        epoch: Epoch,
+    },
+    ActiveRecorded {
+        epoch: Epoch,
+    },
     /// Gate closed, services stopped; `position` is where the final export ended. Of a reign that never was active: the act failed.
-    Release { epoch: Epoch, position: Position },
-    Released { epoch: Epoch },
+    Release {
+        epoch: Epoch,
+        position: Position,
+    },
+    Released {
+        epoch: Epoch,
+    },
 
     // The arbiter and those who stand by.
-    Poll { asked: Stamp },
+    Poll {
+        asked: Stamp,
+    },
     Answer(Answer),
     /// Says that the arbiter lives, to a report that it did not ask for.
-    Noted { holder: Option<NodeId> },
-    CatchUp { heads: Position },
-    Offer { offer: Stamp, epoch: Epoch, timers: Timers },
-    Declined { offer: Stamp, held: bool },
-    Claim { offer: Stamp, sent: Stamp, position: Position },
+    Noted {
+        holder: Option<NodeId>,
+    },
+    CatchUp {
+        heads: Position,
+    },
+    Offer {
+        offer: Stamp,
+        epoch: Epoch,
+        timers: Timers,
+    },
+    Declined {
+        offer: Stamp,
+        held: bool,
+    },
+    Claim {
+        offer: Stamp,
+        sent: Stamp,
+        position: Position,
+    },
     Granted(Grant),
     /// An offer that no longer stands, so that its claim need not be waited for.
-    Withdrawn { offer: Stamp },
+    Withdrawn {
+        offer: Stamp,
+    },
     /// A person at a member asks for the role, without force.
-    Activate { accept_loss: bool },
-    Refused { refusal: Refusal },
+    Activate {
+        accept_loss: bool,
+    },
+    Refused {
+        refusal: Refusal,
+    },
 
     // The active and the members, while the arbiter is lost.
-    Hold { epoch: Epoch, sent: Stamp, wait: Duration },
-    Held { sent: Stamp },
-    NotHeld { sent: Stamp },
+    Hold {
+        epoch: Epoch,
+        sent: Stamp,
+        wait: Duration,
+    },
+    Held {
+        sent: Stamp,
+    },
+    NotHeld {
+        sent: Stamp,
+    },
 
     Relay(Box<Envelope>),
 }
@@ -138,8 +182,7 @@ pub struct Answer {
     /// The poll's stamp; none when nobody asked.
     pub asked: Option<Stamp>,
     pub standing: Standing,
-    /// The reign that it holds, and whether it was ever ACTIVE.
-    pub own: Option<(Epoch, bool)>,
+    pub own: Option<OwnReign>,
     /// A person swore that this node is off when the reign was forced.
     pub forced: Option<NodeId>,
     /// Of the list of members that it holds.
@@ -147,6 +190,15 @@ pub struct Answer {
     /// A HOLD forbids it to take a grant.
     pub held: bool,
     pub readiness: Readiness,
+}
+
+/// The reign that a member holds, told to an arbiter that may not know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnReign {
+    pub epoch: Epoch,
+    /// It was ACTIVE.
+    pub active: bool,
+    pub timers: Timers,
 }
 
 /// What a member's binary knows of its data and of itself.
@@ -191,12 +243,16 @@ pub enum Standing {
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
     /// A lease lives, or may live.
-    Leased { holder: Option<NodeId> },
+    Leased {
+        holder: Option<NodeId>,
+    },
     Paused,
     Recovering,
     Conflict,
     /// This node is no member.
-    Unknown { node: NodeId },
+    Unknown {
+        node: NodeId,
+    },
     /// What the wish is about is not so.
     Nothing,
     /// Another election runs.
@@ -204,9 +260,15 @@ pub enum Refusal {
     /// The active is expelled only by force.
     ExpelsActive,
     /// Nobody named here was forced into the epoch that is in conflict.
-    NoBranch { node: NodeId },
+    NoBranch {
+        node: NodeId,
+    },
     /// Nobody, or not the one that was named, can take over; this is what going on would leave behind.
-    Blocked { lost: Vec<Lost> },
+    Blocked {
+        lost: Vec<Lost>,
+    },
     /// The node holds a reign, or holds none, or is on its way.
-    Standing { standing: Standing },
+    Standing {
+        standing: Standing,
+    },
 }

@@ -54,7 +54,10 @@ impl Position {
 
     /// Has this position, of each dataset, what `other` has or more?
     pub fn covers(&self, other: &Position) -> bool {
-        other.0.iter().all(|(dataset, point)| self.0.get(dataset).is_some_and(|own| own.number() >= point.number()))
+        other
+            .0
+            .iter()
+            .all(|(dataset, point)| self.0.get(dataset).is_some_and(|own| own.number() >= point.number()))
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -125,7 +128,8 @@ impl History {
     /// The oldest data that a takeover at the heads would bring, if it is older than allowed.
     pub fn too_old(&self, now: Time, age_max: &BTreeMap<Dataset, Duration>) -> Option<(Dataset, Duration)> {
         let ages = self.datasets.iter().filter_map(|(dataset, list)| Some((dataset.clone(), list.last()?.age(now))));
-        ages.filter(|(dataset, age)| age_max.get(dataset).is_some_and(|most| age > most)).max_by_key(|(_, age)| *age)
+        ages.filter(|(dataset, age)| age_max.get(dataset).is_some_and(|most| age > most))
+            .max_by_key(|(_, age)| *age)
     }
 
     /// The dataset in which `position` is no ancestor of the heads.
@@ -186,7 +190,11 @@ mod tests {
     }
 
     fn position(list: &[(&str, u64, u64)]) -> Position {
-        Position(list.iter().map(|(dataset, epoch, sequence)| (Dataset::from(*dataset), point(*epoch, *sequence))).collect())
+        Position(
+            list.iter()
+                .map(|(dataset, epoch, sequence)| (Dataset::from(*dataset), point(*epoch, *sequence)))
+                .collect(),
+        )
     }
 
     fn history() -> History {

@@ -22,7 +22,9 @@ pub enum Ineligible {
     Unverified,
     Diverged(Dataset),
     Excluded,
-    Cooldown { until: Time },
+    Cooldown {
+        until: Time,
+    },
     Refused,
     Blind,
     SwitchOff,
@@ -30,7 +32,9 @@ pub enum Ineligible {
     Unacknowledged,
     /// It was offered the role in this election and did not take it.
     Tried,
-    Behind { snapshots: usize },
+    Behind {
+        snapshots: usize,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -219,7 +223,10 @@ impl Arbiter {
         let (mut at_heads, mut behind, mut reasons) = (Vec::new(), Vec::new(), BTreeMap::new());
         for node in self.wanted(&cause) {
             let tried = election.tried.contains(&node);
-            let judged = election.answers.get(&node).map_or(Err(Ineligible::NoAnswer), |answer| self.judge(&node, answer, &cause, tried));
+            let judged = election
+                .answers
+                .get(&node)
+                .map_or(Err(Ineligible::NoAnswer), |answer| self.judge(&node, answer, &cause, tried));
             match judged {
                 Ok(true) => at_heads.push(node),
                 Ok(false) => behind.push(node),
@@ -239,7 +246,11 @@ impl Arbiter {
             (election.stage, election.catch_up_until) = (Stage::CatchUp { again }, Some(until));
             return;
         }
-        let allowed: Vec<NodeId> = behind.iter().filter(|node| self.loss_is_allowed(&answers[*node].readiness.position, &cause)).cloned().collect();
+        let allowed: Vec<NodeId> = behind
+            .iter()
+            .filter(|node| self.loss_is_allowed(&answers[*node].readiness.position, &cause))
+            .cloned()
+            .collect();
         let allowed = allowed.into_iter().filter(|node| answers[node].readiness.verified).collect();
         match self.best(allowed, &answers, &cause) {
             Some(best) => self.offer(best),
@@ -252,7 +263,10 @@ impl Arbiter {
         match cause {
             Cause::Manual { accept_loss: true, .. } => true,
             Cause::Switchover { .. } | Cause::Return { .. } => false,
-            _ => self.history.lag(self.now, position).is_some_and(|lag| lag <= self.policy.lag_max && self.policy.lag_max > Duration::ZERO),
+            _ => self
+                .history
+                .lag(self.now, position)
+                .is_some_and(|lag| lag <= self.policy.lag_max && self.policy.lag_max > Duration::ZERO),
         }
     }
 

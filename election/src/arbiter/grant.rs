@@ -72,10 +72,12 @@ impl Arbiter {
         if within_window >= self.policy.takeovers_max {
             return Some(Why::TooMany { within_window });
         }
-        if !self.guarded && !self.policy.stonith {
+        if self.record.unguarded && !self.policy.stonith {
             return Some(Why::Unguarded);
         }
-        let alone = self.record.members.len() == 2 && self.policy.beside.as_ref().is_some_and(|node| self.record.members.contains_key(node));
+        let standby = |node: &NodeId| self.record.last_reign().is_none_or(|entry| entry.reign.node != *node);
+        let beside = self.policy.beside.as_ref().filter(|node| self.record.members.contains_key(*node));
+        let alone = self.record.members.len() == 2 && beside.is_some_and(standby);
         if alone && !self.policy.two_hosts_fence {
             return Some(Why::TwoHosts);
         }

@@ -92,13 +92,20 @@ impl Arbiter {
         if self.last_sent.as_ref().is_some_and(|last| !renew.sent.is_after(last)) {
             return;
         }
-        let heard = renew.heard.as_ref().is_some_and(|at| at.boot == self.boot && self.now.since(at.at) <= self.timers().heartbeat());
+        let heard = renew
+            .heard
+            .as_ref()
+            .is_some_and(|at| at.boot == self.boot && self.now.since(at.at) <= self.timers().heartbeat());
         if renew.resuming && !heard {
             let stamp = self.stamp();
             return self.reply(from, via, Message::Hear { stamp });
         }
         self.last_sent = Some(renew.sent.clone());
-        (self.renewed, self.vouched, self.guarded) = (Some(self.now), false, renew.guarded);
+        (self.renewed, self.vouched) = (Some(self.now), false);
+        if self.record.unguarded == renew.guarded {
+            self.record.unguarded = !renew.guarded;
+            self.persist();
+        }
         let paused = self.heed_pause(&renew);
         if renew.generation > self.record.acknowledged && renew.generation <= self.record.generation {
             self.record.acknowledged = renew.generation;
@@ -188,10 +195,10 @@ impl Arbiter {
             } else {
                 self.record.holder = None;
                 if let Some(entry) = self.record.current_mut() {
-                    entry.state = ReignState::Released;
+                    (entry.state, entry.last) = (ReignState::Released, Some(position));
                 }
                 self.persist();
-                self.awaited = Some((position, self.now + self.policy.final_export_max));
+                self.await_last();
                 self.state = State::Expired { since: self.now, cause: Cause::Automatic, retry: self.now };
             }
             if self.record.expelling.take_if(|node| node == from).is_some() {
@@ -201,12 +208,24 @@ impl Arbiter {
         self.send(from, Message::Released { epoch });
     }
 
+    /// A released reign's last export may still be on its way, also past a restart.
+    pub(super) fn await_last(&mut self) {
+        let last = self
+            .record
+            .current()
+            .filter(|entry| entry.state == ReignState::Released)
+            .and_then(|entry| entry.last.clone());
+        self.awaited = last.map(|position| (position, self.now + self.policy.final_export_max));
+    }
+
     pub(super) fn next_wake(&self) -> Time {
         let at = match &self.state {
             State::Vacant | State::Conflict(_) => self.now + self.timers().lease(),
             State::Leased => {
                 let ends = self.lease_ends() + std::time::Duration::from_millis(1);
-                self.activation_until.filter(|_| !self.overdue).map_or(ends, |until| ends.min(until + std::time::Duration::from_millis(1)))
+                self.activation_until
+                    .filter(|_| !self.overdue)
+                    .map_or(ends, |until| ends.min(until + std::time::Duration::from_millis(1)))
             }
             State::Expired { retry, .. } => *retry,
             State::Electing(election) => election.next(),

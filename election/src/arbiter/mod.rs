@@ -42,7 +42,10 @@ pub enum Input {
     /// What members held above the archive's heads was pulled, as far as they could be reached.
     Gathered,
     /// The hook confirmed that this node is off.
-    Stonith { node: NodeId, epoch: Epoch },
+    Stonith {
+        node: NodeId,
+        epoch: Epoch,
+    },
     Order(Order),
 }
 
@@ -59,7 +62,10 @@ pub enum Output {
     /// Pull newer heads from all members, then say [`Input::Gathered`].
     Gather,
     /// Turn this node off, then say [`Input::Stonith`].
-    Stonith { node: NodeId, epoch: Epoch },
+    Stonith {
+        node: NodeId,
+        epoch: Epoch,
+    },
     Alert(Alert),
     Refused(Refusal),
     /// Say [`Input::Tick`] at this time; replaces the time named before.
@@ -69,17 +75,35 @@ pub enum Output {
 /// What a person should hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Alert {
-    Expired { reign: Reign },
-    Granted { reign: Reign },
-    TookOver { reign: Reign },
-    Void { reign: Reign },
+    Expired {
+        reign: Reign,
+    },
+    Granted {
+        reign: Reign,
+    },
+    TookOver {
+        reign: Reign,
+    },
+    Void {
+        reign: Reign,
+    },
     Blocked(Blocked),
     /// These members have not answered: nothing is granted before they did, or a person vouched for them.
-    Recovery { missing: BTreeSet<NodeId> },
-    Recovered { reign: Option<Reign>, granted: Epoch },
-    Conflict { branches: Vec<Reign> },
+    Recovery {
+        missing: BTreeSet<NodeId>,
+    },
+    Recovered {
+        reign: Option<Reign>,
+        granted: Epoch,
+    },
+    Conflict {
+        branches: Vec<Reign>,
+    },
     /// The final export did not arrive in its time; what it holds is in the node's spool.
-    FinalExportMissing { reign: Reign, position: Position },
+    FinalExportMissing {
+        reign: Reign,
+        position: Position,
+    },
 }
 
 /// Why there is no takeover, and what one would lose.
@@ -94,15 +118,24 @@ pub struct Blocked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
     SwitchOff,
-    Paused { until: Time },
+    Paused {
+        until: Time,
+    },
     /// A takeover happened less than the block ago, and nobody acknowledged it.
-    Unacknowledged { until: Time },
-    TooMany { within_window: usize },
+    Unacknowledged {
+        until: Time,
+    },
+    TooMany {
+        within_window: usize,
+    },
     /// Not every port is behind a gate, and there is neither watchdog nor STONITH.
     Unguarded,
     /// One of two hosts carries the arbiter too.
     TwoHosts,
-    TooOld { dataset: crate::Dataset, age: std::time::Duration },
+    TooOld {
+        dataset: crate::Dataset,
+        age: std::time::Duration,
+    },
     NobodyEligible,
 }
 
@@ -147,7 +180,6 @@ pub struct Arbiter {
     /// A person or a hook said that the holder is off.
     vouched: bool,
     stonith_asked: Option<Epoch>,
-    guarded: bool,
     /// Where the final export of the reign that was released ended, and how long its arrival is waited for.
     awaited: Option<(Position, Time)>,
     activation_until: Option<Time>,
@@ -189,7 +221,6 @@ impl Arbiter {
             paused_since: now,
             vouched: false,
             stonith_asked: None,
-            guarded: true,
             awaited: None,
             activation_until: granted.then(|| now + activation_max),
             overdue: false,
@@ -201,10 +232,15 @@ impl Arbiter {
             record,
         };
         arbiter.persist();
+        arbiter.await_last();
         if !orphans.is_empty() {
             arbiter.outputs.push(Output::Quarantine(orphans));
         }
-        let open = arbiter.record.ledger.iter().filter(|entry| entry.sealed.is_none() && entry.state != ReignState::Void);
+        let open = arbiter
+            .record
+            .ledger
+            .iter()
+            .filter(|entry| entry.sealed.is_none() && entry.state != ReignState::Void);
         let open: Vec<Output> = open.map(|entry| Output::Readmit(entry.reign.clone())).collect();
         arbiter.outputs.extend(open);
         if arbiter.record.recovering || arbiter.history.heads().epoch() > arbiter.record.epoch {
@@ -286,7 +322,8 @@ impl Arbiter {
 
     fn holds(&self, node: &NodeId, epoch: Epoch) -> bool {
         let alive = |state| matches!(state, ReignState::Granted | ReignState::Active);
-        self.record.holder.as_ref() == Some(node) && self.record.current().is_some_and(|entry| entry.reign.epoch == epoch && alive(entry.state))
+        self.record.holder.as_ref() == Some(node)
+            && self.record.current().is_some_and(|entry| entry.reign.epoch == epoch && alive(entry.state))
     }
 
     fn stamp(&mut self) -> Stamp {

@@ -9,18 +9,33 @@ use crate::{NodeId, Time};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// A node was enrolled; `active` gives it the first reign.
-    Join { node: NodeId, active: bool },
+    Join {
+        node: NodeId,
+        active: bool,
+    },
     /// The active goes only by `force`, which fences it first.
-    Expel { node: NodeId, force: bool },
-    Pause { length: std::time::Duration },
+    Expel {
+        node: NodeId,
+        force: bool,
+    },
+    Pause {
+        length: std::time::Duration,
+    },
     Resume,
     /// The last takeover was seen: the block ends.
     Acknowledge,
     /// The person swears that this node is off.
-    Attest { off: NodeId },
+    Attest {
+        off: NodeId,
+    },
     /// Take over now, to this node or to the best, though a switch is off; `accept_loss` leaves behind what BLOCKED named.
-    Elect { node: Option<NodeId>, accept_loss: bool },
-    Resolve { winner: NodeId },
+    Elect {
+        node: Option<NodeId>,
+        accept_loss: bool,
+    },
+    Resolve {
+        winner: NodeId,
+    },
 }
 
 impl Arbiter {
@@ -70,7 +85,10 @@ impl Arbiter {
             State::Recovery(recovery) => recovery.vouch(node),
             _ => (),
         }
-        let may_go_on = self.record.last_reign().is_some_and(|entry| entry.reign.node == *node && entry.state == ReignState::Active);
+        let may_go_on = self
+            .record
+            .last_reign()
+            .is_some_and(|entry| entry.reign.node == *node && entry.state == ReignState::Active);
         if may_go_on && !force {
             return Err(Refusal::ExpelsActive);
         }

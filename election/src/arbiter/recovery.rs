@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::{Alert, Arbiter, Output, State};
 use crate::ledger::{Entry, How, ReignState};
-use crate::message::{Answer, Message, Standing};
-use crate::{Epoch, NodeId, Reign, Stamp, Time};
+use crate::message::{Answer, Message, OwnReign, Standing};
+use crate::{Epoch, NodeId, Reign, Stamp, Time, Timers};
 
 #[derive(Clone, Debug)]
 pub(super) struct Recovery {
@@ -56,8 +56,16 @@ impl Arbiter {
         }
         let (asked, off) = (self.stamp(), BTreeSet::new());
         let (again, every) = (self.now, self.timers().request() * 2);
-        self.state =
-            State::Recovery(Recovery { asked, again, answers: BTreeMap::new(), off, gathering: false, gathered: false, told: BTreeSet::new(), every });
+        self.state = State::Recovery(Recovery {
+            asked,
+            again,
+            answers: BTreeMap::new(),
+            off,
+            gathering: false,
+            gathered: false,
+            told: BTreeSet::new(),
+            every,
+        });
     }
 
     pub(super) fn gathered(&mut self) {
@@ -116,10 +124,10 @@ impl Arbiter {
         let seen = recovery.answers.values().map(|(seen, _)| *seen);
         let highest = seen.chain([self.record.epoch, self.history.heads().epoch()]).max().unwrap_or_default();
         let owner = |(node, (_, answer)): (&NodeId, &(Epoch, Answer))| {
-            let (epoch, active) = answer.own?;
-            (epoch == highest).then(|| (Reign { epoch, node: node.clone() }, active))
+            let OwnReign { epoch, active, timers } = answer.own?;
+            (epoch == highest).then(|| (Reign { epoch, node: node.clone() }, active, timers))
         };
-        let owners: Vec<(Reign, bool)> = recovery.answers.iter().filter_map(owner).collect();
+        let owners: Vec<(Reign, bool, Timers)> = recovery.answers.iter().filter_map(owner).collect();
         (self.record.recovering, self.record.epoch) = (false, highest);
         self.record.granted = self.record.granted.max(highest.next());
         (self.started, self.renewed, self.last_sent, self.vouched) = (self.now, None, None, false);
@@ -130,8 +138,8 @@ impl Arbiter {
         self.record.generation = generation;
         self.record.members.values_mut().for_each(|since| *since = generation);
         if owners.len() > 1 {
-            let branches: Vec<Reign> = owners.into_iter().map(|(reign, _)| reign).collect();
-            branches.iter().for_each(|reign| self.enter(reign, true));
+            let branches: Vec<Reign> = owners.iter().map(|(reign, ..)| reign.clone()).collect();
+            owners.iter().for_each(|(reign, _, timers)| self.enter(reign, true, *timers));
             self.record.holder = None;
             self.persist();
             self.alert(Alert::Conflict { branches: branches.clone() });
@@ -139,13 +147,13 @@ impl Arbiter {
             return;
         }
         let owner = owners.into_iter().next();
-        if let Some((reign, active)) = &owner {
-            self.enter(reign, *active);
+        if let Some((reign, active, timers)) = &owner {
+            self.enter(reign, *active, *timers);
         } else {
             self.record.acknowledged = self.record.generation;
         }
         self.persist();
-        let (granted, reign) = (self.record.granted, owner.map(|(reign, _)| reign));
+        let (granted, reign) = (self.record.granted, owner.map(|(reign, ..)| reign));
         // What arrived before the reign was known lies in quarantine.
         self.outputs.extend(reign.clone().map(Output::Readmit));
         self.alert(Alert::Recovered { reign, granted });
@@ -153,17 +161,24 @@ impl Arbiter {
     }
 
     /// Makes this reign the current one; it may have been known.
-    fn enter(&mut self, reign: &Reign, active: bool) {
-        let (base, timers) = (self.history.heads().clone(), self.timers());
+    fn enter(&mut self, reign: &Reign, active: bool, timers: Timers) {
+        let base = self.history.heads().clone();
         let state = if active { ReignState::Active } else { ReignState::Granted };
-        for entry in self.record.ledger.iter_mut().filter(|entry| entry.reign.epoch < reign.epoch && entry.sealed.is_none()) {
+        for entry in self
+            .record
+            .ledger
+            .iter_mut()
+            .filter(|entry| entry.reign.epoch < reign.epoch && entry.sealed.is_none())
+        {
             entry.sealed = Some(base.clone());
         }
         match self.record.ledger.iter_mut().find(|entry| entry.reign == *reign) {
-            Some(entry) => (entry.state, entry.sealed) = (state, None),
+            Some(entry) => (entry.state, entry.sealed, entry.timers) = (state, None, timers),
             None => {
                 let (reign, how) = (reign.clone(), How::Recovered);
-                self.record.ledger.push(Entry { reign, how, state, base, sealed: None, lossy: false, timers });
+                self.record
+                    .ledger
+                    .push(Entry { reign, how, state, base, sealed: None, lossy: false, last: None, timers });
             }
         }
         (self.record.holder, self.record.acknowledged) = (Some(reign.node.clone()), 0);
@@ -173,10 +188,14 @@ impl Arbiter {
     /// A second branch of the current epoch showed up.
     pub(super) fn conflict(&mut self, other: Reign) {
         let mut branches: Vec<Reign> = self.record.current().map(|entry| entry.reign.clone()).into_iter().collect();
-        let timers = self.timers();
+        // Which timers the other branch lives by is unknown: the longest that are known.
+        let known = self.record.ledger.iter().map(|entry| entry.timers).chain([self.policy.timers]);
+        let timers = known.max_by_key(Timers::over).unwrap_or(self.policy.timers);
         let base = self.history.heads().clone();
         let (reign, how) = (other.clone(), How::Recovered);
-        self.record.ledger.push(Entry { reign, how, state: ReignState::Active, base, sealed: None, lossy: false, timers });
+        self.record
+            .ledger
+            .push(Entry { reign, how, state: ReignState::Active, base, sealed: None, lossy: false, last: None, timers });
         branches.push(other);
         self.give_up_election();
         self.record.holder = None;
@@ -190,11 +209,12 @@ impl Arbiter {
         let State::Conflict(branches) = &self.state else { return false };
         let Some(reign) = branches.iter().find(|reign| reign.node == *winner).cloned() else { return false };
         let losers: Vec<Reign> = branches.iter().filter(|branch| **branch != reign).cloned().collect();
+        let timers = self.record.entry(&reign).map_or(self.policy.timers, |entry| entry.timers);
         self.record.ledger.retain(|entry| entry.reign != reign);
         for entry in self.record.ledger.iter_mut().filter(|entry| losers.contains(&entry.reign)) {
             entry.state = ReignState::Void;
         }
-        self.enter(&reign, true);
+        self.enter(&reign, true, timers);
         (self.started, self.renewed, self.last_sent) = (self.now, None, None);
         self.persist();
         self.state = State::Leased;

@@ -40,7 +40,15 @@ struct PauseHere {
 
 impl Beat {
     pub fn new(now: Time) -> Beat {
-        Beat { next: now, renewed: Time::default(), direct: now, heard: None, round: None, next_round: now, pause: PauseHere::default() }
+        Beat {
+            next: now,
+            renewed: Time::default(),
+            direct: now,
+            heard: None,
+            round: None,
+            next_round: now,
+            pause: PauseHere::default(),
+        }
     }
 
     /// A reign begins whose first word was sent then.
@@ -289,7 +297,9 @@ impl Member {
             State::Active if self.leases_itself() => fencing,
             State::Active => fencing.min(self.quiet_at()),
             State::Failsafe => fencing.min(self.beat.next_round),
-            State::Activating(activation) => fencing.min(activation.next()).min(self.beat.next_round.max(self.quiet_at()).max(self.now + timers.request() / 4)),
+            State::Activating(activation) => fencing
+                .min(activation.next())
+                .min(self.beat.next_round.max(self.quiet_at()).max(self.now + timers.request() / 4)),
             State::Fenced { .. } => self.beat.next_round,
             State::Claiming(claim) => claim.next(),
             State::SteppingDown(descent) => descent.next().min(fencing.max(self.now + timers.request())),

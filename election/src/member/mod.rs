@@ -17,16 +17,17 @@
 
 mod down;
 mod lease;
+mod record;
 mod standby;
 mod up;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::message::{Envelope, Members, Message, Readiness, Refusal, Standing};
+use crate::message::{Envelope, Message, Readiness, Refusal};
 use crate::{BootId, ClusterId, Epoch, NodeId, Peer, Position, Stamp, Time, Timers};
+
+pub use record::{Hold, MemberRecord, Own, Role};
 
 /// What the administrator said of this node.
 #[derive(Clone, Debug)]
@@ -36,56 +37,14 @@ pub struct Config {
     /// Used where no grant brought others: in a forced reign.
     pub timers: Timers,
     pub final_export_max: Duration,
+    /// Of a forced reign; a grant brings its own.
+    pub activation_max: Duration,
     /// How long a planned exchange may keep the service closed.
     pub pause_max: Duration,
     /// How often a node that stands by says so.
     pub report_every: Duration,
     /// Without a word from arbiter or active for this long, a person is told.
     pub alone_after: Duration,
-}
-
-/// Durable before anything is said that rests on it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MemberRecord {
-    /// The highest epoch seen.
-    pub seen: Epoch,
-    pub hold: Option<Hold>,
-    pub own: Option<Own>,
-    pub members: Members,
-    pub closed: bool,
-}
-
-/// A HOLD that was acknowledged: no grant above `epoch` is taken before `until`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
-    pub epoch: Epoch,
-    pub boot: BootId,
-    pub until: Time,
-    /// Runs anew after a reboot.
-    pub wait: Duration,
-}
-
-/// The reign that this node holds or held last and was not told to be over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Own {
-    pub epoch: Epoch,
-    /// ACTIVE(epoch) was recorded.
-    pub active: bool,
-    pub timers: Timers,
-    pub activation_max: Duration,
-    /// A person began this reign and swore that this node is off; until the arbiter knows of it, the reign leases itself.
-    pub forced: Option<NodeId>,
-}
-
-/// `state/role`: what the exporter reads, and where a restarted process of the same boot goes on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Role {
-    pub epoch: Epoch,
-    pub standing: Standing,
-    pub lease_until: Time,
-    pub boot: BootId,
-    /// When the last renewal that was answered had been sent.
-    pub renewed: Time,
 }
 
 /// What happens to a member.

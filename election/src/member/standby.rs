@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Alert, Hold, Member, State};
-use crate::message::{Answer, Grant, Message, Refusal};
+use crate::message::{Answer, Grant, Message, OwnReign, Refusal};
 use crate::{Epoch, NodeId, Own, Peer, Stamp, Time, Timers};
 
 /// An offer taken; a grant counts only if it echoes this.
@@ -43,7 +43,8 @@ impl Member {
 
     pub(super) fn answer(&mut self, asked: Option<Stamp>) {
         let own = self.record.own.as_ref();
-        let (own, forced) = (own.map(|own| (own.epoch, own.active)), own.and_then(|own| own.forced.clone()));
+        let forced = own.and_then(|own| own.forced.clone());
+        let own = own.map(|own| OwnReign { epoch: own.epoch, active: own.active, timers: own.timers });
         let (standing, generation, held) = (self.standing(), self.record.members.generation, self.is_held());
         let readiness = self.readiness.clone();
         self.send(&Peer::Arbiter, Message::Answer(Answer { asked, standing, own, forced, generation, held, readiness }));

@@ -38,7 +38,7 @@ impl Member {
 
     pub(super) fn force(&mut self, off: NodeId) {
         let epoch = self.record.seen.next();
-        let (timers, activation_max) = (self.config.timers, self.config.final_export_max);
+        let (timers, activation_max) = (self.config.timers, self.config.activation_max);
         self.record.seen = epoch;
         self.record.own = Some(Own { epoch, active: true, timers, activation_max, forced: Some(off) });
         self.persist();

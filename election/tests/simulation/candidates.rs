@@ -36,7 +36,17 @@ fn s13_what_comes_late_is_ignored() {
 
     let sent = Stamp { boot: world.hosts[1].boot_id(), at: world.hosts[1].clock.read(world.now) };
     let (generation, paused, pause_ended, handing, heard) = (1, None, None, None, None);
-    let renew = Renew { epoch: Epoch(1), sent, generation, paused, pause_ended, handing, guarded: true, resuming: false, heard };
+    let renew = Renew {
+        epoch: Epoch(1),
+        sent,
+        generation,
+        paused,
+        pause_ended,
+        handing,
+        guarded: true,
+        resuming: false,
+        heard,
+    };
     world.feed(ARBITER, Input::Arbiter(arbiter::Input::Received(envelope(Peer::Node(name(1)), ARBITER, 1, Message::Renew(renew)))));
     assert_eq!(world.hosts[ARBITER].arbiter_record.holder, Some(name(winner)), "a renewal of a reign that is over");
 
@@ -76,7 +86,7 @@ fn s15_equal_positions_are_ranked_by_priority_then_by_id() {
     assert!(world.until(60 * S, |world| world.open_gate().is_some()));
     assert_eq!(world.open_gate(), Some(2));
     world.sound();
-    let prefer = |policy: &mut election::Policy| drop(policy.priorities.insert(name(3), 10));
+    let prefer = |policy: &mut election::Policy| policy.priorities.extend([(name(3), 10)]);
     let mut world = World::reigning(Setup { policy: prefer, ..Setup::new(4) });
     world.power_off(1);
     assert!(world.until(60 * S, |world| world.open_gate().is_some()));
@@ -108,7 +118,14 @@ fn s17_when_all_are_too_old_it_is_blocked_with_the_exact_list() {
     assert!(world.until(200 * S, |world| world.phase() == Some(Phase::Blocked)));
     let held = world.hosts[2].live.clone();
     let above = |s: &&crate::data::Snapshot| held.0.get(&s.dataset).is_none_or(|point| point.number() < s.point.number());
-    let exact: Vec<_> = world.archive.published.values().flatten().filter(above).map(|s| (s.dataset.clone(), s.point.clone())).collect();
+    let exact: Vec<_> = world
+        .archive
+        .published
+        .values()
+        .flatten()
+        .filter(above)
+        .map(|s| (s.dataset.clone(), s.point.clone()))
+        .collect();
     let blocked = world.hosts[ARBITER].arbiter().unwrap().blocked().cloned().unwrap();
     assert_eq!(blocked.why, Why::NobodyEligible);
     assert!(!exact.is_empty());
@@ -126,7 +143,8 @@ fn s17_when_all_are_too_old_it_is_blocked_with_the_exact_list() {
 
 #[test]
 fn s17_data_older_than_allowed_is_not_taken_over_with() {
-    let age = |policy: &mut election::Policy| policy.age_max = datasets().into_iter().map(|name| (name, Duration::from_secs(100))).collect();
+    let age =
+        |policy: &mut election::Policy| policy.age_max = datasets().into_iter().map(|name| (name, Duration::from_secs(100))).collect();
     let mut world = World::reigning(Setup { policy: age, ..Setup::new(3) });
     world.exports = false;
     world.run(120 * S);

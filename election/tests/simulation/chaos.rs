@@ -19,7 +19,12 @@ pub fn run(seed: u64, mutant: Mutant, trace: bool) -> World {
     let mut chance = Chance::new(seed ^ 0xd15ea5e);
     let nodes = chance.between(2, 5) as usize;
     let values = if chance.of_thousand(500) { Values::FAST } else { Values::DEFAULT };
-    let policy = |policy: &mut election::Policy| (policy.block, policy.takeovers_max) = (Duration::ZERO, usize::MAX);
+    let eager = |policy: &mut election::Policy| (policy.block, policy.takeovers_max) = (Duration::ZERO, usize::MAX);
+    let lossy = |policy: &mut election::Policy| {
+        (policy.block, policy.takeovers_max) = (Duration::ZERO, usize::MAX);
+        (policy.lag_max, policy.catch_up_max) = (Duration::from_secs(600), Duration::from_secs(10));
+    };
+    let policy = if chance.of_thousand(250) { lossy } else { eager };
     let mut world = World::new(Setup { seed, values, mutant, drift: true, policy, ..Setup::new(nodes) });
     world.trace = trace.then(Vec::new);
     world.begin();

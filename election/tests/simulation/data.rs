@@ -19,7 +19,12 @@ impl Snapshot {
         let sequence = before.map_or(1, |point| point.sequence + 1);
         let id = SnapshotId(format!("{}.{}.{sequence}#{number}", reign.epoch, reign.node));
         let point = Point { epoch: reign.epoch, sequence, id };
-        Snapshot { reign: reign.clone(), dataset: dataset.clone(), point, previous: before.map(|point| point.id.clone()) }
+        Snapshot {
+            reign: reign.clone(),
+            dataset: dataset.clone(),
+            point,
+            previous: before.map(|point| point.id.clone()),
+        }
     }
 }
 
@@ -38,9 +43,9 @@ impl Archive {
 
     pub fn told(&self) -> Vec<Published> {
         let all = self.published.values().flatten();
-        all.map(|s| Published { dataset: s.dataset.clone(), point: s.point.clone(), age: std::time::Duration::ZERO }).collect()
+        all.map(|s| Published { dataset: s.dataset.clone(), point: s.point.clone(), age: std::time::Duration::ZERO })
+            .collect()
     }
-
 
     /// Publishes or keeps aside, by the arbiter's rule. Gives what was published, or what is wrong with the rule.
     pub fn receive(&mut self, record: &Record, snapshot: Snapshot) -> Result<Option<Published>, String> {

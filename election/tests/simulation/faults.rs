@@ -67,7 +67,11 @@ pub fn majority(world: &mut World, from: usize, to: usize, delay: u64, envelope:
     if nodes < 3 {
         return;
     }
-    let missing: Vec<NodeId> = (1..=nodes).filter(|node| *node != from && *node != to).map(name).take(nodes - (nodes / 2 + 1)).collect();
+    let missing: Vec<NodeId> = (1..=nodes)
+        .filter(|node| *node != from && *node != to)
+        .map(name)
+        .take(nodes - (nodes / 2 + 1))
+        .collect();
     for node in missing {
         let forged = Envelope { from: Peer::Node(node), ..envelope.clone() };
         world.feed_later(to, delay, Input::Member(member::Input::Received(Box::new(forged))));

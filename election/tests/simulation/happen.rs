@@ -80,7 +80,9 @@ impl World {
             let Some(input) = self.hosts[host].inbox.pop_front() else { return };
             let at = self.hosts[host].clock.read(self.now);
             let outputs: Vec<Output> = match (self.hosts[host].process.as_mut(), input) {
-                (Some(Process::Arbiter(arbiter)), Input::Arbiter(input)) => arbiter.step(at, input).into_iter().map(Output::Arbiter).collect(),
+                (Some(Process::Arbiter(arbiter)), Input::Arbiter(input)) => {
+                    arbiter.step(at, input).into_iter().map(Output::Arbiter).collect()
+                }
                 (Some(Process::Member(member)), Input::Member(input)) => member.step(at, input).into_iter().map(Output::Member).collect(),
                 _ => Vec::new(),
             };
@@ -122,6 +124,7 @@ impl World {
             node: name(host),
             timers: self.timers,
             final_export_max: Duration::from_secs(20),
+            activation_max: Duration::from_secs(60),
             pause_max: Duration::from_secs(60),
             report_every: Duration::from_secs(10),
             alone_after: self.timers.over() + Duration::from_secs(20),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use election::{Arbiter, BootId, Member, MemberRecord, NodeId, Peer, Position, Record, Role, SnapshotId, arbiter, member};
+use election::{Arbiter, BootId, Member, MemberRecord, Peer, Position, Record, Role, SnapshotId, arbiter, member};
 
 use crate::clock::{Clock, Real};
 use crate::data::Snapshot;
@@ -82,7 +82,6 @@ impl Host {
     pub fn boot_id(&self) -> BootId {
         BootId(format!("{}-{}", self.name, self.boots))
     }
-
 
     pub fn gate_is_open(&self, now: Real) -> bool {
         self.up && self.gate.as_ref().is_some_and(|gate| self.clock.micros(now) < gate.until_us)

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::chaos;
 use crate::faults::Mutant;
 
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 1500;
 const SEEDS_LONG: u64 = 40_000;
 const FAILURES_TOLD: usize = 20;
 
@@ -19,8 +19,11 @@ fn seeds() -> Range<u64> {
         let (from, to) = range.split_once("..").expect("RESILIENT_SEEDS is FROM..TO");
         return number(from).expect("a number")..number(to).expect("a number");
     }
-    let long = std::env::var_os("RESILIENT_LONG").is_some_and(|value| value == "1");
-    0..if long { SEEDS_LONG } else { SEEDS }
+    0..if is_long() { SEEDS_LONG } else { SEEDS }
+}
+
+fn is_long() -> bool {
+    std::env::var_os("RESILIENT_LONG").is_some_and(|value| value == "1")
 }
 
 fn run_part(seeds: Range<u64>, part: u64, parts: u64) {
@@ -30,7 +33,10 @@ fn run_part(seeds: Range<u64>, part: u64, parts: u64) {
     if let Some((seed, why)) = failed.first() {
         let again = chaos::run(*seed, Mutant::None, true);
         let most = if whole_trace { usize::MAX } else { 200 };
-        let others: Vec<String> = failed[1..].iter().map(|(seed, why)| format!("seed {seed}: {}", &why[..why.len().min(200)])).collect();
+        let others: Vec<String> = failed[1..]
+            .iter()
+            .map(|(seed, why)| format!("seed {seed}: {}", &why[..why.len().min(200)]))
+            .collect();
         let trace = again.lines(most);
         panic!("{trace}\nseed {seed}: {why}\nagain, with the whole trace: RESILIENT_SEED={seed}\nothers:\n{}", others.join("\n"));
     }
@@ -51,4 +57,14 @@ fn a_seed_gives_the_same_run_each_time() {
     let (a, b) = (chaos::run(7, Mutant::None, true), chaos::run(7, Mutant::None, true));
     assert_eq!(a.trace, b.trace);
     assert!(a.trace.as_ref().is_some_and(|lines| lines.len() > 500));
+}
+
+/// What random worlds find by themselves says how wild they are; the rare faults have their own schedules.
+#[test]
+fn random_worlds_notice_the_coarse_faults() {
+    let slow = if is_long() { &[Mutant::NoGrace, Mutant::Majority][..] } else { &[] };
+    for mutant in [Mutant::NoWatchdog, Mutant::LeaseFromAnswer].into_iter().chain(slow.iter().copied()) {
+        let found = (0..3000).find(|seed| chaos::run(*seed, mutant, false).broken.as_ref().is_some_and(|why| why.contains("two gates")));
+        assert!(found.is_some(), "{mutant:?} goes unnoticed");
+    }
 }

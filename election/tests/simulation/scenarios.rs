@@ -44,7 +44,11 @@ fn s03_an_isolated_active_is_fenced_before_its_lease_ends_and_then_another_is_gr
     world.run(60 * S);
     assert_eq!(world.standing(1), Some(Standing::Ready));
     assert_eq!(world.hosts[1].live, world.archive.heads(), "it imports what the other wrote");
-    let tail = world.exported.iter().filter(|s| s.reign.node == name(1) && world.archive.quarantine.contains(s)).count();
+    let tail = world
+        .exported
+        .iter()
+        .filter(|s| s.reign.node == name(1) && world.archive.quarantine.contains(s))
+        .count();
     assert!(tail > 0, "its tail is kept");
     world.sound();
 }

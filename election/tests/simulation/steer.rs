@@ -1,7 +1,7 @@
 //! How a scenario moves its world.
 
 use election::message::Standing;
-use election::{Member, Peer, arbiter, member};
+use election::{Member, arbiter, member};
 
 use crate::clock::{Real, S};
 use crate::host::Input;
@@ -86,5 +86,4 @@ impl World {
         self.check_data();
         assert_eq!(self.broken, None);
     }
-
 }

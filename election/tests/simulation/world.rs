@@ -18,19 +18,49 @@ pub const ARBITER: usize = 0;
 
 #[derive(Clone, Debug)]
 pub enum Event {
-    Feed { host: usize, input: Box<Input> },
-    Wake { host: usize, incarnation: u64, wake: u64 },
-    Unstall { host: usize },
-    Start { host: usize },
-    Boot { host: usize },
-    Thaw { host: usize },
+    Feed {
+        host: usize,
+        input: Box<Input>,
+    },
+    Wake {
+        host: usize,
+        incarnation: u64,
+        wake: u64,
+    },
+    Unstall {
+        host: usize,
+    },
+    Start {
+        host: usize,
+    },
+    Boot {
+        host: usize,
+    },
+    Thaw {
+        host: usize,
+    },
     /// To the process of this boot only: what services and exports say.
-    Done { host: usize, boots: u64, input: Box<Input> },
-    Export { host: usize },
-    Pull { host: usize },
-    Pulled { from: usize, snapshots: Vec<Snapshot> },
-    Sync { host: usize },
-    Synced { host: usize },
+    Done {
+        host: usize,
+        boots: u64,
+        input: Box<Input>,
+    },
+    Export {
+        host: usize,
+    },
+    Pull {
+        host: usize,
+    },
+    Pulled {
+        from: usize,
+        snapshots: Vec<Snapshot>,
+    },
+    Sync {
+        host: usize,
+    },
+    Synced {
+        host: usize,
+    },
     Disturb,
 }
 
@@ -78,7 +108,15 @@ pub struct Setup {
 
 impl Setup {
     pub fn new(nodes: usize) -> Setup {
-        Setup { seed: 1, nodes, values: Values::DEFAULT, policy: |_| (), mutant: Mutant::None, drift: false, strangers: 0 }
+        Setup {
+            seed: 1,
+            nodes,
+            values: Values::DEFAULT,
+            policy: |_| (),
+            mutant: Mutant::None,
+            drift: false,
+            strangers: 0,
+        }
     }
 }
 
@@ -194,14 +232,14 @@ impl World {
     }
 
     pub fn later(&mut self, after: Real, event: Event) {
-        self.events += 1; 
+        self.events += 1;
         self.queue.insert((self.now + after, self.events), event);
     }
 
     pub fn say(&mut self, line: impl FnOnce(&World) -> String) {
-        if self.trace.is_some() {
-            let text = format!("{:>4}.{:03} {}", self.now / S, self.now % S / MS, line(self));
-            self.trace.as_mut().unwrap().push(text);
+        if let Some(mut trace) = self.trace.take() {
+            trace.push(format!("{:>4}.{:03} {}", self.now / S, self.now % S / MS, line(self)));
+            self.trace = Some(trace);
         }
     }
 
