@@ -23,6 +23,10 @@ fn databases(section: &mut Section<'_>) -> Databases {
     if let Some(wrong) = tables.iter().find(|table| !table.contains('.')) {
         section.wrong("exclude_tables", format!("`{wrong}` must say where it is, as \"public.sessions\""));
     }
+    let drill = section.strings("drill").unwrap_or_default();
+    if !drill.is_empty() && names.len() != 1 {
+        section.wrong("drill", "is asked of one database: name it with `database`");
+    }
     Databases {
         port: section.integer("port", 1, 65_535).map(|port| port as u16),
         user: section.string("user"),
@@ -32,6 +36,7 @@ fn databases(section: &mut Section<'_>) -> Databases {
         exclude_tables: tables,
         jobs: section.integer("jobs", 1, JOBS_MAX).map(|jobs| jobs as usize),
         verify: section.parsed("verify", verify).unwrap_or_default(),
+        drill,
     }
 }
 
@@ -65,8 +70,12 @@ pub(crate) fn mysql(mut section: Section<'_>) -> Settings {
     if databases.verify == Verify::Sampled {
         section.wrong("verify", "`sampled` is for postgres; here it is full or counts");
     }
+    let option_file = section.path("option_file");
+    if option_file.as_ref().is_some_and(|path| path.extension().is_none_or(|end| end != "cnf")) {
+        section.wrong("option_file", "must end in .cnf: the server reads no other");
+    }
     section.finish(&[]);
-    Settings::Mysql(Mysql { host, socket, databases })
+    Settings::Mysql(Mysql { host, socket, databases, option_file })
 }
 
 pub(crate) fn postgres(mut section: Section<'_>) -> Settings {
@@ -81,6 +90,7 @@ pub(crate) fn postgres(mut section: Section<'_>) -> Settings {
     let exclude_schemas = list(&mut section, "exclude_schemas");
     let superusers = list(&mut section, "superusers");
     let reader = section.string("reader");
+    let hba_file = section.path("hba_file");
     section.finish(&[]);
-    Settings::Postgres(Postgres { host, databases, schemas, exclude_schemas, superusers, reader })
+    Settings::Postgres(Postgres { host, databases, schemas, exclude_schemas, superusers, reader, hba_file })
 }

@@ -188,8 +188,9 @@ fn sqlite(mut section: Section<'_>) -> Settings {
     if path.file_name().is_none() && !path.as_os_str().is_empty() {
         section.wrong("path", "must name the database file");
     }
+    let drill = section.strings("drill").unwrap_or_default();
     section.finish(&[]);
-    Settings::Sqlite(Sqlite { path })
+    Settings::Sqlite(Sqlite { path, drill })
 }
 
 fn command(mut section: Section<'_>, name: &str) -> Settings {

@@ -130,6 +130,8 @@ pub struct Files {
 pub struct Sqlite {
     /// The database file.
     pub path: PathBuf,
+    /// What a drill asks of it.
+    pub drill: Vec<String>,
 }
 
 /// Keys that all recipes for database servers have.
@@ -145,6 +147,8 @@ pub struct Databases {
     pub exclude_tables: Vec<String>,
     pub jobs: Option<usize>,
     pub verify: Verify,
+    /// What a drill asks of the one database.
+    pub drill: Vec<String>,
 }
 
 /// How much of what an import loaded is read back.
@@ -168,6 +172,8 @@ pub struct Postgres {
     pub superusers: Vec<String>,
     /// A role that may read there.
     pub reader: Option<String>,
+    /// The server's pg_hba.conf.
+    pub hba_file: Option<PathBuf>,
 }
 
 /// Keys of the recipes `mariadb` and `mysql`, which are one.
@@ -176,6 +182,8 @@ pub struct Mysql {
     pub host: Option<String>,
     pub socket: Option<PathBuf>,
     pub databases: Databases,
+    /// A file of options that the server reads.
+    pub option_file: Option<PathBuf>,
 }
 
 /// Keys of a recipe that is not built in.

@@ -35,6 +35,11 @@ impl Progress {
         self.bar.inc(bytes);
     }
 
+    /// What is being worked on now.
+    pub fn at(&self, what: impl Into<Cow<'static, str>>) {
+        self.bar.set_message(what);
+    }
+
     /// What became known of the total meanwhile.
     pub fn set_total(&self, bytes: u64) {
         self.bar.set_length(bytes);
@@ -59,7 +64,7 @@ impl Progress {
 fn style(total_known: bool) -> ProgressStyle {
     let template = match total_known {
         true => "{prefix} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}",
-        false => "{prefix} {spinner} {decimal_bytes} {decimal_bytes_per_sec} {elapsed}",
+        false => "{prefix} {spinner} {decimal_bytes} {decimal_bytes_per_sec} {elapsed} {wide_msg}",
     };
     // Both templates are constants, and the test below reads them.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -125,8 +130,10 @@ mod tests {
         let terminal = Terminal::default();
         let progress = Progress::on(ProgressDrawTarget::term_like(Box::new(terminal.clone())), "reading".into(), None);
         progress.advance(7_000);
+        progress.at("databases/shop/tables/orders");
         progress.bar.tick();
-        assert!(terminal.0.lock().unwrap().contains("7.00 kB"), "{:?}", terminal.0);
+        let seen = terminal.0.lock().unwrap().clone();
+        assert!(seen.contains("7.00 kB") && seen.contains("tables/orders"), "{seen:?}");
     }
 
     #[test]

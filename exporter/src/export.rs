@@ -12,6 +12,7 @@ use archive::root::Source as RootSource;
 use archive::store::{FolderStore, make_folder};
 use console::exit::Failure;
 use console::node_file::{Dataset, NodeFile, Source};
+use console::human;
 use console::progress::Progress;
 use link::membership::Reign;
 use recipes::data::Data;
@@ -141,7 +142,8 @@ fn capture(file: &NodeFile, dataset: &Dataset, epoch: u64, clock: Clock) -> Resu
     };
     let mut export = Export::begin(repository, local, options).map_err(failure)?;
     for (found, data) in &sources {
-        let mut capture = Capture::new(&mut export, &found.name);
+        let at = |path: &[u8]| progress.at(human::text(path));
+        let mut capture = Capture::new(&mut export, &found.name, &at);
         let outcome = data.export(&mut capture);
         if let Some(error) = capture.failure {
             return Err(failure(error));

@@ -7,6 +7,7 @@
 //! import mends that.
 
 use crate::imported::Imported;
+use archive::id::SnapshotId;
 use archive::identity::Keyring;
 use archive::name;
 use archive::read::open::OpenSnapshot;
@@ -204,7 +205,8 @@ impl Imports {
         let keep = |imported: Imported| imported.keep(state, &dataset.name).map_err(crate::cmd::failure);
         match outcome {
             Ok(done) => {
-                let evidence = self.prove(repository, known, now)?;
+                let how = (EvidenceKind::Import, true, String::new());
+                let evidence = prove(repository, &self.file.node.name, &self.signer, known.id, (now, now), how)?;
                 keep(Imported {
                     snapshot: Some(known.name.clone()),
                     captured_ms: done.captured_ms,
@@ -221,24 +223,30 @@ impl Imports {
             }
         }
     }
+}
 
-    /// Evidence that the snapshot can be imported, signed by this node: retention keeps the newest that was.
-    fn prove(&self, repository: &Repository, known: &Known, now: u64) -> Result<String, Failure> {
-        let config = repository.config();
-        let evidence = Evidence {
-            cluster: config.cluster.clone(),
-            dataset: config.dataset.clone(),
-            node: self.file.node.name.clone(),
-            snapshot: known.id,
-            kind: EvidenceKind::Import,
-            started_ms: now,
-            finished_ms: now,
-            good: true,
-            text: String::new(),
-        };
-        let signed = Signed::sign(evidence, &self.signer);
-        let name = name::evidence(known.id, EvidenceKind::Import, signed.id());
-        repository.publish_record(&name, &signed).map_err(failure)?;
-        Ok(archive::id::hex(&signed.item))
-    }
+/// Evidence of what was done with a snapshot, signed by this node: retention keeps the newest that could be imported.
+pub fn prove(
+    repository: &Repository,
+    node: &str,
+    signer: &Signer,
+    snapshot: SnapshotId,
+    (started_ms, finished_ms): (u64, u64),
+    (kind, good, text): (EvidenceKind, bool, String),
+) -> Result<String, Failure> {
+    let config = repository.config();
+    let evidence = Evidence {
+        cluster: config.cluster.clone(),
+        dataset: config.dataset.clone(),
+        node: node.to_owned(),
+        snapshot,
+        kind,
+        started_ms,
+        finished_ms,
+        good,
+        text,
+    };
+    let signed = Signed::sign(evidence, signer);
+    repository.publish_record(&name::evidence(snapshot, kind, signed.id()), &signed).map_err(failure)?;
+    Ok(archive::id::hex(&signed.item))
 }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 pub mod cmd;
 pub mod distant;
+pub mod drilled;
 pub mod import;
 pub mod imported;
 pub mod resolve;
@@ -40,8 +41,10 @@ pub enum Command {
     Ls(reading::ls::Ls),
     Find(reading::find::Find),
     Diff(reading::diff::Diff),
-    Restore(reading::restore::Restore),
+    Restore(cmd::restore::Restore),
     Check(reading::check::Check),
+    Drill(cmd::drill::Drill),
+    Guard(cmd::guard::Guard),
     Join(cmd::join::Join),
     Rollback(cmd::rollback::Rollback),
     Serve(cmd::serve::Serve),
@@ -53,12 +56,15 @@ impl Command {
     /// What a command that reads a repository is about.
     fn means(&mut self) -> Option<Means<'_>> {
         Some(match self {
-            Command::Join(_) | Command::Rollback(_) | Command::Serve(_) | Command::Status(_) | Command::Sync(_) => return None,
+            Command::Guard(_) | Command::Join(_) | Command::Rollback(_) | Command::Serve(_) | Command::Status(_) | Command::Sync(_) => {
+                return None;
+            }
             Command::Snapshots(command) => command.means(),
             Command::Ls(command) => command.reading.means(None),
             Command::Find(command) => command.reading.means(None),
             Command::Diff(command) => command.reading.means(None),
-            Command::Restore(command) => command.means(),
+            Command::Restore(command) => command.whole.means(),
+            Command::Drill(command) => command.means(),
             Command::Check(command) => command.means(),
         })
     }
@@ -75,8 +81,10 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Ls(command) => command.run(surroundings),
         Command::Find(command) => command.run(surroundings),
         Command::Diff(command) => command.run(surroundings),
-        Command::Restore(command) => command.run(surroundings),
+        Command::Restore(command) => command.run(line.config.as_ref(), surroundings),
         Command::Check(command) => command.run(surroundings),
+        Command::Drill(command) => command.run(line.config.as_ref(), surroundings),
+        Command::Guard(command) => command.run(line.config.as_ref(), surroundings),
         Command::Join(command) => command.run(line.config.as_ref(), surroundings),
         Command::Rollback(command) => command.run(line.config.as_ref(), surroundings),
         Command::Serve(command) => command.run(line.config.as_ref(), surroundings),

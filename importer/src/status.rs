@@ -1,5 +1,6 @@
 //! How a node that stands by stands: its mirror, what was imported of it, and the pull-backups that it follows, from the node's disk alone.
 
+use crate::drilled::Drilled;
 use crate::imported::Imported;
 use console::node_file::{Dataset, NodeFile};
 use jiff::tz::TimeZone;
@@ -8,7 +9,7 @@ use link::pull::chain;
 use link::repositories::{Dataset as Of, Layout};
 use link::running::peek;
 use standing::holding::{Holding, Holdings};
-use standing::host::{Daemon, Host, Line, Peer};
+use standing::host::{Daemon, Drill, Host, Line, Peer};
 use standing::kept::{Kept, asked, pulling};
 use standing::place::{ms, schedule};
 use standing::receiving::compared;
@@ -69,6 +70,7 @@ impl Looking {
             let imports = imports && (self.file.node.identity.is_some() || !dataset.seal);
             self.dataset(dataset, &known, &kept, imports, now_ms, &mut host.datasets);
         }
+        host.drills = self.drills(&mut host.datasets, now_ms);
         host.peers = known.iter().map(|known| peer(known, &kept, now_ms)).collect();
         host.finish("the node file has no dataset")
     }
@@ -98,6 +100,18 @@ impl Looking {
         if let Some(line) = self.imported(dataset, holding.as_deref(), imports, schedule.as_ref(), now_ms) {
             lines.push(line);
         }
+    }
+
+    /// The last drill of each dataset that had one.
+    fn drills(&self, lines: &mut Vec<Line>, now_ms: u64) -> Vec<Drill> {
+        let mut drills = Vec::new();
+        for dataset in &self.file.datasets {
+            match Drilled::open(&self.file.node.state, &dataset.name) {
+                Ok(drilled) => drills.extend(drilled.map(|drilled| drilled.shown(&dataset.name))),
+                Err(error) => lines.push(Line::judged(self.place(&dataset.name, Hop::Import, None), wrong(&error), None, false, now_ms)),
+            }
+        }
+        drills
     }
 
     /// What was imported; nothing where nothing is to be imported.

@@ -15,7 +15,7 @@
 pub mod conform;
 
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Error;
@@ -198,19 +198,44 @@ pub trait Data: Send + Sync {
     /// Takes back the last import: what was before it is the data again.
     fn rollback(&self) -> Result<Vec<Finding>, Error>;
 
-    /// How it is kept from being written on a node that stands by; `None` where that is not the data's own business.
-    fn guarded(&self) -> Option<&dyn Guarded> {
+    /// What can be done with it besides, where it stands behind a server.
+    fn served(&self) -> Option<&dyn Served> {
         None
     }
 }
 
-/// Data behind a server, which must not let anybody write while this node stands by.
-pub trait Guarded {
-    /// Sees to it that nobody but imports writes. Done again and again, it does no more.
+/// Data behind a server: it must not be written by anybody while this node stands by, and what was captured of it can be loaded beside what is there.
+pub trait Served {
+    /// Sees to it that nobody but imports writes, whether the server runs or is about to be started. Done again and again, it does no more.
     fn guard(&self) -> Result<Vec<Finding>, Error>;
 
     /// Takes the guard away: this node's data is the one that counts from here on.
     fn lift(&self) -> Result<Vec<Finding>, Error>;
+
+    /// The paths that a part needs, by the manifest in this folder.
+    fn needs(&self, folder: &Path, part: &Part) -> Result<Vec<Vec<u8>>, Error>;
+
+    /// Loads what was written into this folder beside what is there, compares it with what was exported, asks the questions of it, and removes it again.
+    fn rehearse(&self, folder: &Path, questions: &[String]) -> Result<Vec<Finding>, Error>;
+
+    /// Loads a part of what was written into this folder, as a database of its own, or writes it as SQL.
+    fn bring(&self, folder: &Path, part: &Part, to: To<'_>) -> Result<Vec<Finding>, Error>;
+}
+
+/// What of a source's databases.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Part {
+    /// May be left out where there is only one.
+    pub database: Option<String>,
+    /// All, where there are none. With a schema before a dot, or without.
+    pub tables: Vec<String>,
+}
+
+/// Where a part goes.
+pub enum To<'a> {
+    /// A database of this name, which must not be there.
+    Database(&'a str),
+    Sql(&'a mut (dyn io::Write + Send)),
 }
 
 /// Compares paths in the order of an export.

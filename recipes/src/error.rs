@@ -48,10 +48,20 @@ pub enum Error {
     Answer { database: String, why: String },
     #[error("there is no database {database:?} on the server")]
     NoDatabase { database: String },
+    #[error("cannot find {what} in what was captured, which has: {known}")]
+    NoPart { what: String, known: String },
+    #[error("the name {name:?} is taken on this server")]
+    Taken { name: String },
+    #[error("{question:?} was answered by {answer}")]
+    Question { question: String, answer: String },
+    #[error("cannot guard the server by {}: {reason}", path.display())]
+    Unguarded { path: PathBuf, reason: String },
     #[error("cannot import here, and nothing was touched: {}", problems.join("; "))]
     Preflight { problems: Vec<String> },
     #[error("what was loaded into the database {database:?} is not what was exported: {}", problems.join("; "))]
     Differs { database: String, problems: Vec<String> },
+    #[error("cannot write what was asked for")]
+    Write { source: io::Error },
     #[error("the receiver stopped the export")]
     Stopped,
     #[error("the reading thread ended without a word")]
@@ -70,13 +80,16 @@ pub enum Kind {
 impl Error {
     pub fn kind(&self) -> Kind {
         match self {
-            Error::Io { .. } | Error::Missing { .. } | Error::Busy { .. } | Error::Stopped | Error::Thread => Kind::Retry,
+            Error::Io { .. } | Error::Missing { .. } | Error::Busy { .. } | Error::Stopped | Error::Thread | Error::Write { .. } => {
+                Kind::Retry
+            }
             Error::Mysql { .. } | Error::Sqlite { .. } | Error::InUse { .. } | Error::StillExporting { .. } => Kind::Retry,
             Error::Start { .. } | Error::Ran { .. } => Kind::Retry,
             Error::Postgres { .. } | Error::Read { .. } | Error::Load { .. } | Error::Answer { .. } | Error::Differs { .. } => Kind::Retry,
             Error::NoDatabase { .. } | Error::Preflight { .. } => Kind::Refuse,
             Error::Settings { .. } | Error::Exclude { .. } | Error::InTheWay { .. } | Error::TakeBack { .. } => Kind::Refuse,
-            Error::NotSqlite { .. } | Error::Arrived { .. } => Kind::Refuse,
+            Error::NotSqlite { .. } | Error::Arrived { .. } | Error::NoPart { .. } | Error::Taken { .. } => Kind::Refuse,
+            Error::Question { .. } | Error::Unguarded { .. } => Kind::Refuse,
         }
     }
 
@@ -90,6 +103,9 @@ impl Error {
             Error::NotSqlite { .. } => Some("if that file is broken, move it away with its -wal and -journal, and import again"),
             Error::InTheWay { .. } => Some("move the excluded entry away, or exclude the other at the source too"),
             Error::Start { .. } => Some("put it there, executable, or name it with `export =` or `import =` in the node file"),
+            Error::NoPart { .. } => Some("name one of those with --database and --table"),
+            Error::Taken { .. } => Some("choose another name, or drop what has it"),
+            Error::Question { .. } => Some("a question is answered well when the first column of each row is true, and there is a row"),
             Error::NoDatabase { .. } => Some("create it, or take it out of the node file; nothing counts as deleted"),
             Error::Differs { .. } => Some("the last good one is as it was; look at the server's log and its disk, and import again"),
             _ => None,

@@ -12,6 +12,7 @@ pub mod files;
 mod lock;
 pub mod mysql;
 pub mod postgres;
+mod question;
 pub mod rows;
 mod secret;
 pub mod sqlite;

@@ -9,9 +9,10 @@
 //! What holds: no stream is short without an error; nothing of the live databases changes before `commit`; what is not this recipe's own is never dropped;
 //! passwords are in no argument, environment or log.
 //!
-//! Left out on purpose: accounts are exported and not imported; the server's own databases; history of versioned tables; TLS.
+//! Left out on purpose: accounts' rights outside of the databases; the server's own databases; history of versioned tables; TLS.
 
 mod ahead;
+mod beside;
 mod catalog;
 mod client;
 mod export;
@@ -28,12 +29,12 @@ mod users;
 mod wire;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use client::{Address, Fault};
 
-use crate::data::{Data, Finding, Guarded, Sink, Staging};
+use crate::data::{Data, Finding, Part, Served, Sink, Staging, To};
 use crate::{Error, secret};
 use client::Client;
 
@@ -57,6 +58,8 @@ pub struct Settings {
     pub exclude: Vec<String>,
     /// `database.table`.
     pub exclude_tables: Vec<String>,
+    /// A file of options that the server reads when it starts; a guard writes it, so that it holds from the server's first moment.
+    pub option_file: Option<PathBuf>,
     /// Sessions that read or load at once.
     pub jobs: usize,
     pub verify: Verify,
@@ -73,6 +76,7 @@ impl Settings {
             databases: Vec::new(),
             exclude: Vec::new(),
             exclude_tables: Vec::new(),
+            option_file: None,
             jobs: 2,
             verify: Verify::Full,
             scratch,
@@ -231,17 +235,29 @@ impl Data for Mysql {
         import::rollback(&self.inner)
     }
 
-    fn guarded(&self) -> Option<&dyn Guarded> {
+    fn served(&self) -> Option<&dyn Served> {
         Some(self)
     }
 }
 
-impl Guarded for Mysql {
+impl Served for Mysql {
     fn guard(&self) -> Result<Vec<Finding>, Error> {
         guard::guard(&self.inner)
     }
 
     fn lift(&self) -> Result<Vec<Finding>, Error> {
         guard::lift(&self.inner)
+    }
+
+    fn needs(&self, folder: &Path, part: &Part) -> Result<Vec<Vec<u8>>, Error> {
+        beside::needs(&self.inner, folder, part)
+    }
+
+    fn rehearse(&self, folder: &Path, questions: &[String]) -> Result<Vec<Finding>, Error> {
+        beside::rehearse(&self.inner, folder, questions)
+    }
+
+    fn bring(&self, folder: &Path, part: &Part, to: To<'_>) -> Result<Vec<Finding>, Error> {
+        beside::bring(&self.inner, folder, part, to)
     }
 }

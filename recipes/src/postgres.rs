@@ -12,28 +12,35 @@
 //! than 12.
 
 mod ask;
+mod beside;
 mod catalog;
 mod connect;
+mod contents;
+mod cron;
 mod export;
+mod hba;
 mod import;
 mod lanes;
 mod load;
 mod manifest;
 mod preflight;
+mod renew;
 mod roles;
 mod schema;
 mod swap;
 mod tree;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Error;
-use crate::data::{Data, Finding, Guarded, Sink, Staging};
+use crate::data::{Data, Finding, Part, Served, Sink, Staging, To};
 
 pub use verify::Verify;
+
+use tree::Arrived;
 
 /// What a source with this recipe is made of.
 #[derive(Debug, Clone)]
@@ -56,6 +63,8 @@ pub struct Settings {
     pub superusers: Vec<String>,
     /// A role that may read there, made if need be.
     pub reader: Option<String>,
+    /// The server's pg_hba.conf, which a guard writes into: so that it holds from the server's first moment.
+    pub hba_file: Option<PathBuf>,
     /// So many connections read or load side by side.
     pub jobs: usize,
     pub verify: Verify,
@@ -77,6 +86,7 @@ impl Settings {
             exclude_tables: vec![],
             superusers: vec![],
             reader: None,
+            hba_file: None,
             jobs: 2,
             verify: Verify::Full,
             scratch,
@@ -163,17 +173,29 @@ impl Data for Postgres {
         import::rollback(&self.inner)
     }
 
-    fn guarded(&self) -> Option<&dyn Guarded> {
+    fn served(&self) -> Option<&dyn Served> {
         Some(self)
     }
 }
 
-impl Guarded for Postgres {
+impl Served for Postgres {
     fn guard(&self) -> Result<Vec<Finding>, Error> {
-        roles::guard(&self.inner)
+        hba::guard(&self.inner)
     }
 
     fn lift(&self) -> Result<Vec<Finding>, Error> {
-        roles::lift(&self.inner)
+        hba::lift(&self.inner)
+    }
+
+    fn needs(&self, folder: &Path, part: &Part) -> Result<Vec<Vec<u8>>, Error> {
+        Arrived::needs(folder, part)
+    }
+
+    fn rehearse(&self, folder: &Path, questions: &[String]) -> Result<Vec<Finding>, Error> {
+        beside::rehearse(&self.inner, &Arrived::open(folder)?, questions)
+    }
+
+    fn bring(&self, folder: &Path, part: &Part, to: To<'_>) -> Result<Vec<Finding>, Error> {
+        beside::bring(&self.inner, &Arrived::open_part(folder, part)?, part, to)
     }
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub struct Capture<'a> {
     export: &'a mut Export,
     source: Vec<u8>,
+    /// Told what is about to be streamed: a database's tables, one after the other.
+    at: &'a dyn Fn(&[u8]),
     /// Why the archive stopped the recipe.
     pub failure: Option<archive::Error>,
 }
@@ -58,8 +60,8 @@ fn open(open: Box<dyn data::Open>) -> item::Open {
 }
 
 impl<'a> Capture<'a> {
-    pub fn new(export: &'a mut Export, source: &str) -> Self {
-        Capture { export, source: source.as_bytes().to_vec(), failure: None }
+    pub fn new(export: &'a mut Export, source: &str, at: &'a dyn Fn(&[u8])) -> Self {
+        Capture { export, source: source.as_bytes().to_vec(), at, failure: None }
     }
 
     fn path(&self, path: &[u8]) -> Vec<u8> {
@@ -85,7 +87,10 @@ impl data::Sink for Capture<'_> {
         let body = match item.body {
             data::Body::Folder => item::Body::Folder,
             data::Body::File { len, open: later } => item::Body::File { len, open: open(later) },
-            data::Body::Stream(stream) => item::Body::Stream(stream),
+            data::Body::Stream(stream) => {
+                (self.at)(&item.path);
+                item::Body::Stream(stream)
+            }
             data::Body::Symlink(to) => item::Body::Symlink(to),
             data::Body::HardLink(to) => item::Body::HardLink(self.path(&to)),
             data::Body::Fifo => item::Body::Fifo,

@@ -40,9 +40,9 @@ impl From<Failure> for Broken {
 }
 
 /// A source that the snapshot has as well.
-struct Matched<'a> {
-    source: &'a Source,
-    data: Box<dyn Data>,
+pub(crate) struct Matched<'a> {
+    pub source: &'a Source,
+    pub data: Box<dyn Data>,
 }
 
 /// Imports a snapshot.
@@ -65,7 +65,12 @@ pub fn import(snapshot: &OpenSnapshot<'_>, dataset: &Dataset, state: &Path, adva
     Ok(done)
 }
 
-fn matched<'a>(snapshot: &OpenSnapshot<'_>, dataset: &'a Dataset, state: &Path, done: &mut Imported) -> Result<Vec<Matched<'a>>, Failure> {
+pub(crate) fn matched<'a>(
+    snapshot: &OpenSnapshot<'_>,
+    dataset: &'a Dataset,
+    state: &Path,
+    done: &mut Imported,
+) -> Result<Vec<Matched<'a>>, Failure> {
     let mut all = Vec::new();
     let captured = &snapshot.root.sources;
     for source in &dataset.sources {
@@ -94,7 +99,7 @@ fn matched<'a>(snapshot: &OpenSnapshot<'_>, dataset: &'a Dataset, state: &Path, 
 }
 
 /// Writes what belongs into a place.
-fn fill(
+pub(crate) fn fill(
     snapshot: &OpenSnapshot<'_>,
     source: &str,
     place: &Place,
@@ -122,7 +127,7 @@ fn fill(
 }
 
 /// Refuses what is not whole: the data stays what it was.
-fn whole(source: &str, report: &RestoreReport) -> Result<(), Failure> {
+pub(crate) fn whole(source: &str, report: &RestoreReport) -> Result<(), Failure> {
     let Some(first) = report.problems.first() else { return Ok(()) };
     let more = report.problems.len() - 1;
     let rest = if more > 0 { format!(", and {more} more") } else { String::new() };

@@ -10,6 +10,16 @@ use recipes::{Command, Files, Mysql, Postgres, Sqlite, command, files, sqlite};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+/// What a drill asks of a source.
+pub fn questions(source: &Source) -> &[String] {
+    match &source.settings {
+        Settings::Sqlite(found) => &found.drill,
+        Settings::Postgres(found) => &found.databases.drill,
+        Settings::Mysql(found) => &found.databases.drill,
+        Settings::Files(_) | Settings::Command(_) | Settings::Other(_) => &[],
+    }
+}
+
 /// Where a source's recipe may keep what it needs while it is at work.
 fn scratch(state: &Path, dataset: &str, source: &str) -> PathBuf {
     state.join("datasets").join(dataset).join("scratch").join(source)
@@ -68,6 +78,7 @@ fn postgres(found: &node_file::Postgres, scratch: PathBuf) -> recipes::postgres:
         exclude_tables: shared.exclude_tables.clone(),
         superusers: found.superusers.clone(),
         reader: found.reader.clone(),
+        hba_file: found.hba_file.clone(),
         jobs: shared.jobs.unwrap_or(defaults.jobs),
         verify: match shared.verify {
             node_file::Verify::Full => recipes::postgres::Verify::Full,
@@ -96,6 +107,7 @@ fn mysql(found: &node_file::Mysql, scratch: PathBuf) -> recipes::mysql::Settings
         databases: shared.names.clone(),
         exclude: shared.exclude.clone(),
         exclude_tables: shared.exclude_tables.clone(),
+        option_file: found.option_file.clone(),
         jobs: shared.jobs.unwrap_or(defaults.jobs),
         verify: if shared.verify == node_file::Verify::Counts { Verify::Counts } else { Verify::Full },
         scratch: defaults.scratch,

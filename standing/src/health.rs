@@ -86,6 +86,11 @@ pub fn text(host: &Host) -> String {
     peers(&mut text, &seen, "peer_seen_seconds", "gauge", "How long ago a peer was heard of.");
     peers(&mut text, &|peer| peer.bytes.unwrap_or(0).to_string(), "peer_bytes_total", "counter", "Bytes that came from a peer.");
     peers(&mut text, &|peer| u8::from(peer.word == Word::Ok).to_string(), "peer_ok", "gauge", "1 when a peer does what it should.");
+    head(&mut text, "last_drill_timestamp_seconds", "gauge", "When the last good drill of a dataset ended; 0 when none was good.");
+    for drill in &host.drills {
+        let _ =
+            writeln!(text, "resilient_last_drill_timestamp_seconds{{dataset=\"{}\"}} {}", escaped(&drill.dataset), drill.good_ms / 1000);
+    }
     head(&mut text, "incidents_open", "gauge", "Incidents that are open.");
     let _ = writeln!(text, "resilient_incidents_open {}", host.incidents.len());
     for (name, means) in [("alerts_waiting", "Alerts that wait for delivery."), ("alerts_lost_total", "Alerts that were given up.")] {

@@ -25,6 +25,7 @@ pub struct Host {
     pub daemon: Daemon,
     pub datasets: Vec<Line>,
     pub peers: Vec<Peer>,
+    pub drills: Vec<Drill>,
     pub incidents: Vec<Open>,
     pub deliveries: Vec<Delivery>,
     #[serde(skip)]
@@ -72,6 +73,24 @@ pub struct Peer {
     pub failures: u32,
     #[serde(skip)]
     pub last_seen_ms: Option<u64>,
+}
+
+/// The last rehearsal of a restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Drill {
+    pub dataset: String,
+    /// By its name.
+    pub snapshot: String,
+    pub at: String,
+    pub took_seconds: u64,
+    pub good: bool,
+    /// Why it failed.
+    pub why: Option<String>,
+    pub last_good: Option<String>,
+    #[serde(skip)]
+    pub at_ms: u64,
+    #[serde(skip)]
+    pub good_ms: u64,
 }
 
 /// A daemon shows each second that it lives; one that did not for so long hangs.
@@ -133,6 +152,7 @@ impl Host {
             daemon,
             datasets: vec![],
             peers: vec![],
+            drills: vec![],
             incidents: vec![],
             deliveries: vec![],
             at_ms: now_ms,
@@ -146,12 +166,21 @@ impl Host {
             .iter()
             .map(|line| (line.word(), format!("{}: {}", line.status.place, line.status.verdict.why)));
         let peers = self.peers.iter().map(|peer| (peer.word, format!("{}: {}", peer.name, peer.why)));
+        let drills = self
+            .drills
+            .iter()
+            .filter_map(|drill| Some((Word::Failing, format!("the drill of {}: {}", drill.dataset, drill.why.as_ref()?))));
         let daemon = std::iter::once((self.daemon.word, self.daemon.why.clone()));
         let first_worst = |worst: Option<(Word, String)>, next: (Word, String)| match worst {
             Some(worst) if worst.0 >= next.0 => Some(worst),
             _ => Some(next),
         };
-        let (word, why) = daemon.chain(lines).chain(peers).fold(None, first_worst).unwrap_or((Word::Never, String::new()));
+        let (word, why) = daemon
+            .chain(lines)
+            .chain(peers)
+            .chain(drills)
+            .fold(None, first_worst)
+            .unwrap_or((Word::Never, String::new()));
         (self.word, self.why) = match word {
             _ if self.datasets.is_empty() && self.peers.is_empty() => (Word::Never, nothing.to_owned()),
             Word::Ok => (Word::Ok, "all data is verified and fresh".into()),

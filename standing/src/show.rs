@@ -58,6 +58,19 @@ pub fn text(host: &Host) -> String {
         host.peers.iter().for_each(|of| peer(&mut table, of, host.at_ms));
         parts.push(format!("\n{}", table.to_string().trim_end()));
     }
+    for drill in &host.drills {
+        let good = match drill.good_ms {
+            0 => "there was no good one".to_owned(),
+            at => format!("the last good one was {} ago", ago(at, host.at_ms)),
+        };
+        let took = human::duration(Duration::from_secs(drill.took_seconds));
+        parts.push(match &drill.why {
+            None => format!("drill of {}: good, {} ago, in {took}", safe(&drill.dataset), ago(drill.at_ms, host.at_ms)),
+            Some(why) => {
+                format!("drill of {}: FAILED {} ago: {}; {good}", safe(&drill.dataset), ago(drill.at_ms, host.at_ms), safe(why))
+            }
+        });
+    }
     for open in &host.incidents {
         parts.push(format!(
             "incident: {} is {} since {}: {}",

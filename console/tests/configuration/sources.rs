@@ -36,9 +36,12 @@ fn settings(text: &str) -> Settings {
 #[test]
 fn keys_of_sqlite() {
     let text = with_source("name = \"db\"\nrecipe = \"sqlite\"\npath = \"/srv/shop.db\"");
-    assert_eq!(settings(&text), Settings::Sqlite(Sqlite { path: "/srv/shop.db".into() }));
+    assert_eq!(settings(&text), Settings::Sqlite(Sqlite { path: "/srv/shop.db".into(), drill: vec![] }));
     let over = |line: &str| text.replace("name = \"web1\"", &format!("name = \"web1\"\n{line}"));
-    assert_eq!(settings(&over("source.shop.db.path = \"/data/shop.db\"")), Settings::Sqlite(Sqlite { path: "/data/shop.db".into() }));
+    assert_eq!(
+        settings(&over("source.shop.db.path = \"/data/shop.db\"")),
+        Settings::Sqlite(Sqlite { path: "/data/shop.db".into(), drill: vec![] })
+    );
     insta::assert_snapshot!(mistakes(&over("source.shop.db.pth = \"/data/shop.db\"")), @r#"node.toml: line 4: node.source.shop.db.pth: unknown key; did you mean `path`?"#);
     insta::assert_snapshot!(mistakes(&over("source.shop.db.path = \"shop.db\"")), @r#"node.toml: line 4: node.source.shop.db.path: `shop.db` must be an absolute path, beginning with /"#);
     insta::assert_snapshot!(mistakes(&with_source("recipe = \"sqlite\"\npaths = [\"/srv/shop.db\"]")), @r#"

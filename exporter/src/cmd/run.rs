@@ -25,6 +25,9 @@ pub struct Run {
     /// Return only when every pull-backup holds it durably; fail when that takes too long.
     #[arg(long)]
     wait: bool,
+    /// Say nothing when all went well, as a line of cron's should.
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
     /// How long pull-backups are waited for: with --wait, and where no daemon serves the spool.
     #[arg(long = "for", value_name = "D", default_value = "10m", value_parser = console::quantity::duration)]
     limit: Duration,
@@ -64,7 +67,7 @@ impl Run {
                     }
                     if json {
                         output.line(as_json(dataset, &report, &place))?;
-                    } else {
+                    } else if !self.quiet || !report.troubles.is_empty() || !report.torn.is_empty() {
                         print(&mut output, &file, dataset, &report, &place)?;
                     }
                 }

@@ -1,6 +1,9 @@
 //! The commands of an importer that are its own, one file each.
 
+pub mod drill;
+pub mod guard;
 pub mod join;
+pub mod restore;
 pub mod rollback;
 pub mod serve;
 pub mod status;
@@ -8,6 +11,7 @@ pub mod sync;
 
 use crate::import::Imports;
 use crate::serve::Around;
+use archive::sign::Signer;
 use console::exit::Failure;
 use console::node_file::{Dataset, NodeFile};
 use console::place;
@@ -44,9 +48,14 @@ fn dataset<'a>(file: &'a NodeFile, name: &str) -> Result<&'a Dataset, Failure> {
     })
 }
 
+/// This node's own key, with which it signs what it did.
+fn signer(file: &NodeFile) -> Result<Signer, Failure> {
+    signing_key(&file.node.state, NODE_KEY).map_err(failure)
+}
+
 /// What there is to import with: the identity of the command line, or else of the node file.
 fn imports(file: &NodeFile, given: &Identity) -> Result<Imports, Failure> {
-    let signer = signing_key(&file.node.state, NODE_KEY).map_err(failure)?;
+    let signer = signer(file)?;
     let means = Identity {
         identity: given
             .identity

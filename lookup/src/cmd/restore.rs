@@ -35,7 +35,7 @@ pub struct Restore {
     #[arg(long, value_name = "TIME")]
     pub at: String,
     /// The folder to restore to; made when it is not there
-    #[arg(long, value_name = "DIR", required_unless_present = "stdout", conflicts_with = "stdout")]
+    #[arg(long, value_name = "DIR", conflicts_with = "stdout")]
     pub to: Option<PathBuf>,
     /// Only this path and what lies below it; may be given several times
     #[arg(long = "path", value_name = "PATH")]
@@ -77,6 +77,9 @@ impl Restore {
     pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
         if self.stdout && self.paths.len() != 1 {
             return Err(Failure::usage("--stdout writes one file").hint("name it with one --path"));
+        }
+        if self.to.is_none() && !self.stdout {
+            return Err(Failure::usage("it is not said where to restore to").hint("name a folder with --to DIR"));
         }
         let opened = self.reading.repository()?;
         let dataset = &opened.repository.config().dataset;

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::io::Read;
 use std::path::Path;
 
-use crate::data::{Attributes, Body, Data, Item, Sink, Stamp, Stop, compare_paths};
+use crate::data::{Attributes, Body, Data, Item, Mode, Place, Sink, Stamp, Stop, compare_paths};
 pub use tree::write_tree;
 
 /// One kind of data under test.
@@ -201,6 +201,11 @@ fn exports_names_as_bytes(subject: &dyn Subject, place: &Path, copy: &Path) {
 }
 
 /// Imports items into the thing, all steps.
+/// Writes all of it into a folder.
+pub fn write(taken: &[Taken], folder: &Path) {
+    write_tree(taken, &Place { prefix: Vec::new(), folder: folder.to_path_buf(), mode: Mode::Switch });
+}
+
 pub fn import(data: &dyn Data, taken: &[Taken]) {
     let mut staging = data.stage().expect("the import begins");
     for place in staging.places() {

@@ -230,7 +230,7 @@ impl Push<'_> {
         }
         let (server, position) = (snapshot.server.clone(), snapshot.position.clone());
         let tool = env!("CARGO_PKG_VERSION").into();
-        Ok(Manifest { format: manifest::FORMAT, tool, server, position, databases, users: snapshot.users_count })
+        Ok(Manifest { format: manifest::FORMAT, tool, server, position, databases, accounts: snapshot.accounts.clone() })
     }
 
     fn database(&mut self, snapshot: &Snapshot, database: &Database, plans: &[Plan]) -> Result<manifest::Database, Error> {

@@ -1,15 +1,64 @@
 //! A server that stands by: read-only for all who have no right to write anyway, and no event runs.
 //!
-//! Both are settings of the running server. One that is started again has what its configuration says, so whoever starts it guards it again.
+//! Both are settings of the running server. One that is started again has what its configuration says: so, where a file of options is named, it is written as
+//! well, and holds from the server's first moment.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::Inner;
+use super::client::Fault;
 use super::names::{of, quoted, text};
 use super::record::Record;
 use crate::Error;
 use crate::data::{Finding, Level};
 
+const OPTIONS: &str =
+    "# This node stands by: `importer guard` wrote this, and activation removes it.\n[mysqld]\nread_only=1\nevent_scheduler=OFF\n";
+
+/// In force when it returns, for whenever the server starts.
+fn write_options(path: &Path) -> Result<(), Error> {
+    if fs::read_to_string(path).is_ok_and(|text| text == OPTIONS) {
+        return Ok(());
+    }
+    let replace = || {
+        // Servers read no file whose name ends otherwise.
+        let new = path.with_extension("resilient");
+        fs::write(&new, OPTIONS)?;
+        // The server is another user, and does not read what anybody may write.
+        fs::set_permissions(&new, PermissionsExt::from_mode(0o644))?;
+        File::open(&new)?.sync_all()?;
+        fs::rename(&new, path)?;
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    };
+    replace().map_err(|error| Error::io("write", path, error))
+}
+
+fn remove_options(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether nobody listens there.
+fn is_down(error: &Error) -> bool {
+    let Error::Mysql { source, .. } = error else { return false };
+    matches!(source, Fault::Io(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused))
+}
+
 pub(super) fn guard(inner: &Inner) -> Result<Vec<Finding>, Error> {
-    let mut client = inner.open()?;
+    let options = inner.settings.option_file.as_deref();
+    options.map_or(Ok(()), write_options)?;
+    let mut client = match (inner.open(), options) {
+        (Err(error), Some(path)) if is_down(&error) => {
+            let what = format!("the server does not run; {} guards it from its start", path.display());
+            return Ok(vec![Finding::new(Level::Note, what)]);
+        }
+        (opened, _) => opened?,
+    };
     let failed = inner.failed("guard");
     // First of all, since events write in their owners' names.
     client.run("SET GLOBAL event_scheduler = OFF").map_err(&failed)?;
@@ -34,6 +83,7 @@ pub(super) fn lift(inner: &Inner) -> Result<Vec<Finding>, Error> {
     if event_scheduler {
         client.run("SET GLOBAL event_scheduler = ON").map_err(&failed)?;
     }
+    inner.settings.option_file.as_deref().map_or(Ok(()), remove_options)?;
     Ok(found)
 }
 

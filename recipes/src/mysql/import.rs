@@ -8,9 +8,11 @@
 //! The record is written before each step that it speaks of. Whether the RENAME happened is seen from where the tables are: the server makes it as a whole, over
 //! its own death as well. If so the rest is done, else the triggers come back. A rollback is a switch from the databases that were kept.
 
+mod accounts;
 mod code;
 mod load;
 mod preflight;
+mod steady;
 mod switch;
 
 use std::collections::BTreeMap;
@@ -37,11 +39,15 @@ pub(super) fn temporary(user: &str) -> bool {
     user.starts_with(ACCOUNT)
 }
 
-struct Import {
+pub(super) struct Import {
     inner: Arc<Inner>,
     places: Vec<Place>,
     manifest: Option<Manifest>,
     record: Record,
+    /// The manifest was reduced: the schema makes more than it has.
+    pub(super) partial: bool,
+    /// Tables that need not be loaded, by database.
+    stay: BTreeMap<String, Vec<String>>,
     findings: Vec<Finding>,
     _lock: Lock,
 }
@@ -61,7 +67,7 @@ pub(super) fn stage(inner: &Arc<Inner>) -> Result<Box<dyn Staging>, Error> {
     Ok(Box::new(import))
 }
 
-fn begin(inner: &Arc<Inner>) -> Result<Import, Error> {
+pub(super) fn begin(inner: &Arc<Inner>) -> Result<Import, Error> {
     let scratch = &inner.settings.scratch;
     crate::lock::make_folder(scratch).map_err(|error| Error::io("make", scratch, error))?;
     let lock = Lock::take(&scratch.join("import.lock")).map_err(|error| match error.kind() {
@@ -70,13 +76,22 @@ fn begin(inner: &Arc<Inner>) -> Result<Import, Error> {
     })?;
     let places = vec![Place { prefix: Vec::new(), folder: inner.tree(), mode: Mode::Switch }];
     let record = inner.record()?;
-    let mut import = Import { inner: inner.clone(), places, manifest: None, record, findings: Vec::new(), _lock: lock };
+    let mut import = Import {
+        inner: inner.clone(),
+        places,
+        manifest: None,
+        record,
+        partial: false,
+        stay: BTreeMap::new(),
+        findings: Vec::new(),
+        _lock: lock,
+    };
     import.recover()?;
     Ok(import)
 }
 
 impl Inner {
-    fn tree(&self) -> PathBuf {
+    pub(super) fn tree(&self) -> PathBuf {
         self.settings.scratch.join("import/tree")
     }
 
@@ -86,7 +101,21 @@ impl Inner {
     }
 }
 
+/// Looks for what this server lacks, and makes and loads the databases beside the live ones.
+pub(super) fn make(import: &mut Import, client: &mut Client, server: &Server, manifest: &Manifest) -> Result<(), Error> {
+    preflight::run(import, client, server, manifest)?;
+    load::run(import, client, server, manifest)
+}
+
+pub(super) fn exists(client: &mut Client, database: &str) -> super::client::Answer<bool> {
+    switch::exists(client, database)
+}
+
 impl Import {
+    pub(super) fn findings(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.findings)
+    }
+
     fn save(&self) -> Result<(), Error> {
         let path = self.inner.record_path();
         self.record.write(&path).map_err(|error| Error::io("write", &path, error))
@@ -136,7 +165,7 @@ impl Import {
         self.save()
     }
 
-    fn open(&self) -> Result<Client, Error> {
+    pub(super) fn open(&self) -> Result<Client, Error> {
         let mut client = self.inner.open()?;
         // Tables come and go in whatever order; one that is dropped may be what others refer to.
         client.run("SET foreign_key_checks = 0").map_err(self.inner.failed("prepare a session on"))?;
@@ -198,8 +227,8 @@ impl Import {
             events.entry(side.live.clone()).or_insert(database.events);
         }
         if !switch.rollback {
-            let Record { imported, event_scheduler, .. } = self.record.clone();
-            self.record.before = Some(Box::new(Record { imported, event_scheduler, events, ..Record::default() }));
+            let Record { imported, event_scheduler, held, .. } = self.record.clone();
+            self.record.before = Some(Box::new(Record { imported, event_scheduler, events, held, ..Record::default() }));
         }
         self.inner.step("record");
         self.record.switch = Some(switch.clone());
@@ -249,13 +278,15 @@ impl Import {
         self.inner.step("keep");
         let before = self.record.before.take();
         if switch.rollback {
-            let Record { imported, event_scheduler, events, .. } = before.map(|before| *before).unwrap_or_default();
+            let Record { imported, event_scheduler, events, held, .. } = before.map(|before| *before).unwrap_or_default();
             self.record = Record {
                 own: self.record.own.clone(),
                 accounts: self.record.accounts.clone(),
+                made: self.record.made.clone(),
                 imported,
                 event_scheduler,
                 events,
+                held,
                 ..Record::default()
             };
         } else {
@@ -280,6 +311,11 @@ impl Import {
         self.record.imported = manifest.databases.iter().map(|database| database.name.clone()).collect();
         self.record.events = manifest.databases.iter().map(|database| (database.name.clone(), database.events.clone())).collect();
         self.record.event_scheduler = manifest.server.event_scheduler;
+        self.record.held.clear();
+        for database in &manifest.databases {
+            let held = steady::held(database, &self.schema(database)?);
+            self.record.held.insert(database.name.clone(), held);
+        }
         self.record.switch = None;
         Ok(())
     }
@@ -297,7 +333,8 @@ impl Import {
             let old = beside(live, "old");
             let outgoing = if taken.contains(&old.as_str()) { beside(live, "old2") } else { old };
             let becomes = database.map(|database| (database.charset.clone(), database.collation.clone()));
-            let side = switch::side(client, &self.inner, (live, &beside(live, "new"), &outgoing), becomes).map_err(&failed)?;
+            let stay = self.stay.get(live).cloned().unwrap_or_default();
+            let side = switch::side(client, &self.inner, (live, &beside(live, "new"), &outgoing), becomes, stay).map_err(&failed)?;
             sides.extend(side);
         }
         Ok(Switch { rollback: false, sides })
@@ -316,7 +353,16 @@ impl Staging for Import {
         let mut client = self.open()?;
         let server = server::look(&mut client).map_err(self.inner.failed("look at"))?;
         preflight::run(self, &mut client, &server, &manifest)?;
-        load::run(self, &mut client, &server, &manifest)?;
+        self.stay = steady::find(self, &mut client, &manifest)?;
+        let mut changed = manifest.clone();
+        for database in &mut changed.databases {
+            let stay = self.stay.get(&database.name).map_or(&[][..], Vec::as_slice);
+            database.tables.retain(|table| !stay.contains(&table.name));
+            self.partial |= !stay.is_empty();
+        }
+        load::run(self, &mut client, &server, &changed)?;
+        accounts::make(self, &mut client, &manifest)?;
+        preflight::events_off(self, &mut client, &server)?;
         self.manifest = Some(manifest);
         Ok(())
     }
@@ -338,10 +384,12 @@ impl Staging for Import {
         self.record.own.extend(switch.sides.iter().map(|side| side.outgoing.clone()));
         self.save()?;
         let rows: u64 = manifest.databases.iter().flat_map(|database| &database.tables).map(|table| table.rows.count).sum();
-        let what = format!("{} databases with {rows} rows", manifest.databases.len());
+        let stay: usize = self.stay.values().map(Vec::len).sum();
+        let unchanged = if stay > 0 { format!(", {stay} tables of them unchanged and not loaded again") } else { String::new() };
+        let what = format!("{} databases with {rows} rows{unchanged}", manifest.databases.len());
         self.switch(&mut client, switch)?;
         self.findings.push(Finding::new(Level::Note, what));
-        Ok(std::mem::take(&mut self.findings))
+        Ok(self.findings())
     }
 }
 
@@ -363,10 +411,10 @@ pub(super) fn rollback(inner: &Arc<Inner>) -> Result<Vec<Finding>, Error> {
     for (live, kept) in import.record.kept.clone() {
         let outgoing = names::beside(&live, "new");
         let becomes = kept.existed.then(|| (kept.charset.clone(), kept.collation.clone()));
-        sides.extend(switch::side(&mut client, inner, (&live, &kept.database, &outgoing), becomes).map_err(&failed)?);
+        sides.extend(switch::side(&mut client, inner, (&live, &kept.database, &outgoing), becomes, kept.stay.clone()).map_err(&failed)?);
         import.record.own.push(outgoing);
     }
     import.save()?;
     import.switch(&mut client, Switch { rollback: true, sides })?;
-    Ok(std::mem::take(&mut import.findings))
+    Ok(import.findings())
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::catalog::Event;
 use super::names;
 use super::text::Column;
+use super::users::Account;
 use crate::rows::Rows;
 
 pub(super) const NAME: &str = "manifest.json";
@@ -23,7 +24,9 @@ pub(super) struct Manifest {
     pub server: Server,
     pub position: Position,
     pub databases: Vec<Database>,
-    pub users: u64,
+    /// Those that can do something in the databases.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub accounts: Vec<Account>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

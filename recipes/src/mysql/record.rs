@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::catalog::Event;
+use super::manifest::Table;
 
 /// Which databases beside the live ones were made here, and how far it went.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +27,20 @@ pub(super) struct Record {
     /// Events that run at the source, by database.
     pub events: BTreeMap<String, Vec<Event>>,
     pub event_scheduler: bool,
+    /// Accounts that imports made, and a hash of what each is.
+    pub made: BTreeMap<String, String>,
+    /// What the last import made of each table, by the live database.
+    pub held: BTreeMap<String, Vec<Held>>,
     /// What was so before the last import.
     pub before: Option<Box<Record>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Held {
+    pub table: Table,
+    /// The hash of the statement that makes it.
+    pub statement: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +51,9 @@ pub(super) struct Kept {
     pub existed: bool,
     pub charset: String,
     pub collation: String,
+    /// Tables that were not touched: they are in the live one, before and after.
+    #[serde(default)]
+    pub stay: Vec<String>,
 }
 
 /// All tables change places in one statement.
@@ -56,6 +72,9 @@ pub(super) struct Side {
     pub outgoing: String,
     /// Tables of the live one, which leave it.
     pub leave: Vec<String>,
+    /// Others of it, which do not.
+    #[serde(default)]
+    pub stay: Vec<String>,
     pub come: Vec<String>,
     /// Whether there was a live one, and what it was made with.
     pub existed: bool,

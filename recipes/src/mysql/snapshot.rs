@@ -28,7 +28,7 @@ pub(super) struct Snapshot {
     pub locked: HashMap<(String, String), Vec<u8>>,
     pub next: HashMap<(String, String), i64>,
     pub users: Vec<u8>,
-    pub users_count: u64,
+    pub accounts: Vec<users::Account>,
     pub sessions: Vec<Client>,
     /// Engines that have snapshots, in small letters.
     engines: Vec<String>,
@@ -70,7 +70,7 @@ pub(super) fn take(inner: &Inner) -> Result<Snapshot, Error> {
         locked: HashMap::new(),
         next: HashMap::new(),
         users: Vec::new(),
-        users_count: 0,
+        accounts: Vec::new(),
         sessions,
         engines,
     };
@@ -98,7 +98,7 @@ fn under_lock(inner: &Inner, (client, holder): (&mut Client, &mut Client), names
     }
     let failed = inner.failed("read, while they were locked, tables of");
     read_locked(client, holder, snapshot).map_err(&failed)?;
-    (snapshot.users, snapshot.users_count) = users::read(client, &snapshot.server, names).map_err(inner.failed("read the accounts of"))?;
+    (snapshot.users, snapshot.accounts) = users::read(client, &snapshot.server, names).map_err(inner.failed("read the accounts of"))?;
     let failed = inner.failed("take a snapshot of");
     snapshot.server.lock_commits(client).map_err(&failed)?;
     for session in &mut snapshot.sessions {

@@ -82,7 +82,10 @@ fn tables_query() -> String {
     format!(
         "SELECT n.nspname AS schema, c.relname AS name, x.filter, a.amname IS NOT DISTINCT FROM 'heap' AS heap, \
          ceil(pg_relation_size(c.oid)::numeric / current_setting('block_size')::int)::bigint AS blocks, \
-         coalesce((SELECT json_agg(attname ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''), '[]') AS columns \
+         coalesce((SELECT json_agg(attname ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''), '[]') AS columns, \
+         coalesce((WITH RECURSIVE up (oid) AS (SELECT inhparent FROM pg_inherits WHERE inhrelid = c.oid UNION SELECT inhparent FROM pg_inherits JOIN up ON inhrelid = up.oid) \
+           SELECT json_agg(un.nspname || '.' || u.relname ORDER BY un.nspname COLLATE \"C\", u.relname COLLATE \"C\") FROM up JOIN pg_class u ON u.oid = up.oid \
+           JOIN pg_namespace un ON un.oid = u.relnamespace), '[]') AS within \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_am a ON a.oid = c.relam \
          LEFT JOIN LATERAL (SELECT coalesce(e.extcondition[i], '') AS filter FROM pg_extension e, generate_subscripts(e.extconfig, 1) i \
            WHERE e.extconfig[i] = c.oid) x ON true \
@@ -106,6 +109,7 @@ struct Found {
     heap: bool,
     blocks: u64,
     columns: Vec<String>,
+    within: Vec<String>,
 }
 
 impl Inner {
@@ -177,6 +181,7 @@ fn tables(inner: &Inner, client: &mut Client, database: &str, server: u32) -> Re
                 schema: found.schema,
                 name: found.name,
                 columns: found.columns,
+                within: found.within,
                 filter: found.filter.filter(|filter| !filter.is_empty()),
                 ranges: (0..=last).map(|range| range * RANGE_BLOCKS).collect(),
                 rows: Rows::default(),

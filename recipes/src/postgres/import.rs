@@ -17,9 +17,10 @@ use postgres::Client;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::contents::For;
 use super::swap::{self, Place};
 use super::tree::Arrived;
-use super::{Inner, catalog, load, preflight, roles, verify};
+use super::{Inner, catalog, cron, load, manifest, preflight, renew, roles, verify};
 use crate::Error;
 use crate::data::{self, Finding, Level, Mode, Staging};
 use crate::lock::{Lock, make_folder};
@@ -49,7 +50,7 @@ pub(super) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-fn remove(path: &Path) -> Result<(), Error> {
+pub(super) fn remove(path: &Path) -> Result<(), Error> {
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
@@ -70,7 +71,7 @@ struct Swap {
     after: Vec<Place>,
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     match fs::read(path) {
         Ok(text) => serde_json::from_slice(&text)
             .map(Some)
@@ -80,7 +81,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     }
 }
 
-fn keep(path: &Path, what: &impl Serialize) -> Result<(), Error> {
+pub(super) fn keep(path: &Path, what: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_vec(what).expect("names can be written");
     write(path, &text).map_err(|error| Error::io("write", path, error))
 }
@@ -179,6 +180,36 @@ impl Import {
     }
 }
 
+impl Import {
+    /// Makes what will be one database: of the one that was kept, where that is possible and comes out right, else from the beginning.
+    fn side(&mut self, arrived: &Arrived, database: &manifest::Database, place: &Place, turn: usize) -> Result<(), Error> {
+        let (inner, side) = (self.inner.clone(), place.new_name());
+        let renewed = renew::renew(&inner, &mut self.client, arrived, database, place).and_then(|renewed| match renewed {
+            true => verify::verify(&inner, &side, database, turn).map(|()| true),
+            false => Ok(false),
+        });
+        match renewed {
+            Ok(true) => {
+                let what = format!("of the database {}, only tables that changed were loaded", database.name);
+                self.findings.push(Finding::new(Level::Note, what));
+            }
+            otherwise => {
+                if let Err(error) = otherwise {
+                    let what = format!("the database {} could not be renewed and is loaded anew: {}", database.name, crate::told(&error));
+                    self.findings.push(Finding::new(Level::Note, what));
+                }
+                swap::drop_database(&mut self.client, &side)?;
+                load::load(&inner, &mut self.client, arrived, database, &side, For::Import)?;
+                inner.step("verify");
+                verify::verify(&inner, &side, database, turn)?;
+                load::properties(&inner, database, &side)?;
+            }
+        }
+        cron::keep(&inner, arrived, database)?;
+        renew::hold(&inner, &mut self.client, arrived, database, &side)
+    }
+}
+
 impl Staging for Import {
     fn places(&self) -> &[data::Place] {
         &self.places
@@ -199,11 +230,7 @@ impl Staging for Import {
         roles::arrive(&inner, &mut self.client, &arrived.manifest, &mut self.findings)?;
         for (turn, database) in arrived.manifest.databases.iter().enumerate() {
             let place = places.iter().find(|place| place.name == database.name).expect("each database has its place");
-            let side = place.new_name();
-            load::load(&inner, &mut self.client, &arrived, database, &side)?;
-            inner.step("verify");
-            verify::verify(&inner, &side, database, turn + sample(&arrived))?;
-            load::properties(&inner, database, &side)?;
+            self.side(&arrived, database, place, turn + sample(&arrived))?;
         }
         inner.step("loaded");
         self.ready = Some(places);

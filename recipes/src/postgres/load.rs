@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -11,34 +12,29 @@ use super::connect::{failed, ident, literal, qualified};
 use super::lanes::PART;
 use super::manifest::{Database, Table};
 use super::tree::Arrived;
+use super::contents::{self, For};
 use super::{Inner, TOOL_TIMEOUT, catalog};
 use crate::Error;
 use crate::command::process::{Output, Process};
 
 /// Makes `side` from what arrived. A database of that name must not be there.
-pub(super) fn load(inner: &Inner, client: &mut Client, arrived: &Arrived, database: &Database, side: &str) -> Result<(), Error> {
+pub(super) fn load(inner: &Inner, client: &mut Client, arrived: &Arrived, database: &Database, side: &str, whom: For) -> Result<(), Error> {
     inner.step("create");
     create(client, database, side)?;
     let folder = arrived.of(database);
     let definitions = folder.join("schema.dump");
     inner.step("define");
-    restore(inner, side, &definitions, &["--section=pre-data"])?;
+    restore(inner, side, &definitions, &["--section=pre-data"], whom)?;
     inner.step("load");
-    rows(inner, arrived, database, side)?;
+    rows(inner, arrived, database, side, &database.tables.iter().collect::<Vec<_>>())?;
     let objects = folder.join("large-objects.dump");
     if database.large_objects > 0 {
-        restore(inner, side, &objects, &["--section=data"])?;
+        restore(inner, side, &objects, &["--section=data"], whom)?;
     }
     sequences(inner, database, side)?;
     inner.step("index");
-    restore(inner, side, &definitions, &["--section=post-data", &format!("--jobs={}", inner.settings.jobs)])?;
-    let mut within = inner.connect(side)?;
-    if database.extensions.iter().any(|extension| extension.name == "pg_cron") {
-        within
-            .batch_execute("UPDATE cron.job SET active = false")
-            .map_err(failed("switch the jobs off in", side))?;
-    }
-    within.batch_execute("ANALYZE").map_err(failed("analyze", side))
+    restore(inner, side, &definitions, &["--section=post-data", &format!("--jobs={}", inner.settings.jobs)], whom)?;
+    inner.connect(side)?.batch_execute("ANALYZE").map_err(failed("analyze", side))
 }
 
 fn create(client: &mut Client, database: &Database, side: &str) -> Result<(), Error> {
@@ -57,8 +53,18 @@ fn create(client: &mut Client, database: &Database, side: &str) -> Result<(), Er
     client.batch_execute(&statement).map_err(failed("create", side))
 }
 
-fn restore(inner: &Inner, side: &str, file: &Path, arguments: &[&str]) -> Result<(), Error> {
+pub(super) fn restore(inner: &Inner, side: &str, file: &Path, arguments: &[&str], whom: For) -> Result<(), Error> {
     let mut command = inner.tool("pg_restore", side)?;
+    if matches!(whom, For::Look | For::Tables) {
+        command.args(["--no-owner", "--no-privileges"]);
+    }
+    let list = match contents::kept(arguments[0], whom) {
+        Some(kept) => Some(contents::list(inner, file, arguments[0], kept)?),
+        None => None,
+    };
+    if let Some(list) = &list {
+        command.arg(format!("--use-list=/proc/self/fd/{}", list.as_raw_fd()));
+    }
     command
         .args(["-w", "--exit-on-error", "--no-tablespaces", "--no-subscriptions", "--dbname"])
         .arg(side_name(side))
@@ -79,14 +85,16 @@ fn side_name(side: &str) -> String {
     format!("dbname='{}'", side.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// Loads all tables, the largest first, several at a time.
-fn rows(inner: &Inner, arrived: &Arrived, database: &Database, side: &str) -> Result<(), Error> {
-    let mut tables: Vec<&Table> = database.tables.iter().collect();
+/// Loads tables, the largest first, several at a time.
+pub(super) fn rows(inner: &Inner, arrived: &Arrived, database: &Database, side: &str, tables: &[&Table]) -> Result<(), Error> {
+    let mut tables = tables.to_vec();
     tables.sort_by_key(|table| table.bytes);
     let left = Mutex::new(tables);
     let work = || -> Result<(), Error> {
         let mut client = inner.connect(side)?;
-        client.batch_execute("SET synchronous_commit = off").map_err(failed("prepare a session in", side))?;
+        client
+            .batch_execute("SET synchronous_commit = off; SET session_replication_role = replica")
+            .map_err(failed("prepare a session in", side))?;
         loop {
             let Some(table) = left.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop() else { return Ok(()) };
             let loaded = table_rows(&mut client, side, table, &arrived.texts(database, table));
@@ -103,10 +111,7 @@ fn rows(inner: &Inner, arrived: &Arrived, database: &Database, side: &str) -> Re
     })
 }
 
-fn table_rows(client: &mut Client, side: &str, table: &Table, texts: &[PathBuf]) -> Result<(), Error> {
-    if table.bytes == 0 {
-        return Ok(());
-    }
+pub(super) fn table_rows(client: &mut Client, side: &str, table: &Table, texts: &[PathBuf]) -> Result<(), Error> {
     let name = qualified(&table.schema, &table.name);
     let columns = table.columns.iter().map(|column| ident(column)).collect::<Vec<_>>().join(", ");
     let columns = if columns.is_empty() { columns } else { format!(" ({columns})") };
@@ -138,7 +143,7 @@ fn table_rows(client: &mut Client, side: &str, table: &Table, texts: &[PathBuf])
     transaction.commit().map_err(failed("end a transaction in", side))
 }
 
-fn sequences(inner: &Inner, database: &Database, side: &str) -> Result<(), Error> {
+pub(super) fn sequences(inner: &Inner, database: &Database, side: &str) -> Result<(), Error> {
     let mut client = inner.connect(side)?;
     for some in database.sequences.chunks(200) {
         let set = |sequence: &super::manifest::Sequence| {
@@ -171,6 +176,10 @@ pub(super) fn properties(inner: &Inner, database: &Database, side: &str) -> Resu
             let Some(privilege) = privilege else { continue };
             let to = grant.to.as_deref().map_or("PUBLIC".to_owned(), ident);
             text += &format!("GRANT {privilege} ON DATABASE {name} TO {to}{};", if grant.grantable { " WITH GRANT OPTION" } else { "" });
+        }
+        // To read everything is of no use to whom the database itself is closed.
+        if let Some(reader) = &inner.settings.reader {
+            text += &format!("GRANT CONNECT ON DATABASE {name} TO {};", ident(reader));
         }
     }
     client.batch_execute(&text).map_err(failed("set the properties of", side))?;

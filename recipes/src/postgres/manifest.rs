@@ -91,6 +91,9 @@ pub(super) struct Table {
     pub folder: String,
     /// Those that are not generated.
     pub columns: Vec<String>,
+    /// Tables that this one is a part of or inherits from, as `schema.table`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub within: Vec<String>,
     /// Of an extension's table, which rows are not the extension's own.
     pub filter: Option<String>,
     /// Blocks of the table where each file begins.
@@ -133,6 +136,21 @@ pub(super) struct Membership {
     pub role: String,
     pub member: String,
     pub admin: bool,
+}
+
+impl Table {
+    /// Whether one of these names is this table's, or that of a table it is a part of.
+    pub fn is_among(&self, names: &[String]) -> bool {
+        let whole = format!("{}.{}", self.schema, self.name);
+        names
+            .iter()
+            .any(|name| *name == whole || *name == self.name || self.within.iter().any(|other| is_called(other, name)))
+    }
+}
+
+/// Whether a name, with its schema or without, is that of `schema.table`.
+fn is_called(whole: &str, name: &str) -> bool {
+    whole == name || whole.split_once('.').is_some_and(|(_, table)| table == name)
 }
 
 impl Manifest {

@@ -120,7 +120,7 @@ fn extensions(client: &mut Client, arrived: &Arrived, problems: &mut Vec<String>
                 ));
             }
             if name == "pg_cron" {
-                let what = format!("the database {:?} has pg_cron: its jobs are switched off here", database.name);
+                let what = format!("the database {:?} has pg_cron: it and its jobs are made here when the guard is lifted", database.name);
                 found.push(Finding::new(Level::Note, what));
             }
         }

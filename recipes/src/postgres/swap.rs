@@ -16,6 +16,7 @@ use crate::Error;
 
 const NEW: &str = "__resilient_new";
 const OLD: &str = "__resilient_old";
+const TRY: &str = "__resilient_try";
 /// A server's names are no longer.
 const NAME_MAX: usize = 63;
 
@@ -29,7 +30,17 @@ fn aside(name: &str, suffix: &str) -> String {
 
 /// Whether a database is one of ours beside another.
 pub(super) fn is_aside(name: &str) -> bool {
-    name.ends_with(NEW) || name.ends_with(OLD)
+    [NEW, OLD, TRY].iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// A name and all names beside it.
+pub(super) fn all_names(name: &str) -> [String; 4] {
+    [name.to_owned(), aside(name, NEW), aside(name, OLD), aside(name, TRY)]
+}
+
+/// Where something is loaded that no import waits for.
+pub(super) fn try_name(name: &str) -> String {
+    aside(name, TRY)
 }
 
 /// A database that an import replaces, makes or takes away.

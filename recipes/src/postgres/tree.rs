@@ -4,17 +4,79 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{self, Database, Manifest, Table};
-use super::swap;
+use super::{cron, swap};
+use crate::data::Part;
 use crate::{Error, escape};
 
 pub(super) struct Arrived {
     pub folder: PathBuf,
+    /// Without what must not come into the databases themselves.
     pub manifest: Manifest,
+    /// What pg_cron keeps in them.
+    pub jobs: Vec<Database>,
+}
+
+/// What says in an error where something arrived.
+fn wrong(folder: &Path) -> impl Fn(String) -> Error + use<> {
+    let target = folder.to_path_buf();
+    move |reason| Error::Arrived { target: target.clone(), reason }
 }
 
 impl Arrived {
     pub fn open(folder: &Path) -> Result<Arrived, Error> {
-        let wrong = |reason: String| Error::Arrived { target: folder.to_path_buf(), reason };
+        Arrived::read(folder)?.checked()
+    }
+
+    /// What of it belongs to a part: one database, all its tables or some.
+    pub fn open_part(folder: &Path, part: &Part) -> Result<Arrived, Error> {
+        Arrived::read(folder)?.reduced(part)?.checked()
+    }
+
+    /// The paths that a part needs besides the manifest.
+    pub fn needs(folder: &Path, part: &Part) -> Result<Vec<Vec<u8>>, Error> {
+        let arrived = Arrived::read(folder)?.reduced(part)?;
+        let database = &arrived.manifest.databases[0];
+        let within = format!("databases/{}", database.folder);
+        if part.tables.is_empty() {
+            return Ok(vec![within.into_bytes()]);
+        }
+        let tables = database.tables.iter().map(|table| format!("{within}/tables/{}", table.folder).into_bytes());
+        Ok(tables.chain([format!("{within}/schema.dump").into_bytes()]).collect())
+    }
+
+    fn reduced(mut self, part: &Part) -> Result<Arrived, Error> {
+        let names = |databases: &[Database]| databases.iter().map(|database| database.name.clone()).collect::<Vec<_>>().join(", ");
+        let all = names(&self.manifest.databases);
+        self.manifest
+            .databases
+            .retain(|database| part.database.as_ref().is_none_or(|name| *name == database.name));
+        let [database] = self.manifest.databases.as_mut_slice() else {
+            return Err(Error::NoPart { what: "the one database that is meant".into(), known: all });
+        };
+        if !part.tables.is_empty() {
+            let known = database.tables.clone();
+            if let Some(absent) = part
+                .tables
+                .iter()
+                .find(|name| !known.iter().any(|table| table.is_among(std::slice::from_ref(name))))
+            {
+                let known: Vec<String> = known.iter().map(|table| format!("{}.{}", table.schema, table.name)).collect();
+                return Err(Error::NoPart { what: format!("a table {absent:?}"), known: known.join(", ") });
+            }
+            database.tables.retain(|table| table.is_among(&part.tables));
+            database.large_objects = 0;
+        }
+        Ok(self)
+    }
+
+    fn read(folder: &Path) -> Result<Arrived, Error> {
+        let mut manifest = Arrived::manifest(folder)?;
+        let jobs = manifest.databases.iter_mut().filter_map(cron::take_out).collect();
+        Ok(Arrived { folder: folder.to_path_buf(), manifest, jobs })
+    }
+
+    fn manifest(folder: &Path) -> Result<Manifest, Error> {
+        let wrong = wrong(folder);
         let path = folder.join(std::str::from_utf8(manifest::NAME).expect("it is a word"));
         let text = fs::read(&path).map_err(|error| wrong(format!("has no manifest that can be read: {error}")))?;
         let manifest: Manifest =
@@ -27,11 +89,14 @@ impl Arrived {
                 manifest::FORMAT
             )));
         }
-        let arrived = Arrived { folder: folder.to_path_buf(), manifest };
-        for database in &arrived.manifest.databases {
-            arrived.check(database).map_err(wrong)?;
+        Ok(manifest)
+    }
+
+    fn checked(self) -> Result<Arrived, Error> {
+        for database in &self.manifest.databases {
+            self.check(database).map_err(wrong(&self.folder))?;
         }
-        Ok(arrived)
+        Ok(self)
     }
 
     fn check(&self, database: &Database) -> Result<(), String> {

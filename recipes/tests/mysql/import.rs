@@ -4,17 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::server::Server;
 use recipes::data::conform::{Collect, Kind, Taken, import};
-use recipes::data::{Data, Guarded};
+use recipes::data::{Data, Served};
 use recipes::{Mysql, mysql};
 
-fn data(server: &Server, databases: &[&str]) -> Mysql {
+pub fn data(server: &Server, databases: &[&str]) -> Mysql {
     let mut settings = mysql::Settings::new(server.folder().join("scratch"));
     settings.address = mysql::Address::Socket(server.socket());
     settings.databases = databases.iter().map(|name| (*name).to_owned()).collect();
     Mysql::new(settings).unwrap()
 }
 
-const EVERYTHING: &str = r#"
+pub const EVERYTHING: &str = r#"
 CREATE DATABASE app CHARACTER SET latin1 COLLATE latin1_german1_ci; USE app; SET sql_mode = '';
 CREATE TABLE parent (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci COMMENT 'it''s a name', UNIQUE (name)) AUTO_INCREMENT = 77 COMMENT 'p';
 INSERT INTO parent VALUES (1, 'Grüße 😀'), (2, 'tab\tnew\nline\\'), (3, ''), (4, NULL);

@@ -12,6 +12,8 @@ pub struct Server {
     folder: tempfile::TempDir,
     arguments: Vec<String>,
     child: Option<Child>,
+    /// A file of options that it reads.
+    pub defaults: Option<PathBuf>,
 }
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -40,16 +42,25 @@ impl Server {
         let copied = Command::new("cp").arg("-r").arg(fresh()).arg(folder.path().join("data")).status().unwrap();
         assert!(copied.success());
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut server = Server { folder, arguments, child: None };
+        let mut server = Server { folder, arguments, child: None, defaults: None };
         server.run();
         server
+    }
+
+    pub fn replace_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
     }
 
     /// Starts it, after it was killed as well.
     pub fn run(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         let child = Command::new("mariadbd")
-            .args(["--no-defaults", "--skip-networking", "--user=root", "--character-set-server=utf8mb4"])
+            .arg(
+                self.defaults
+                    .as_ref()
+                    .map_or("--no-defaults".into(), |file| format!("--defaults-file={}", file.display())),
+            )
+            .args(["--skip-networking", "--user=root", "--character-set-server=utf8mb4"])
             .args(["--innodb-buffer-pool-size=64M", LOG_SIZE])
             .arg(format!("--datadir={}", self.path("data").display()))
             .arg(format!("--socket={}", self.socket().display()))

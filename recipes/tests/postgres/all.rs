@@ -49,7 +49,7 @@ COMMENT ON TABLE sales.customer IS 'who buys'; COMMENT ON COLUMN sales.customer.
 SELECT lo_from_bytea(4242, decode(repeat('00ff10', 70000), 'hex')); SELECT lo_from_bytea(4243, ''); ALTER LARGE OBJECT 4242 OWNER TO owner; COMMENT ON LARGE OBJECT 4243 IS 'empty'; GRANT SELECT ON LARGE OBJECT 4242 TO app;
 "#;
 
-fn full() -> Server {
+pub fn full() -> Server {
     let server = Server::start();
     server.sql("postgres", ROLES);
     server.sql("postgres", "CREATE DATABASE shop TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'");
@@ -114,13 +114,13 @@ fn a_superuser_does_not_arrive_unasked_and_nobody_logs_in_before_the_guard_is_li
     let supers = "SELECT rolname FROM pg_roles WHERE rolsuper ORDER BY 1";
     assert_eq!((to.sql("postgres", may).as_str(), to.sql("postgres", supers).as_str()), ("neighbour\npostgres\n", "postgres\n"));
     let recipe = to.recipe();
-    recipe.guarded().expect("it has a guard").lift().expect("it is lifted");
+    recipe.served().expect("it has a guard").lift().expect("it is lifted");
     assert_eq!(to.sql("postgres", may), "app\nneighbour\nowner\npostgres\n");
     assert_eq!(to.sql("postgres", supers), "postgres\n");
-    recipe.guarded().expect("it has a guard").guard().expect("it is guarded");
-    recipe.guarded().expect("it has a guard").guard().expect("a second time does no more");
+    recipe.served().expect("it has a guard").guard().expect("it is guarded");
+    recipe.served().expect("it has a guard").guard().expect("a second time does no more");
     assert_eq!(to.sql("postgres", may), "neighbour\npostgres\n");
-    recipe.guarded().expect("it has a guard").lift().expect("it is lifted");
+    recipe.served().expect("it has a guard").lift().expect("it is lifted");
     assert_eq!(to.sql("postgres", may), "app\nneighbour\nowner\npostgres\n");
 }
 

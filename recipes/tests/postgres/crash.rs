@@ -60,11 +60,14 @@ fn write(server: &Server, version: usize) {
     for name in ["shop", "more"] {
         if version == 0 {
             server.sql("postgres", &format!("CREATE DATABASE {name}"));
+            server.sql(
+                name,
+                "CREATE TABLE steady AS SELECT repeat(i::text, 9) FROM generate_series(1, 3000) i; CREATE TABLE version (version int)",
+            );
         }
-        server.sql(
-            name,
-            &format!("DROP TABLE IF EXISTS version; CREATE TABLE version AS SELECT {version} AS version FROM generate_series(1, 1000)"),
-        );
+        // One is loaded as a whole each time, and of the other only what changed.
+        let other = if name == "shop" { "DROP TABLE version; CREATE TABLE version (version int);" } else { "DELETE FROM version;" };
+        server.sql(name, &format!("{other} INSERT INTO version SELECT {version} FROM generate_series(1, 1000)"));
     }
 }
 

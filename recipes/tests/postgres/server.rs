@@ -156,6 +156,17 @@ impl Server {
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
+    /// Gives a whole file of SQL to a database.
+    pub fn load(&self, database: &str, sql: &[u8]) {
+        let file = tempfile::Builder::new().suffix(".sql").tempfile_in(self.folder.path()).expect("a file");
+        fs::write(file.path(), sql).expect("it is written");
+        give_away(file.path());
+        let mut command = Command::new("psql");
+        command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h"]).arg(self.host());
+        command.args(["-d", database, "-f"]).arg(file.path());
+        run(command);
+    }
+
     /// All of a database as its own tool writes it, without what differs from run to run.
     pub fn dump(&self, database: &str) -> String {
         let mut command = Command::new("pg_dump");

@@ -10,6 +10,8 @@ const KEEPER: &str = include_str!("../../../recipes/stacks/lapp/pull-backup.toml
 fn datasets(server: &Server, uploads: &std::path::Path) -> String {
     let (_, shipped) = NODE.split_once("[[dataset]]").expect("it has a dataset");
     let text = shipped.replace("/var/run/postgresql", server.host().to_str().expect("it is text"));
+    let hba = server.data().join("pg_hba.conf");
+    let text = text.replace("/etc/postgresql/15/main/pg_hba.conf", hba.to_str().expect("it is text"));
     format!("[[dataset]]{}", text.replace("/var/www/shop/uploads", uploads.to_str().expect("it is text")))
 }
 
@@ -71,6 +73,7 @@ fn a_web_application_and_its_database_stand_by_as_one_and_come_back_by_date() {
     assert_eq!(files(&to.join("uploads")).len(), 2);
     let rows = std::fs::read_to_string(to.join("database/databases/shop/tables/public/orders/00000000")).unwrap();
     assert_eq!(rows, "1\torder 1\n2\torder 2\n");
+    beside(&cluster, &web2, &captured);
     // The last import taken back, and brought again by what comes next.
     cluster.run("web2", "importer", &["rollback", "shop"]).ended(0);
     assert_eq!((web2.sql("shop", COUNT).as_str(), files(&uploads[1]).len()), ("2\n", 2), "database and uploads are of one hour");
@@ -83,4 +86,23 @@ fn a_web_application_and_its_database_stand_by_as_one_and_come_back_by_date() {
     cluster.run("web2", "importer", &["sync"]).ended(0);
     assert_eq!((web2.sql("shop", COUNT).as_str(), files(&uploads[1]).len()), ("4\n", 3));
     cluster.stop();
+}
+
+/// What is done beside the data, and the guard.
+fn beside(cluster: &Cluster, web2: &Server, captured: &str) {
+    // One table of it, beside the live database; and a rehearsal of the newest.
+    let part = ["restore", "shop", "--at", captured, "--table", "orders", "--into", "shop_then"];
+    cluster.run("web2", "importer", &part).ended(0);
+    assert_eq!(web2.sql("shop_then", COUNT), "2\n");
+    let drill = cluster.run("web2", "importer", &["drill", "shop"]).ended(0);
+    assert!(drill.text().contains("the database shop is whole: 1 tables with 3 rows"), "{drill:?}");
+    let status = cluster.run("web2", "importer", &["status"]);
+    assert!(status.text().contains("drill of shop: good"), "{status:?}");
+    // Guarded by the server's own file as well, before anybody could connect.
+    web2.kill();
+    cluster.run("web2", "importer", &["guard"]).ended(0);
+    web2.up();
+    let reads = |who: &str| web2.try_sql_as(who, "shop", COUNT);
+    assert!(reads("app").unwrap_err().contains("pg_hba.conf rejects"));
+    assert_eq!(reads("reports").unwrap(), "3\n");
 }

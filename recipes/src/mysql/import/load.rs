@@ -23,7 +23,11 @@ pub(super) fn run(import: &mut Import, client: &mut Client, server: &Server, man
     let failed = inner.failed("make databases for the import on");
     let mut schemas = Vec::new();
     for database in &manifest.databases {
-        schemas.push(import.schema(database)?);
+        let mut schema = import.schema(database)?;
+        if import.partial {
+            schema.retain(|object| database.tables.iter().any(|table| table.name == object.name));
+        }
+        schemas.push(schema);
         arrived(&inner, database)?;
     }
     inner.step("load");
@@ -170,13 +174,24 @@ fn table_rows(inner: &Inner, client: &mut Client, database: &Database, table: &T
             _ => wrong(error.to_string()),
         })?;
     }
-    let found = match inner.settings.verify {
+    let found = found(inner, client, &name, table)?;
+    if found != table.rows {
+        let how =
+            if found.count == table.rows.count { "they are others".into() } else { format!("{} of {}", found.count, table.rows.count) };
+        return Err(wrong(format!("read back, {how}")));
+    }
+    Ok(())
+}
+
+/// What rows a table has, as far as the settings say that it is looked.
+pub(super) fn found(inner: &Inner, client: &mut Client, name: &str, table: &Table) -> Result<Rows, Error> {
+    Ok(match inner.settings.verify {
         Verify::Full => {
             let mut counter = Counter::default();
             let mut row = Vec::new();
             let failed = inner.failed("read back what was loaded into");
             client.run("SET character_set_results = binary").map_err(&failed)?;
-            let read = client.each(text::select(&table.columns, &name, ""), |packet| {
+            let read = client.each(text::select(&table.columns, name, ""), |packet| {
                 row.clear();
                 text::push_row(packet, &mut row)?;
                 counter.take(&row);
@@ -191,13 +206,7 @@ fn table_rows(inner: &Inner, client: &mut Client, database: &Database, table: &T
                 .map_err(inner.failed("count what was loaded into"))?;
             Rows { count: count.and_then(|count| count.parse().ok()).unwrap_or(0), hash: table.rows.hash }
         }
-    };
-    if found != table.rows {
-        let how =
-            if found.count == table.rows.count { "they are others".into() } else { format!("{} of {}", found.count, table.rows.count) };
-        return Err(wrong(format!("read back, {how}")));
-    }
-    Ok(())
+    })
 }
 
 /// A table's pieces as one file.

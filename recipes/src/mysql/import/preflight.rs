@@ -33,6 +33,11 @@ pub(super) fn run(import: &mut Import, client: &mut Client, server: &Server, man
     if !lacks.is_empty() {
         return Err(import.inner.arrived(format!("cannot be loaded here: {}", lacks.join("; "))));
     }
+    Ok(())
+}
+
+/// On a host that stands by no event runs.
+pub(super) fn events_off(import: &mut Import, client: &mut Client, server: &Server) -> Result<(), Error> {
     if server.event_scheduler {
         client
             .run("SET GLOBAL event_scheduler = OFF")

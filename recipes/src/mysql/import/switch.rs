@@ -16,7 +16,7 @@ impl Side {
     /// What a rollback of this switch goes back to.
     pub fn kept(&self) -> Kept {
         let (charset, collation) = self.was.clone();
-        Kept { database: self.outgoing.clone(), existed: self.existed, charset, collation }
+        Kept { database: self.outgoing.clone(), existed: self.existed, charset, collation, stay: self.stay.clone() }
     }
 }
 
@@ -53,16 +53,17 @@ pub(super) fn side(
     inner: &Inner,
     (live, incoming, outgoing): (&str, &str, &str),
     becomes: Option<(String, String)>,
+    stay: Vec<String>,
 ) -> Answer<Option<Side>> {
     let was = made_with(client, live)?;
     if was.is_none() && becomes.is_none() {
         return Ok(None);
     }
     let mut leave = tables(client, live)?;
-    leave.retain(|table| !inner.excluded(live, table));
+    leave.retain(|table| !inner.excluded(live, table) && !stay.contains(table));
     let come = tables(client, incoming)?;
     let (live, incoming, outgoing) = (live.into(), incoming.into(), outgoing.into());
-    Ok(Some(Side { live, incoming, outgoing, leave, come, existed: was.is_some(), was: was.unwrap_or_default(), becomes }))
+    Ok(Some(Side { live, incoming, outgoing, leave, stay, come, existed: was.is_some(), was: was.unwrap_or_default(), becomes }))
 }
 
 /// Whether the RENAME of a switch was made: it is made as a whole, so any table tells.
