@@ -199,6 +199,8 @@ pub struct OwnReign {
     /// It was ACTIVE.
     pub active: bool,
     pub timers: Timers,
+    /// How long the lease still lives; under a pause that the arbiter forgot, long.
+    pub lease_left: Duration,
 }
 
 /// What a member's binary knows of its data and of itself.

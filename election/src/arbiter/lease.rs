@@ -13,6 +13,7 @@ impl Arbiter {
     pub(super) fn lease_ends(&self) -> Time {
         let since = self.renewed.map_or(self.started, |at| at.max(self.started));
         let ends = since + self.timers().over();
+        let ends = ends.max(self.forgotten_until);
         self.paused_until().map_or(ends, |until| ends.max(until))
     }
 

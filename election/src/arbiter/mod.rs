@@ -177,6 +177,8 @@ pub struct Arbiter {
     renewed: Option<Time>,
     last_sent: Option<Stamp>,
     paused_since: Time,
+    /// Leases that RECOVERY found may live until then.
+    forgotten_until: Time,
     /// A person or a hook said that the holder is off.
     vouched: bool,
     stonith_asked: Option<Epoch>,
@@ -219,6 +221,7 @@ impl Arbiter {
             renewed: None,
             last_sent: None,
             paused_since: now,
+            forgotten_until: Time::default(),
             vouched: false,
             stonith_asked: None,
             awaited: None,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::{Alert, Arbiter, Output, State};
 use crate::ledger::{Entry, How, ReignState};
 use crate::message::{Answer, Message, OwnReign, Standing};
+use crate::timers::drift;
 use crate::{Epoch, NodeId, Reign, Stamp, Time, Timers};
 
 #[derive(Clone, Debug)]
@@ -124,13 +125,20 @@ impl Arbiter {
         let seen = recovery.answers.values().map(|(seen, _)| *seen);
         let highest = seen.chain([self.record.epoch, self.history.heads().epoch()]).max().unwrap_or_default();
         let owner = |(node, (_, answer)): (&NodeId, &(Epoch, Answer))| {
-            let OwnReign { epoch, active, timers } = answer.own?;
+            let OwnReign { epoch, active, timers, .. } = answer.own?;
             (epoch == highest).then(|| (Reign { epoch, node: node.clone() }, active, timers))
         };
         let owners: Vec<(Reign, bool, Timers)> = recovery.answers.iter().filter_map(owner).collect();
         (self.record.recovering, self.record.epoch) = (false, highest);
         self.record.granted = self.record.granted.max(highest.next());
         (self.started, self.renewed, self.last_sent, self.vouched) = (self.now, None, None, false);
+        let left = recovery
+            .answers
+            .values()
+            .filter_map(|(_, answer)| Some(answer.own?.lease_left))
+            .max()
+            .unwrap_or_default();
+        self.forgotten_until = self.now + left + drift(left) + self.timers().over();
         (self.record.holder, self.record.acknowledged) = (None, 0);
         // What the active knows of the members is unknown: until it acknowledged this list, nobody is electable.
         let generations = recovery.answers.values().map(|(_, answer)| answer.generation);

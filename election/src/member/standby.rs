@@ -44,7 +44,8 @@ impl Member {
     pub(super) fn answer(&mut self, asked: Option<Stamp>) {
         let own = self.record.own.as_ref();
         let forced = own.and_then(|own| own.forced.clone());
-        let own = own.map(|own| OwnReign { epoch: own.epoch, active: own.active, timers: own.timers });
+        let lease_left = self.lease_remaining();
+        let own = own.map(|own| OwnReign { epoch: own.epoch, active: own.active, timers: own.timers, lease_left });
         let (standing, generation, held) = (self.standing(), self.record.members.generation, self.is_held());
         let readiness = self.readiness.clone();
         self.send(&Peer::Arbiter, Message::Answer(Answer { asked, standing, own, forced, generation, held, readiness }));

@@ -179,6 +179,39 @@ fn s09_recovery_waits_for_every_member_or_a_persons_word() {
     world.sound();
 }
 
+/// Found by random worlds: what the arbiter forgot may be a pause under which the active holds out.
+#[test]
+fn s09_a_pause_that_the_arbiter_forgot_is_still_waited_for() {
+    let mut world = World::reigning(Setup::new(3));
+    world.order_arbiter(arbiter::Order::Pause { length: std::time::Duration::from_secs(400) });
+    world.run(20 * S);
+    world.power_off(ARBITER);
+    world.hosts[ARBITER].arbiter_record = Record::lost(cluster(), &[name(1), name(2), name(3)]);
+    world.boot(ARBITER);
+    world.run(10 * S);
+    assert_eq!(world.phase(), Some(arbiter::Phase::Leased));
+    world.isolate(1);
+    world.stall(1, 2000 * S);
+    assert!(world.until(600 * S, |world| world.hosts[2].gate_is_open(world.now)));
+    world.sound();
+}
+
+#[test]
+fn s09_the_silent_one_in_recovery_is_expelled_only_by_force() {
+    let (mut world, ..) = second_reign();
+    let active = world.open_gate().unwrap();
+    world.isolate(active);
+    world.power_off(ARBITER);
+    world.hosts[ARBITER].arbiter_record = Record::lost(cluster(), &[name(1), name(2), name(3)]);
+    world.boot(ARBITER);
+    world.run(10 * S);
+    world.order_arbiter(arbiter::Order::Expel { node: name(active), force: false });
+    assert!(!world.until(200 * S, |world| world.phase() != Some(arbiter::Phase::Recovery)));
+    world.order_arbiter(arbiter::Order::Expel { node: name(active), force: true });
+    assert!(world.until(100 * S, |world| world.open_gate().is_some_and(|host| host != active)));
+    world.sound();
+}
+
 #[test]
 fn s10_loss_in_one_direction_never_makes_two_and_leaves_one() {
     for heard in [true, false] {
