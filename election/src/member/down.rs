@@ -58,8 +58,7 @@ impl Member {
             // Nothing of ours runs after a reboot. What was never ACTIVE is given back, what was may go on.
             match self.record.own.clone() {
                 Some(own) if own.active && !self.record.closed => {
-                    self.beat.begin(now, Time::default());
-                    self.state = State::Fenced { since: now };
+                    self.fenced();
                 }
                 Some(own) => self.give_back(own.epoch),
                 None => (),
@@ -78,8 +77,7 @@ impl Member {
             }
             Standing::Active | Standing::Failsafe | Standing::Activating | Standing::SteppingDown | Standing::Fencing => self.fence(),
             _ if own.as_ref().is_some_and(|own| own.active) => {
-                self.beat.begin(now, Time::default());
-                self.state = State::Fenced { since: now };
+                self.fenced();
             }
             _ => {
                 if let Some(own) = self.record.own.clone() {
@@ -88,6 +86,13 @@ impl Member {
                 self.settle();
             }
         }
+    }
+
+    /// Nothing runs. Whatever lease there was, a pause's too, is given up: only a new word counts.
+    pub(super) fn fenced(&mut self) {
+        self.beat.begin(self.now, Time::default());
+        self.lease_until = self.now;
+        self.enter(State::Fenced { since: self.now });
     }
 
     /// Where a node without a reign belongs.
@@ -161,8 +166,7 @@ impl Member {
         let now = self.now;
         match &mut self.state {
             State::Fencing if self.record.own.is_some() => {
-                self.beat.begin(now, Time::default());
-                self.enter(State::Fenced { since: now });
+                self.fenced();
             }
             State::Fencing => self.settle(),
             State::SteppingDown(descent) if matches!(descent.stage, Stage::Stopping) => {
@@ -194,7 +198,7 @@ impl Member {
                 descent.stage = Stage::Waiting { position };
                 self.beat.hurry(self.now);
             }
-            Purpose::HandOver { .. } => self.enter(State::Fenced { since: self.now }),
+            Purpose::HandOver { .. } => self.fenced(),
             purpose => {
                 self.record.closed |= *purpose == Purpose::Close;
                 self.give_back(epoch);
@@ -237,8 +241,7 @@ impl Member {
         if let State::SteppingDown(Descent { purpose: Purpose::HandOver { to, .. }, .. }) = &self.state {
             let to = to.clone();
             self.alert(Alert::ExchangeFailed { to });
-            self.beat.begin(self.now, Time::default());
-            self.enter(State::Fenced { since: self.now });
+            self.fenced();
         }
     }
 

@@ -75,7 +75,7 @@ impl Member {
         }
         match &self.state {
             State::Claiming(claim) if now >= claim.until => self.enter(State::Passive),
-            State::SteppingDown(descent) if descent.waits_for_successor() && now >= fencing => self.enter(State::Fenced { since: now }),
+            State::SteppingDown(descent) if descent.waits_for_successor() && now >= fencing => self.fenced(),
             _ => (),
         }
     }

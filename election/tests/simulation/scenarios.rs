@@ -188,7 +188,9 @@ fn s09_a_pause_that_the_arbiter_forgot_is_still_waited_for() {
     world.power_off(ARBITER);
     world.hosts[ARBITER].arbiter_record = Record::lost(cluster(), &[name(1), name(2), name(3)]);
     world.boot(ARBITER);
-    world.run(10 * S);
+    world.crash(1);
+    world.start(1);
+    world.run(30 * S);
     assert_eq!(world.phase(), Some(arbiter::Phase::Leased));
     world.isolate(1);
     world.stall(1, 2000 * S);
