@@ -30,7 +30,7 @@ pub enum Message {
     // The active and the arbiter.
     Renew(Renew),
     Renewed(Renewed),
-    /// To a fenced node that would go on: its renewal counts when it echoes this.
+    /// What was said counts when it is said again with this echoed: it must be of now, and the way back must be open.
     Hear {
         stamp: Stamp,
     },
@@ -88,6 +88,7 @@ pub enum Message {
     /// A person at a member asks for the role, without force.
     Activate {
         accept_loss: bool,
+        heard: Option<Stamp>,
     },
     Refused {
         refusal: Refusal,
@@ -124,9 +125,10 @@ pub struct Renew {
     pub handing: Option<Handing>,
     /// Every service port is behind a gate, or a watchdog or a STONITH hook is there.
     pub guarded: bool,
-    /// The sender is fenced and would go on. It counts only with the stamp of a [`Message::Hear`] of just now: else a node whose answers are
-    /// all lost would keep everybody waiting for ever.
+    /// The sender is fenced and would go on.
     pub resuming: bool,
+    /// The stamp of a [`Message::Hear`]. Without one of just now, neither going on nor handing over counts, nor a new boot: a node whose answers
+    /// are all lost would keep everybody waiting for ever, and a late word of an earlier boot would hand over what a later boot took back.
     pub heard: Option<Stamp>,
 }
 

@@ -124,6 +124,7 @@ impl Arbiter {
         let activation_max = self.policy.activation_max;
         (self.renewed, self.last_sent, self.paused_since) = (Some(self.now), None, self.now);
         (self.vouched, self.awaited, self.blocked, self.overdue) = (false, None, None, false);
+        self.past_boots.clear();
         self.activation_until = Some(self.now + activation_max);
         self.state = State::Leased;
         let members = self.record.member_list();

@@ -6,7 +6,7 @@ use super::{Alert, Arbiter, Cause, Output, State};
 use crate::ledger::{How, ReignState};
 use crate::message::{Message, Renew, Renewed};
 use crate::timers::drift;
-use crate::{Epoch, NodeId, Position, Reign, Time};
+use crate::{Epoch, NodeId, Position, Reign, Stamp, Time};
 
 impl Arbiter {
     /// By anyone's clock, after this the holder's lease is over.
@@ -93,14 +93,15 @@ impl Arbiter {
         if self.last_sent.as_ref().is_some_and(|last| !renew.sent.is_after(last)) {
             return;
         }
-        let heard = renew
-            .heard
-            .as_ref()
-            .is_some_and(|at| at.boot == self.boot && self.now.since(at.at) <= self.timers().heartbeat());
-        if renew.resuming && !heard {
+        if self.past_boots.contains(&renew.sent.boot) {
+            return;
+        }
+        let before = self.last_sent.as_ref().map(|last| last.boot.clone()).filter(|boot| *boot != renew.sent.boot);
+        if (renew.resuming || renew.handing.is_some() || before.is_some()) && !self.is_of_now(renew.heard.as_ref()) {
             let stamp = self.stamp();
             return self.reply(from, via, Message::Hear { stamp });
         }
+        self.past_boots.extend(before);
         self.last_sent = Some(renew.sent.clone());
         (self.renewed, self.vouched) = (Some(self.now), false);
         if self.record.unguarded == renew.guarded {
@@ -116,6 +117,11 @@ impl Arbiter {
         let pause = self.record.pause.filter(|paused| !paused.ending).map(|paused| paused.pause);
         let members = (renew.generation != self.record.generation).then(|| self.record.member_list());
         self.reply(from, via, Message::Renewed(Renewed { epoch: renew.epoch, sent: renew.sent, members, pause, paused }));
+    }
+
+    /// Was this said after we spoke, not long ago?
+    pub(super) fn is_of_now(&self, heard: Option<&Stamp>) -> bool {
+        heard.is_some_and(|heard| heard.boot == self.boot && self.now.since(heard.at) <= self.timers().heartbeat())
     }
 
     /// A renewal under which the active goes on stops whatever was begun in its place; one behind a closed gate begins an exchange.

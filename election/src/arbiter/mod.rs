@@ -176,6 +176,8 @@ pub struct Arbiter {
     state: State,
     renewed: Option<Time>,
     last_sent: Option<Stamp>,
+    /// Of the holder, before the one that it renews from.
+    past_boots: BTreeSet<BootId>,
     paused_since: Time,
     /// Leases that RECOVERY found may live until then.
     forgotten_until: Time,
@@ -220,6 +222,7 @@ impl Arbiter {
             state,
             renewed: None,
             last_sent: None,
+            past_boots: BTreeSet::new(),
             paused_since: now,
             forgotten_until: Time::default(),
             vouched: false,
@@ -296,7 +299,7 @@ impl Arbiter {
             Message::Answer(answer) => self.answer(&from, envelope.seen, answer),
             Message::Claim { offer, sent, position } => self.claim(&from, &offer, sent, position),
             Message::Declined { offer, held } => self.declined(&from, &offer, held),
-            Message::Activate { accept_loss } => self.asked_to_activate(&from, accept_loss),
+            Message::Activate { accept_loss, heard } => self.asked_to_activate(&from, accept_loss, heard),
             Message::Relay(inner) if via.is_none() => self.receive(*inner, Some(&from)),
             _ => (),
         }

@@ -3,7 +3,7 @@
 use super::{Arbiter, Cause, Output, State};
 use crate::ledger::{Paused, ReignState};
 use crate::message::{Message, Pause, Refusal};
-use crate::{NodeId, Time};
+use crate::{NodeId, Stamp, Time};
 
 /// A person's wish, typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,7 +173,12 @@ impl Arbiter {
         Ok(())
     }
 
-    pub(super) fn asked_to_activate(&mut self, from: &NodeId, accept_loss: bool) {
+    /// A wish that arrives late is no wish any more: it must be said again, now.
+    pub(super) fn asked_to_activate(&mut self, from: &NodeId, accept_loss: bool, heard: Option<Stamp>) {
+        if !self.is_of_now(heard.as_ref()) {
+            let stamp = self.stamp();
+            return self.send(from, Message::Hear { stamp });
+        }
         if let Err(refusal) = self.elect(Some(from.clone()), accept_loss) {
             self.send(from, Message::Refused { refusal });
         }

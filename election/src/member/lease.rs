@@ -135,11 +135,15 @@ impl Member {
         }
     }
 
-    /// The arbiter hears a fenced node: it says at once that it would go on.
+    /// The arbiter wants to hear it again: at once.
     pub(super) fn heard(&mut self, stamp: Stamp) {
-        if matches!(self.state, State::Fenced { .. }) {
+        if self.record.own.is_some() {
             self.beat.heard = Some(stamp);
             self.beat.hurry(self.now);
+        } else if let Some((accept_loss, until)) = self.wish.take()
+            && self.now <= until
+        {
+            self.send(&Peer::Arbiter, Message::Activate { accept_loss, heard: Some(stamp) });
         }
     }
 

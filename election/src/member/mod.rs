@@ -182,6 +182,8 @@ pub struct Member {
     lease_until: Time,
     beat: lease::Beat,
     adopt: bool,
+    /// A person's, to activate with or without loss; void soon, since nobody waits for ever.
+    wish: Option<(bool, Time)>,
     /// Told until the arbiter heard it.
     release: Option<(Epoch, Position)>,
     heard: Time,
@@ -212,6 +214,7 @@ impl Member {
             lease_until: now,
             beat,
             adopt: false,
+            wish: None,
             release: None,
             heard: now,
             alone_told: false,
@@ -294,7 +297,8 @@ impl Member {
         match order {
             Order::Activate { accept_loss, adopt } if self.record.own.is_none() && !self.record.closed => {
                 self.adopt = adopt;
-                self.send(&Peer::Arbiter, Message::Activate { accept_loss });
+                self.wish = Some((accept_loss, self.now + self.config.timers.request() * 2));
+                self.send(&Peer::Arbiter, Message::Activate { accept_loss, heard: None });
             }
             Order::Force { off } if self.record.own.is_none() && !self.record.closed => self.force(off),
             Order::Switchover { to } => self.step_down(down::Purpose::HandOver { to, cancelled: false }),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use election::arbiter::{Ineligible, Order, Phase, Why};
-use election::message::{Grant, Message, Renew, Renewed, Standing};
+use election::message::{Grant, Handing, Message, Renew, Renewed, Standing};
 use election::{BootId, Envelope, Epoch, Members, Peer, Position, SnapshotId, Stamp, Time, arbiter, member};
 
 use crate::clock::S;
@@ -63,6 +63,41 @@ fn s13_what_comes_late_is_ignored() {
     assert_eq!(world.hosts[other].member_record.hold, None, "a HOLD for a reign that is over");
     assert_eq!(world.open_gate(), Some(winner));
     world.run(100 * S);
+    world.sound();
+}
+
+/// The source took a planned exchange back after a reboot; what it said before must not hand over.
+#[test]
+fn s13_a_handing_over_that_comes_late_is_ignored() {
+    let mut world = World::reigning(Setup::new(3));
+    let sent = Stamp { boot: world.hosts[1].boot_id(), at: world.hosts[1].clock.read(world.now) + Duration::from_secs(1) };
+    let handing = Some(Handing { to: name(2), position: world.archive.heads() });
+    let (generation, paused, pause_ended, heard) = (1, None, None, None);
+    let renew = Renew {
+        epoch: Epoch(1),
+        sent,
+        generation,
+        paused,
+        pause_ended,
+        handing,
+        guarded: true,
+        resuming: false,
+        heard,
+    };
+    world.power_off(1);
+    world.run(S);
+    world.boot(1);
+    assert!(world.until(20 * S, |world| world.open_gate() == Some(1)));
+    let late =
+        |renew: &Renew| Input::Arbiter(arbiter::Input::Received(envelope(Peer::Node(name(1)), ARBITER, 1, Message::Renew(renew.clone()))));
+    world.feed(ARBITER, late(&renew));
+    assert_eq!(world.phase(), Some(Phase::Leased));
+    world.crash(ARBITER);
+    world.start(ARBITER);
+    world.feed(ARBITER, late(&renew));
+    assert_eq!(world.phase(), Some(Phase::Leased), "nor to an arbiter that has just started");
+    world.run(60 * S);
+    assert_eq!((world.open_gate(), world.epoch()), (Some(1), 1));
     world.sound();
 }
 

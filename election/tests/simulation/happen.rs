@@ -250,9 +250,11 @@ impl World {
     }
 
     pub fn receive(&mut self, snapshot: Snapshot) {
-        let Some(arbiter) = self.hosts[ARBITER].arbiter() else { return };
+        // The archive outlives the process: what is durable judges then.
+        let host = &self.hosts[ARBITER];
+        let record = host.arbiter().map_or(&host.arbiter_record, election::Arbiter::record).clone();
         let text = self.trace.is_some().then(|| snapshot.point.to_string());
-        match self.archive.receive(arbiter.record(), snapshot) {
+        match self.archive.receive(&record, snapshot) {
             Err(why) => self.fail(why),
             Ok(None) => (),
             Ok(Some(published)) => {
