@@ -12,7 +12,16 @@
 //! What lies in the data follows from epochs alone ([`Record::admit`]): each reign publishes what continues the head at which the one before was
 //! sealed; everything else is kept aside and never lost.
 //!
-//! The binaries' duties are said at the outputs: [`arbiter::Output`], [`member::Output`].
+//! The binaries' duties are said at the outputs: [`arbiter::Output`], [`member::Output`]. A daemon's loop is, for either machine:
+//!
+//! ```text
+//! (machine, outputs) = open(now, boot, record from disk, ...)
+//! loop: carry out outputs in their order; wait for a message, an act that ended, an order, or the time of the last Wake;
+//!       outputs = machine.step(now read after the waiting, input)
+//! ```
+//!
+//! What it owes besides: envelopes reach `step` only over connections whose peer is proven to be `from` (a relay's inner envelope is its carrier's
+//! word); the arbiter's archive publishes, and tells it so, in one lock with its steps; nothing is carried out after a record that failed to be written.
 
 pub mod arbiter;
 pub mod checks;

@@ -187,6 +187,9 @@ impl World {
         let to = (0..self.hosts.len()).find(|host| self.hosts[*host].name == envelope.to);
         let Some(to) = to else { return };
         let lost = self.cut[from][to] || !self.hosts[to].up || self.chance.of_thousand(self.weather.loss);
+        if self.trace.is_some() {
+            self.sent.insert(std::mem::discriminant(&envelope.message), envelope.clone());
+        }
         let mark = if lost { "lost" } else { "" };
         self.say(|_| format!("{} -> {} [{}] {} {mark}", envelope.from, envelope.to, envelope.seen, brief(&envelope)));
         if lost {

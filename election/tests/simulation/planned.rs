@@ -269,3 +269,37 @@ fn a_plan_says_who_and_what_would_be_lost_and_changes_nothing() {
     assert!(plan.candidates[1].1.len() > 3 && plan.candidates[0].1.len() < 3, "{plan:?}");
     assert_eq!(arbiter::Phase::Leased, world.phase().unwrap());
 }
+
+/// Daemons write records and send messages as JSON; nothing may be lost on that way.
+#[test]
+fn what_is_durable_and_what_is_sent_survives_json() {
+    let mut world = World::reigning(Setup::new(3));
+    world.order_arbiter(Order::Pause { length: Duration::from_secs(60) });
+    world.run(10 * S);
+    world.power_off(ARBITER);
+    world.run(150 * S);
+    world.boot(ARBITER);
+    world.run(100 * S);
+    world.power_off(1);
+    assert!(world.until(60 * S, |world| world.open_gate().is_some()));
+    let record = &world.hosts[ARBITER].arbiter_record;
+    let text = serde_json::to_string(record).unwrap();
+    assert_eq!(serde_json::from_str::<election::Record>(&text).unwrap(), *record);
+    for host in [1, 2, 3] {
+        let record = &world.hosts[host].member_record;
+        assert_eq!(serde_json::from_str::<election::MemberRecord>(&serde_json::to_string(record).unwrap()).unwrap(), *record);
+        let role = world.hosts[host].role.as_ref();
+        assert_eq!(
+            serde_json::from_str::<Option<election::Role>>(&serde_json::to_string(&role).unwrap())
+                .unwrap()
+                .as_ref(),
+            role
+        );
+    }
+    assert!(world.hosts.iter().any(|host| host.member_record.hold.is_some()), "a HOLD is among them");
+    assert!(world.sent.len() > 10, "kinds of messages");
+    for envelope in world.sent.values() {
+        let text = serde_json::to_string(envelope).unwrap();
+        assert_eq!(serde_json::from_str::<election::Envelope>(&text).unwrap(), *envelope, "{text}");
+    }
+}

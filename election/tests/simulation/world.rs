@@ -143,6 +143,8 @@ pub struct World {
     pub starts: Vec<(Real, usize, Epoch)>,
     pub stops: u64,
     pub trace: Option<Vec<String>>,
+    /// With a trace: one message of each kind.
+    pub sent: std::collections::HashMap<std::mem::Discriminant<election::Message>, election::Envelope>,
     pub exports: bool,
     pub imports: Vec<bool>,
     pub two_gates_allowed: bool,
@@ -214,6 +216,7 @@ impl World {
             starts: Vec::new(),
             stops: 0,
             trace: None,
+            sent: std::collections::HashMap::new(),
             exports: true,
             imports: vec![true; many],
             two_gates_allowed: false,
