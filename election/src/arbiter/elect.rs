@@ -124,7 +124,10 @@ impl Arbiter {
                 *again = if repeat { *until } else { *again };
                 let (cause, answered) = (election.cause.clone(), election.answers.keys().cloned().collect::<BTreeSet<_>>());
                 let missing: Vec<NodeId> = self.wanted(&cause).into_iter().filter(|node| !answered.contains(node)).collect();
-                if over || missing.is_empty() {
+                // The node whose lease ended is most likely dead: once the others have answered, it alone is not waited for.
+                let holder = self.record.holder.as_ref();
+                let enough = !answered.is_empty() && missing.iter().all(|node| Some(node) == holder);
+                if over || missing.is_empty() || enough {
                     self.decide();
                     return true;
                 }
@@ -306,7 +309,10 @@ impl Arbiter {
 
     fn nobody(&mut self, behind: &[NodeId], answers: &BTreeMap<NodeId, Answer>, mut reasons: BTreeMap<NodeId, Ineligible>) {
         let lost_by = |node: &NodeId| self.history.above(&answers[node].readiness.position);
-        reasons.extend(behind.iter().map(|node| (node.clone(), Ineligible::Behind { snapshots: lost_by(node).len() })));
+        reasons.extend(behind.iter().map(|node| {
+            let behind = Ineligible::Behind { snapshots: lost_by(node).len() };
+            (node.clone(), if answers[node].readiness.verified { behind } else { Ineligible::Unverified })
+        }));
         let best = behind.iter().max_by(|a, b| {
             let (a, b) = (&answers[*a].readiness.position, &answers[*b].readiness.position);
             a.compare(b, &self.policy.datasets)

@@ -72,6 +72,7 @@ impl Member {
         match role.standing {
             Standing::Active | Standing::Failsafe if alive => {
                 self.beat.begin(now, role.renewed);
+                self.beat.take_up_pause(role.paused, role.lease_until);
                 self.state = State::Active;
                 self.keep_gate();
             }

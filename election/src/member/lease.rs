@@ -56,6 +56,15 @@ impl Beat {
         *self = Beat { renewed: sent, ..Beat::new(now) };
     }
 
+    /// The pause that is lived under.
+    pub fn paused(&self) -> Option<Pause> {
+        self.pause.asked.filter(|_| self.pause.until.is_some())
+    }
+
+    pub fn take_up_pause(&mut self, pause: Option<Pause>, until: Time) {
+        self.pause = PauseHere { asked: pause, until: pause.map(|_| until), ended: None };
+    }
+
     /// Something must be said now.
     pub fn hurry(&mut self, now: Time) {
         self.next = now;

@@ -334,8 +334,8 @@ impl Member {
     fn tell_role(&mut self) {
         let epoch = self.record.own.as_ref().map_or(self.record.seen, |own| own.epoch);
         let (standing, lease_until, boot) = (self.standing(), self.lease_until, self.boot.clone());
-        let renewed = self.beat.renewed;
-        self.outputs.push(Output::Role(Role { epoch, standing, lease_until, boot, renewed }));
+        let (renewed, paused) = (self.beat.renewed, self.beat.paused());
+        self.outputs.push(Output::Role(Role { epoch, standing, lease_until, boot, renewed, paused }));
     }
 
     fn stamp(&mut self) -> Stamp {

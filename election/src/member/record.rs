@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::message::{Members, Standing};
-use crate::{BootId, Epoch, NodeId, Time, Timers};
+use crate::{BootId, Epoch, NodeId, Pause, Time, Timers};
 
 /// Durable before anything is said that rests on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,4 +51,6 @@ pub struct Role {
     pub boot: BootId,
     /// When the last renewal that was answered had been sent.
     pub renewed: Time,
+    /// The pause that the lease's end is of.
+    pub paused: Option<Pause>,
 }
