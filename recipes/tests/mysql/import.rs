@@ -294,6 +294,8 @@ fn a_schema_that_lies_reaches_no_other_database() {
         assert_eq!(to.sql("SELECT User FROM mysql.user WHERE User LIKE 'evil'; SHOW DATABASES LIKE 'more'"), "", "{now}");
         assert_eq!(to.sql("SELECT id FROM app.t"), "1\n");
     }
+    // A table that is not what it was is loaded again.
+    to.sql("INSERT INTO app.t VALUES (7)");
     let mut rows = taken.clone();
     let piece = rows.iter_mut().find(|taken| taken.path.ends_with(b"00000000")).unwrap();
     piece.kind = Kind::File(b"2\n".to_vec());
