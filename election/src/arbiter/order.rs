@@ -13,7 +13,8 @@ pub enum Order {
         node: NodeId,
         active: bool,
     },
-    /// The active goes only by `force`, which fences it first.
+    /// The active goes only by `force`, which fences it first. In RECOVERY nobody knows who is active: there `force` is the person's oath that
+    /// this node is off.
     Expel {
         node: NodeId,
         force: bool,

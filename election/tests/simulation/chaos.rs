@@ -140,7 +140,13 @@ fn unplug(world: &mut World, host: usize) {
 fn orders(world: &mut World, node: usize) {
     let order = match world.chance.between(0, 9) {
         5 => arbiter::Order::Expel { node: name(node), force: false },
-        6 => arbiter::Order::Expel { node: name(node), force: world.chance.of_thousand(300) },
+        // In RECOVERY force is an oath that the node is off; persons of this world do not swear falsely.
+        6 => {
+            let arbiter = &world.hosts[ARBITER];
+            let known = !arbiter.arbiter_record.recovering && arbiter.stalled_until <= world.now;
+            let force = world.chance.of_thousand(300) && known;
+            arbiter::Order::Expel { node: name(node), force }
+        }
         7 | 8 => arbiter::Order::Join { node: name(node), active: false },
         0 => arbiter::Order::Pause { length: Duration::from_secs(60) },
         1 => arbiter::Order::Resume,

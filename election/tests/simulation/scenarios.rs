@@ -20,6 +20,20 @@ fn s01_the_freshest_standby_is_active_within_the_lease_and_a_little() {
 }
 
 #[test]
+fn s01_in_the_fast_profile_it_takes_two_seconds_more_than_the_lease_a_hundred_times_in_a_row() {
+    for seed in 0..100 {
+        let mut world = World::reigning(Setup { seed, values: election::Values::FAST, drift: true, ..Setup::new(3) });
+        let wait = world.chance.between(0, 2 * S);
+        world.run(wait);
+        world.power_off(1);
+        let most = world.timers.over().as_micros() as u64 + 2 * S;
+        assert!(world.until(most, |world| world.open_gate().is_some()), "seed {seed}");
+        world.run(5 * S);
+        world.sound();
+    }
+}
+
+#[test]
 fn s02_a_service_that_is_down_is_released_without_waiting_for_the_lease() {
     let mut world = World::reigning(Setup::new(3));
     world.feed(1, crate::host::Input::Member(member::Input::ServiceDown));
