@@ -27,7 +27,7 @@ server a
 export PGHOST=$W/a
 createdb bench
 pgbench -q -i -s "$SCALE" bench 2>/dev/null
-psql -q bench -c "CREATE TABLE texts AS SELECT i, md5(i::text) || md5((i * 7)::text) || md5((i * 13)::text) AS text FROM generate_series(1, $SCALE * 10000) i; ALTER TABLE texts ADD PRIMARY KEY (i); VACUUM FREEZE ANALYZE"
+psql -q bench -c "CREATE TABLE texts AS SELECT i, md5(i::text) || md5((i * 7)::text) || md5((i * 13)::text) AS text FROM generate_series(1, $SCALE * 10000) i; ALTER TABLE texts ADD PRIMARY KEY (i)" -c "VACUUM FREEZE ANALYZE"
 psql -At bench -c "SELECT 'the database has ' || pg_size_pretty(pg_database_size('bench'))"
 
 printf 'cluster = "bench"\n[node]\nname = "web1"\nstate = "%s/state"\n[seal]\noff = true\n[[dataset]]\nname = "bench"\n[[dataset.source]]\nrecipe = "postgres"\nhost = "%s"\ndatabase = "bench"\n' "$W" "$W/a" > "$W/node.toml"

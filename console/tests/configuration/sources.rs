@@ -76,7 +76,7 @@ fn keys_of_postgres() {
 #[test]
 fn keys_of_mariadb() {
     let none = |recipe: &str| settings(&with_source(&format!("recipe = {recipe:?}")));
-    assert_eq!(none("mariadb"), Settings::Mysql(Mysql { host: None, socket: None, databases: Databases::default() }));
+    assert_eq!(none("mariadb"), Settings::Mysql(Mysql { host: None, socket: None, databases: Databases::default(), option_file: None }));
     assert_eq!(none("mariadb"), none("mysql"));
     let wrong = "recipe = \"mariadb\"\npassword = \"x\"\nsocket = \"/run/s\"\nport = 3306\nverify = \"sampled\"\nschemas = []";
     insta::assert_snapshot!(mistakes(&with_source(wrong)), @r#"

@@ -361,7 +361,6 @@ impl Staging for Import {
             self.partial |= !stay.is_empty();
         }
         load::run(self, &mut client, &server, &changed)?;
-        accounts::make(self, &mut client, &manifest)?;
         preflight::events_off(self, &mut client, &server)?;
         self.manifest = Some(manifest);
         Ok(())
@@ -388,6 +387,11 @@ impl Staging for Import {
         let unchanged = if stay > 0 { format!(", {stay} tables of them unchanged and not loaded again") } else { String::new() };
         let what = format!("{} databases with {rows} rows{unchanged}", manifest.databases.len());
         self.switch(&mut client, switch)?;
+        // The data is in place: that somebody cannot log in is told, and no reason to take it back. The next import tries again.
+        let made = self.open().and_then(|mut client| accounts::make(&mut self, &mut client, &manifest));
+        if let Err(error) = made {
+            self.findings.push(Finding::new(Level::Warning, crate::told(&error)));
+        }
         self.findings.push(Finding::new(Level::Note, what));
         Ok(self.findings())
     }

@@ -47,8 +47,7 @@ pub(super) fn read(client: &mut Client, server: &Server, databases: &[String]) -
         if OWN.contains(&user.as_str()) || super::import::temporary(user) {
             continue;
         }
-        let mut account =
-            Account { user: user.clone(), host: (!role).then(|| host.clone()), create: String::new(), grants: vec![] };
+        let mut account = Account { user: user.clone(), host: (!role).then(|| host.clone()), create: String::new(), grants: vec![] };
         let sql = account.sql();
         account.create = match role {
             true => format!("CREATE ROLE {sql}"),
@@ -63,7 +62,7 @@ pub(super) fn read(client: &mut Client, server: &Server, databases: &[String]) -
             out.extend(b";\n");
         }
         // A role that another account has may be what lets it in here.
-        if role || account.grants.iter().any(|grant| inside(grant) || !grant.contains(" ON ")) {
+        if role || account.grants.iter().any(|grant| inside(grant) || grant.starts_with("GRANT ") && !grant.contains(" ON ")) {
             accounts.push(account);
         }
     }

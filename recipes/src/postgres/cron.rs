@@ -20,6 +20,8 @@ const SCHEMA: &str = "cron";
 /// Whether an entry of a table of contents belongs to it, rights to it included.
 pub(super) fn is_its(words: &[u8]) -> bool {
     let its = [&b"EXTENSION - pg_cron"[..], b"COMMENT - EXTENSION pg_cron", b"ACL - SCHEMA cron ", b"ACL cron "];
+    // Names within names have quotes there.
+    let words: Vec<u8> = words.iter().copied().filter(|byte| *byte != b'"').collect();
     its.iter().any(|begin| words.starts_with(begin))
 }
 
@@ -71,7 +73,9 @@ pub(super) fn bring_back(inner: &Inner) -> Result<Vec<Finding>, Error> {
         let Some(jobs) = import::read::<Database>(&folder.join(WHAT))? else { continue };
         if let Err(error) = make(inner, &folder, &jobs) {
             let what = format!("the jobs of pg_cron in {} were not made: {}", jobs.name, told(&error));
-            found.push(Finding::new(Level::Warning, what).hint("cron.database_name must name this database, and shared_preload_libraries pg_cron"));
+            found.push(
+                Finding::new(Level::Warning, what).hint("cron.database_name must name this database, and shared_preload_libraries pg_cron"),
+            );
         }
     }
     Ok(found)
@@ -86,7 +90,11 @@ fn make(inner: &Inner, folder: &Path, jobs: &Database) -> Result<(), Error> {
     let of = folder.join("databases").join(&jobs.folder);
     load::restore(inner, &jobs.name, &of.join("schema.dump"), &["--section=pre-data"], For::Jobs)?;
     for table in &jobs.tables {
-        let texts: Vec<PathBuf> = table.ranges.iter().map(|block| of.join("tables").join(&table.folder).join(format!("{block:08x}"))).collect();
+        let texts: Vec<PathBuf> = table
+            .ranges
+            .iter()
+            .map(|block| of.join("tables").join(&table.folder).join(format!("{block:08x}")))
+            .collect();
         load::table_rows(&mut client, &jobs.name, table, &texts)?;
     }
     load::sequences(inner, jobs, &jobs.name)

@@ -9,10 +9,10 @@ use std::sync::Mutex;
 use postgres::Client;
 
 use super::connect::{failed, ident, literal, qualified};
+use super::contents::{self, For};
 use super::lanes::PART;
 use super::manifest::{Database, Table};
 use super::tree::Arrived;
-use super::contents::{self, For};
 use super::{Inner, TOOL_TIMEOUT, catalog};
 use crate::Error;
 use crate::command::process::{Output, Process};

@@ -31,7 +31,11 @@ fn import(from: &Server, to: &Server) -> Vec<Finding> {
 }
 
 fn stayed(found: &[Finding]) -> usize {
-    let what = found.iter().map(|finding| finding.what.as_str()).find(|what| what.contains("databases with")).expect("it is told");
+    let what = found
+        .iter()
+        .map(|finding| finding.what.as_str())
+        .find(|what| what.contains("databases with"))
+        .expect("it is told");
     let Some((before, _)) = what.split_once(" tables of them unchanged") else { return 0 };
     before.rsplit(' ').next().expect("a number").parse().expect("a number")
 }

@@ -11,7 +11,8 @@ const EXTENSION: &str = "SELECT count(*) FROM pg_extension WHERE extname = 'pg_c
 #[test]
 fn jobs_of_pg_cron_are_made_when_the_guard_is_lifted_and_not_before() {
     let (from, to) = (Server::with(OPTIONS), Server::with(OPTIONS));
-    from.sql("postgres", "CREATE ROLE app LOGIN; CREATE DATABASE shop");
+    from.sql("postgres", "CREATE ROLE app LOGIN");
+    from.sql("postgres", "CREATE DATABASE shop");
     let content = "CREATE TABLE log (at timestamptz); CREATE EXTENSION pg_cron; GRANT USAGE ON SCHEMA cron TO app; COMMENT ON EXTENSION pg_cron IS 'each night'; \
                    SELECT cron.schedule('nightly', '3 3 * * *', 'DELETE FROM log'), cron.schedule('often', '* * * * *', 'INSERT INTO log VALUES (now())')";
     from.sql("shop", content);

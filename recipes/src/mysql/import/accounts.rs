@@ -6,6 +6,7 @@
 
 use super::super::client::{Answer, Client};
 use super::super::manifest::Manifest;
+use super::super::names::pattern;
 use super::super::users::{Account, is_within};
 use super::Import;
 use crate::Error;
@@ -38,7 +39,9 @@ pub(super) fn make(import: &mut Import, client: &mut Client, manifest: &Manifest
         // Written down first, so that one that a killed import made is known as ours.
         import.record.made.insert(sql.clone(), hash);
         import.save()?;
-        match create(account).map_or_else(|| Err(std::io::Error::other("its statement makes something else").into()), |text| client.run(text)) {
+        match create(account)
+            .map_or_else(|| Err(std::io::Error::other("its statement makes something else").into()), |text| client.run(text))
+        {
             Ok(()) => fresh.push((sql, account)),
             Err(error) => {
                 import.record.made.remove(&sql);
@@ -57,7 +60,9 @@ pub(super) fn make(import: &mut Import, client: &mut Client, manifest: &Manifest
                         tell(import, format!("the account {sql} was not given a right: {}", told(&error)));
                     }
                 }
-                Given::Elsewhere => tell(import, format!("the account {sql} has rights elsewhere at the source, which it is not given here: {grant:.60}")),
+                Given::Elsewhere => {
+                    tell(import, format!("the account {sql} has rights elsewhere at the source, which it is not given here: {grant:.60}"))
+                }
             }
         }
     }
@@ -106,13 +111,19 @@ fn given(grant: &str, sql: &str, manifest: &Manifest, roles: &[String]) -> Given
     }
     let Some((rights, on)) = rest.split_once(" ON ") else { return Given::Elsewhere };
     let plain = |c: char| c.is_ascii_alphanumeric() || " ,()_`$".contains(c);
-    let within = manifest.databases.iter().any(|database| is_within(on, &database.name));
-    let Some(object) = on.strip_suffix(" WITH GRANT OPTION").unwrap_or(on).strip_suffix(&format!(" TO {sql}")) else { return Given::Elsewhere };
+    let within = manifest.databases.iter().find(|database| is_within(on, &database.name));
+    let Some(object) = on.strip_suffix(" WITH GRANT OPTION").unwrap_or(on).strip_suffix(&format!(" TO {sql}")) else {
+        return Given::Elsewhere;
+    };
     let named = object.split('.').count() == 2 && !object.contains([' ', ';']);
-    if within && named && rights.chars().all(plain) {
-        return Given::Right(format!("GRANT {rights} ON {object} TO {sql}"));
+    match within {
+        // Written carelessly, a name is a pattern that others fit as well.
+        Some(database) if object.ends_with(".*") && rights.chars().all(plain) => {
+            Given::Right(format!("GRANT {rights} ON {}.* TO {sql}", pattern(&database.name)))
+        }
+        Some(_) if named && rights.chars().all(plain) => Given::Right(format!("GRANT {rights} ON {object} TO {sql}")),
+        _ => Given::Elsewhere,
     }
-    Given::Elsewhere
 }
 
 #[cfg(test)]
@@ -132,7 +143,11 @@ mod tests {
         let right = |text: &str| Given::Right(text.to_owned());
         assert_eq!(of("GRANT USAGE ON *.* TO `app`@`%` IDENTIFIED BY PASSWORD '*00'"), Given::Nothing);
         assert_eq!(of("GRANT SELECT, INSERT ON `my\\_app`.* TO `app`@`%`"), right("GRANT SELECT, INSERT ON `my\\_app`.* TO `app`@`%`"));
-        assert_eq!(of("GRANT SELECT (`a`) ON `my_app`.`t` TO `app`@`%` WITH GRANT OPTION"), right("GRANT SELECT (`a`) ON `my_app`.`t` TO `app`@`%`"));
+        assert_eq!(of("GRANT SELECT ON `my_app`.* TO `app`@`%`"), right("GRANT SELECT ON `my\\_app`.* TO `app`@`%`"));
+        assert_eq!(
+            of("GRANT SELECT (`a`) ON `my_app`.`t` TO `app`@`%` WITH GRANT OPTION"),
+            right("GRANT SELECT (`a`) ON `my_app`.`t` TO `app`@`%`")
+        );
         assert_eq!(of("GRANT `team` TO `app`@`%`"), right("GRANT `team` TO `app`@`%`"));
         let refused = [
             "GRANT ALL PRIVILEGES ON *.* TO `app`@`%`",

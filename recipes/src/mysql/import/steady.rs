@@ -60,7 +60,9 @@ fn is_held(held: &[Held], table: &Table, schema: &[Object]) -> bool {
     // A sequence has no rows that tell, and what was locked or not is another matter.
     table.next.is_none()
         && table.consistency == Consistency::Snapshot
-        && held.iter().any(|held| same(held) && Some(&held.statement) == statement(schema, &table.name).as_ref())
+        && held
+            .iter()
+            .any(|held| same(held) && Some(&held.statement) == statement(schema, &table.name).as_ref())
 }
 
 /// Takes out all that refer to one that does not stay, or are referred to by it.
@@ -115,7 +117,9 @@ mod tests {
 
     #[test]
     fn references_are_found_whatever_a_table_is_called() {
-        let statement = b"CREATE TABLE `t` (`a` int, FOREIGN KEY (`a`) REFERENCES `odd``name` (`id`), FOREIGN KEY (`b`) REFERENCES `p` (`id`))".to_vec();
+        let statement =
+            b"CREATE TABLE `t` (`a` int, FOREIGN KEY (`a`) REFERENCES `odd``name` (`id`), FOREIGN KEY (`b`) REFERENCES `p` (`id`))"
+                .to_vec();
         let object = Object { kind: Kind::Table, name: "t".into(), under: Under::default(), statement };
         assert_eq!(references(&[object]), [("t".into(), "odd`name".into()), ("t".into(), "p".into())]);
     }

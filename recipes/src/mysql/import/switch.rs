@@ -63,7 +63,17 @@ pub(super) fn side(
     leave.retain(|table| !inner.excluded(live, table) && !stay.contains(table));
     let come = tables(client, incoming)?;
     let (live, incoming, outgoing) = (live.into(), incoming.into(), outgoing.into());
-    Ok(Some(Side { live, incoming, outgoing, leave, stay, come, existed: was.is_some(), was: was.unwrap_or_default(), becomes }))
+    Ok(Some(Side {
+        live,
+        incoming,
+        outgoing,
+        leave,
+        stay,
+        come,
+        existed: was.is_some(),
+        was: was.unwrap_or_default(),
+        becomes,
+    }))
 }
 
 /// Whether the RENAME of a switch was made: it is made as a whole, so any table tells.
