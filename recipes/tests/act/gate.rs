@@ -243,6 +243,9 @@ fn published_ports_of_containers_do_not_bypass_it_and_what_they_ask_others_passe
     server.write_all(b"answer").unwrap();
     client.set_read_timeout(Some(SHORT)).unwrap();
     assert!(client.read(&mut [0]).is_err(), "the container's answer does not leave");
+    client.write_all(b"x").unwrap();
+    server.set_read_timeout(Some(SHORT)).unwrap();
+    assert!(server.read(&mut [0]).is_err(), "and nothing arrives there");
     // The other way: what a container asks of others at the same port is not ours.
     let elsewhere = listen(&hosts, "client", PUBLISHED);
     let mut asking = connect(&hosts, "container", "10.9.1.2", PUBLISHED, LIMIT).expect("it gets out through a closed gate");
