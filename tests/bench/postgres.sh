@@ -72,4 +72,4 @@ for verify in counts full; do
     rm -rf "$W/tree"
 done
 awk '$1 == "ours" || $1 == "pg_dump" || $1 == "restic" {wall[$1, $2] = $3; steps[$2] = 1}
-    END {for (step in steps) printf "%s: ours takes %.2f of the time of pg_dump, %.2f of pg_dump into restic\n", step, wall["ours", step] / wall["pg_dump", step], wall["ours", step] / wall["restic", step]}' "$W/rows"
+    END {for (step in steps) if ((("ours", step) in wall) && (("pg_dump", step) in wall)) printf "%s: ours takes %.2f of the time of pg_dump, %.2f of pg_dump into restic\n", step, wall["ours", step] / wall["pg_dump", step], wall["ours", step] / wall["restic", step]}' "$W/rows"

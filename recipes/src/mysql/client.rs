@@ -33,6 +33,14 @@ impl Fault {
 
 pub(super) type Answer<T> = Result<T, Fault>;
 
+impl Drop for Client {
+    /// Of one that says goodbye no server logs that it was lost. That it cannot be said matters to nobody.
+    fn drop(&mut self) {
+        self.wire.begin();
+        let _ = self.wire.send(&[1]);
+    }
+}
+
 /// A row of an answer that is kept.
 pub(super) type Row = Vec<Option<Vec<u8>>>;
 
