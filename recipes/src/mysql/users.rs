@@ -62,7 +62,12 @@ pub(super) fn read(client: &mut Client, server: &Server, databases: &[String]) -
             out.extend(b";\n");
         }
         // A role that another account has may be what lets it in here.
-        if role || account.grants.iter().any(|grant| inside(grant) || grant.starts_with("GRANT ") && !grant.contains(" ON ")) {
+        if role
+            || account
+                .grants
+                .iter()
+                .any(|grant| inside(grant) || grant.starts_with("GRANT ") && !grant.contains(" ON "))
+        {
             accounts.push(account);
         }
     }
