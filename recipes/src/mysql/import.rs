@@ -11,6 +11,7 @@
 mod accounts;
 mod code;
 mod load;
+mod own;
 mod preflight;
 mod steady;
 mod switch;
@@ -20,6 +21,9 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use own::Account;
+pub(super) use own::temporary;
 
 use super::client::Client;
 use super::manifest::Server;
@@ -32,13 +36,6 @@ use crate::data::{Finding, Level, Mode, Place, Staging};
 use crate::lock::Lock;
 use crate::{Error, escape};
 
-/// How the accounts that an import makes are called.
-const ACCOUNT: &str = "resilient_import_";
-
-pub(super) fn temporary(user: &str) -> bool {
-    user.starts_with(ACCOUNT)
-}
-
 pub(super) struct Import {
     inner: Arc<Inner>,
     places: Vec<Place>,
@@ -50,14 +47,6 @@ pub(super) struct Import {
     stay: BTreeMap<String, Vec<String>>,
     findings: Vec<Finding>,
     _lock: Lock,
-}
-
-/// An account that an import made for itself.
-struct Account {
-    name: String,
-    /// `'name'@'host'`, in the server's words.
-    sql: String,
-    password: String,
 }
 
 pub(super) fn stage(inner: &Arc<Inner>) -> Result<Box<dyn Staging>, Error> {
@@ -170,30 +159,6 @@ impl Import {
         // Tables come and go in whatever order; one that is dropped may be what others refer to.
         client.run("SET foreign_key_checks = 0").map_err(self.inner.failed("prepare a session on"))?;
         Ok(client)
-    }
-
-    /// Makes an account, known to the record before it exists.
-    fn account(&mut self, client: &mut Client, server: &Server) -> Result<Account, Error> {
-        let failed = self.inner.failed("make an account for the import on");
-        let chance = || -> io::Result<String> {
-            let mut bytes = [0; 16];
-            aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("there is no randomness"))?;
-            Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-        };
-        let (name, password) = (chance().map_err(|error| failed(error.into()))?, chance().map_err(|error| failed(error.into()))?);
-        // Some servers want signs of all kinds.
-        let (name, password) = (format!("{ACCOUNT}{}", &name[..8]), format!("{password}-Aa1"));
-        let seen = client.one("SELECT USER()").map_err(&failed)?.unwrap_or_default();
-        let home = seen.rsplit_once('@').map_or("localhost", |(_, home)| home);
-        let sql = Server::account(&name, home);
-        self.record.accounts.push(sql.clone());
-        self.save()?;
-        client.run(server.create_user(&sql, &password)).map_err(&failed)?;
-        client.run(format!("GRANT {} ON *.* TO {sql}", server.write_anyway())).map_err(&failed)?;
-        // Needed when everything has changed places: that it cannot be had is to be known before.
-        client.run(format!("GRANT {} ON *.* TO {sql}", server.set_user())).map_err(&failed)?;
-        client.run(format!("REVOKE {} ON *.* FROM {sql}", server.set_user())).map_err(&failed)?;
-        Ok(Account { name, sql, password })
     }
 
     fn tree_file(&self, path: &str) -> Result<Vec<u8>, Error> {

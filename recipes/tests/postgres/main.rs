@@ -9,3 +9,4 @@ mod guard;
 mod load;
 mod renew;
 mod server;
+mod tool;
