@@ -84,7 +84,7 @@ fn keys_of_mariadb() {
       line 10: dataset.source.password: does not belong into this file: put it into a file of its own and name that as password_file
       line 12: dataset.source.port: is of a host, and none is named; without one the server is reached by its socket
       line 13: dataset.source.verify: `sampled` is for postgres; here it is full or counts
-      line 14: dataset.source.schemas: unknown key; known here: database, databases, exclude_databases, exclude_tables, host, jobs, name, password, password_file, port, recipe, socket, user, verify
+      line 14: dataset.source.schemas: unknown key; known here: database, databases, drill, exclude_databases, exclude_tables, host, jobs, name, option_file, password, password_file, port, recipe, socket, user, verify
     "#);
     insta::assert_snapshot!(mistakes(&with_source("recipe = \"mariadb\"\nhost = \"db\"\nsocket = \"/run/s\"")), @"node.toml: line 11: dataset.source.socket: is one way to the server and `host` is another; let one of them go");
 }
