@@ -103,8 +103,15 @@ impl Imports {
             let what = format!("dataset {}: an import was interrupted, so there is no whole one to take back", dataset.name);
             return Err(Failure::refused(what).hint("`importer sync` finishes it"));
         }
-        // As of an import: a process that dies in the middle is known to have left two snapshots mixed.
-        Imported { begun: Some(name.clone()), ..imported.clone() }
+        if imported.mended {
+            let what =
+                format!("dataset {}: before the last import two snapshots were mixed, and there is no going back to that", dataset.name);
+            return Err(Failure::refused(what).hint("`importer restore --at` brings an older state back into a folder, by date"));
+        }
+        // As of an import: a process that dies in the middle is known to have left two snapshots mixed, and nobody takes that for good.
+        let being = Imported { failed_ms: (self.clock)(), failures: imported.failures + 1, ..imported.clone() };
+        let trouble = Some(format!("{name} was being taken back, and that did not end"));
+        Imported { begun: Some(name.clone()), trouble, ..being }
             .keep(state, &dataset.name)
             .map_err(crate::cmd::failure)?;
         let mut after = Imported { failed_ms: (self.clock)(), failures: imported.failures + 1, ..imported.clone() };
@@ -212,6 +219,7 @@ impl Imports {
                     captured_ms: done.captured_ms,
                     at_ms: now,
                     evidence: Some(evidence),
+                    mended: before.begun.is_some(),
                     ..Imported::default()
                 })?;
                 Ok(Did::Imported(Box::new(done)))

@@ -22,6 +22,9 @@ pub struct Imported {
     /// The snapshot whose import was begun and did not end: the data may be of both.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub begun: Option<String>,
+    /// It began where two snapshots were mixed: what was before it is no state to go back to.
+    #[serde(default)]
+    pub mended: bool,
     /// Imports that failed since then, and why the last did.
     #[serde(default)]
     pub failures: u32,
