@@ -9,6 +9,7 @@
 
 mod embedded;
 pub mod plan;
+mod withdraw;
 
 use crate::container::ItemKey;
 use crate::error::{Error, Result};
@@ -23,6 +24,7 @@ use crate::store::{Listed, read_part};
 use crate::trust::Trust;
 pub use plan::{Candidate, Decision, Reason, Rules, Unit, plan};
 use std::collections::{HashMap, HashSet};
+pub use withdraw::withdraw;
 
 /// How to retain.
 #[derive(Clone, Debug)]

@@ -184,11 +184,21 @@ impl<'a> Section<'a> {
 
     pub fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
         let items = self.list(key, "a list of texts, as [\"...\"]")?;
-        let texts: Option<Vec<String>> = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect();
+        let texts: Option<Vec<_>> = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect();
         if texts.is_none() {
             self.wrong(key, "expected a list of texts, found something else in the list");
         }
         texts
+    }
+
+    pub fn integers(&mut self, key: &'static str, least: i64, most: i64) -> Option<Vec<i64>> {
+        let items = self.list(key, "a list of whole numbers, as [80, 443]")?;
+        let fits = |number: &i64| (least..=most).contains(number);
+        let numbers: Option<Vec<i64>> = items.iter().map(|item| integer(item.get_ref()).filter(fits)).collect();
+        if numbers.is_none() {
+            self.wrong(key, format!("expected whole numbers from {least} to {most}, found something else in the list"));
+        }
+        numbers
     }
 
     fn list(&mut self, key: &'static str, expected: &str) -> Option<Vec<Spanned<DeValue<'a>>>> {
@@ -202,12 +212,8 @@ impl<'a> Section<'a> {
             DeValue::Array(list) => list.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect(),
             _ => None,
         })?;
-        match words.first().map(|first| absolute(first)) {
-            None => self.wrong(key, "must name a program"),
-            Some(Err(what)) => self.wrong(key, what),
-            Some(Ok(_)) => return Some(words),
-        }
-        None
+        let found = words.first().map_or(Err("must name a program".into()), |first| absolute(first));
+        found.map(|_| words).map_err(|what| self.wrong(key, what)).ok()
     }
 
     /// Text that `read` understands; its complaint becomes the mistake.

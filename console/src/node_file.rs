@@ -10,8 +10,8 @@ use std::time::Duration;
 pub use crate::alert::Alert;
 use crate::located::{Section, Text};
 use crate::ranges::{Ranges, allow};
-pub use crate::takeover::Takeover;
 use crate::takeover::one_of;
+pub use crate::takeover::{Check, Commands, Hook, Probe, Takeover};
 use crate::{Error, alert, dataset, place, takeover};
 
 const STATE_DEFAULT: &str = "/var/lib/resilient";
@@ -42,6 +42,8 @@ pub struct Node {
     pub allow: Ranges,
     /// The most bytes that a dataset's spool may hold, besides its newest snapshot.
     pub spool: u64,
+    /// What a reboot forgets: that this host may be active.
+    pub run: PathBuf,
     /// Behind NAT: nobody can connect here, so it opens the connections and is asked over them.
     pub dials_out: bool,
 }
@@ -266,6 +268,7 @@ fn node_default(name: String) -> Node {
         allow: Ranges::default(),
         dials_out: false,
         spool: SPOOL_DEFAULT,
+        run: takeover::run_folder(),
     }
 }
 
@@ -276,6 +279,9 @@ fn node(mut section: Section<'_>) -> Node {
         node.state = state;
     }
     node.identity = section.path("identity");
+    if let Some(run) = section.path("run") {
+        node.run = run;
+    }
     node.interface = section.string("interface");
     node.listen = section.parsed("listen", |text| text.parse().map_err(|_| format!("`{text}` is no address of a host, as \"192.0.2.1\"")));
     node.allow = allow(&mut section);

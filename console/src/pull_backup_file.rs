@@ -15,6 +15,8 @@ use crate::takeover::one_of;
 use crate::{Error, alert, node_file, place, quantity};
 
 const MOST: i64 = 1_000_000;
+/// What is in quarantine takes no more where nothing is said.
+const QUARANTINE: u64 = 100_000_000_000;
 
 /// A pull-backup's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct PullBackupFile {
     pub store: PathBuf,
     /// How many bytes all that a node brought may take; [cluster.NAME] and its `quotas` override it.
     pub quota: Option<u64>,
+    /// How many bytes all that is in quarantine may take.
+    pub quarantine: u64,
     /// Bytes a second, for all that is pulled together.
     pub rate: Option<u64>,
     pub retain: Retain,
@@ -59,7 +63,7 @@ impl Default for Retain {
 }
 
 /// What is said of one cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cluster {
     pub quota: Option<u64>,
     /// By node.
@@ -68,13 +72,26 @@ pub struct Cluster {
     pub profile: Profile,
     pub delay: Option<Duration>,
     pub priority: BTreeMap<String, i64>,
+    /// Nodes that are never chosen by themselves.
+    pub exclude: Vec<String>,
+    /// A program that turns a node off, with its arguments; none when empty.
+    pub stonith: Vec<String>,
+    /// With older data nobody takes over by itself.
+    pub max_age: Option<Duration>,
+    /// How far behind a node may be that takes over.
+    pub max_lag: Option<Duration>,
+    /// The node on whose host this pull-backup runs.
+    pub beside: Option<String>,
+    /// Of two nodes the one beside this pull-backup may take over by itself.
+    pub two_hosts_fence: bool,
     /// Ed25519, the public half: where it is known, nodes must be certified; else their keys are pinned when they join.
     pub cluster_key: Option<[u8; 32]>,
 }
 
 /// Which timers the protocol of takeover uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Profile {
+    #[default]
     Default,
     Fast,
 }
@@ -125,6 +142,7 @@ fn read(mut root: Section<'_>) -> PullBackupFile {
         section.finish(&[]);
     }
     let quota = root.size("quota");
+    let quarantine = root.size("quarantine");
     let rate = root.parsed("rate", rate);
     let (retain, retain_of) = root.section("retain").map(retains).unwrap_or_default();
     let clusters = root.section("cluster").map(clusters).unwrap_or_default();
@@ -138,6 +156,7 @@ fn read(mut root: Section<'_>) -> PullBackupFile {
         state: state.unwrap_or_else(|| "/var/lib/resilient".into()),
         store,
         quota,
+        quarantine: quarantine.unwrap_or(QUARANTINE),
         rate,
         retain,
         retain_of,
@@ -211,9 +230,37 @@ fn clusters(section: Section<'_>) -> BTreeMap<String, Cluster> {
         let priority = section.section("priority").map(|members| members.named_integers(0, MOST)).unwrap_or_default();
         let quota = section.size("quota");
         let quotas = section.section("quotas").map(|nodes| nodes.named_sizes()).unwrap_or_default();
+        let takeover = takeover(&mut section);
         section.finish(&[]);
-        list.insert(name, Cluster { cluster_key, quota, quotas, automatic, profile, delay, priority });
+        list.insert(name, Cluster { cluster_key, quota, quotas, automatic, profile, delay, priority, ..takeover });
     }
     section.finish(&list.keys().map(String::as_str).collect::<Vec<_>>());
     list
+}
+
+/// Who may take over by itself, and when.
+fn takeover(section: &mut Section<'_>) -> Cluster {
+    let exclude = section.strings("exclude").unwrap_or_default();
+    for node in &exclude {
+        if let Err(what) = place::name(node) {
+            section.wrong("exclude", what);
+        }
+    }
+    let beside = section.string("beside");
+    if let Some(Err(what)) = beside.as_deref().map(place::name) {
+        section.wrong("beside", what);
+    }
+    let two_hosts = section.parsed("two_hosts", |text| one_of(text, &["refuse", "fence"]));
+    if two_hosts.is_some() && beside.is_none() {
+        section.wrong("two_hosts", "is about the node on this host; name it: beside = \"web2\"");
+    }
+    Cluster {
+        exclude,
+        stonith: section.program("stonith").unwrap_or_default(),
+        max_age: section.duration("max_age"),
+        max_lag: section.duration("max_lag"),
+        beside,
+        two_hosts_fence: two_hosts.as_deref() == Some("fence"),
+        ..Cluster::default()
+    }
 }

@@ -1,32 +1,187 @@
-//! `[takeover]`: kept as it stands, its own keys checked.
+//! `[takeover]`: what an active node runs, what watches it, and what keeps two from being active.
 //!
-//! What the acts want inside `vip` and `dns` is theirs to check; here only a misspelt switch is caught, because one that is
-//! silently ignored would be found out in the hour of need.
+//! What the acts want inside `vip` and `dns` is theirs to check; everything else is read here, because a switch that is silently ignored would be found out in the
+//! hour of need.
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::located::Section;
+
+const FINAL_EXPORT: Duration = Duration::from_secs(300);
+const PAUSE_MOST: Duration = Duration::from_secs(60);
+const ACTIVATION: Duration = Duration::from_secs(600);
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+const CHECK_WITHIN: Duration = Duration::from_secs(3);
 
 /// `[takeover]` as written; without it there is no lease, no fencing, and takeover is done by hand.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Takeover {
     pub automatic: bool,
+    /// Units of systemd.
     pub services: Vec<String>,
+    /// Services that programs start and stop.
+    pub commands: Vec<Commands>,
+    /// Ports that are closed to other hosts unless this node is active.
+    pub ports: Vec<u16>,
+    pub checks: Vec<Check>,
+    pub hooks: Vec<Hook>,
+    /// Exits 0 when what was imported may be taken over with.
+    pub valid: Option<Vec<String>>,
+    pub final_export: Duration,
+    pub max_pause: Duration,
+    /// How long an activation may take that no arbiter granted.
+    pub activation: Duration,
+    /// What was written of `vip` and `dns`, among others.
     pub table: toml::Table,
+}
+
+/// One service by its programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commands {
+    pub name: String,
+    pub start: Vec<String>,
+    pub stop: Vec<String>,
+    pub status: Vec<String>,
+}
+
+/// How it is known that the application works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    pub name: String,
+    pub probe: Probe,
+    pub every: Duration,
+    pub within: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// A program that exits 0.
+    Command(Vec<String>),
+    /// HOST:PORT and path, answered with a status below 400.
+    Http { at: String, path: String },
+    /// HOST:PORT that takes a connection.
+    Tcp(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    pub name: String,
+    pub program: Vec<String>,
+    /// Whether it knows `check`.
+    pub checks: bool,
 }
 
 pub(crate) fn read(mut section: Section<'_>) -> Takeover {
     let table = section.rest();
     let automatic = section.boolean("automatic").unwrap_or(false);
     let services = section.strings("services").unwrap_or_default();
-    for duration in ["max_loss", "final_export", "max_pause"] {
-        section.duration(duration);
-    }
-    for list in ["vip", "dns", "hook", "check"] {
+    let commands = section.sections("service").unwrap_or_default().into_iter().filter_map(commands).collect();
+    let checks = section.sections("check").unwrap_or_default().into_iter().filter_map(check).collect();
+    let hooks = section.sections("hook").unwrap_or_default().into_iter().filter_map(hook).collect();
+    let ports = ports(&mut section);
+    let valid = section.program("valid");
+    section.duration("max_loss");
+    let mut duration = |key, default| section.duration(key).unwrap_or(default);
+    let (final_export, max_pause) = (duration("final_export", FINAL_EXPORT), duration("max_pause", PAUSE_MOST));
+    let activation = duration("activation", ACTIVATION);
+    for list in ["vip", "dns"] {
         section.sections(list);
     }
     section.parsed("two_hosts", |text| one_of(text, &["refuse", "fence"]));
     section.parsed("failback", |text| one_of(text, &["switchover", "automatic"]));
     section.finish(&[]);
-    Takeover { automatic, services, table }
+    Takeover {
+        automatic,
+        services,
+        commands,
+        ports,
+        checks,
+        hooks,
+        valid,
+        final_export,
+        max_pause,
+        activation,
+        table,
+    }
+}
+
+fn ports(section: &mut Section<'_>) -> Vec<u16> {
+    let numbers = section.integers("ports", 1, 65_535).unwrap_or_default();
+    numbers.into_iter().filter_map(|number| u16::try_from(number).ok()).collect()
+}
+
+fn commands(mut section: Section<'_>) -> Option<Commands> {
+    for (key, example) in
+        [("name", "\"shop\""), ("start", "[\"/usr/local/bin/shop\", \"start\"]"), ("stop", "a program"), ("status", "a program")]
+    {
+        section.require(key, example);
+    }
+    let name = section.parsed("name", plain_name);
+    let (start, stop, status) = (section.program("start"), section.program("stop"), section.program("status"));
+    section.finish(&[]);
+    Some(Commands { name: name?, start: start?, stop: stop?, status: status? })
+}
+
+fn hook(mut section: Section<'_>) -> Option<Hook> {
+    section.require("name", "\"announce\"");
+    section.require("program", "[\"/usr/local/bin/announce\"]");
+    let (name, program) = (section.parsed("name", plain_name), section.program("program"));
+    let checks = section.boolean("checks").unwrap_or(false);
+    section.finish(&[]);
+    Some(Hook { name: name?, program: program?, checks })
+}
+
+fn check(mut section: Section<'_>) -> Option<Check> {
+    let command = section.program("command").map(Probe::Command);
+    let http = section.parsed("http", http);
+    let tcp = section.parsed("tcp", at).map(Probe::Tcp);
+    let every = section.duration("every").unwrap_or(CHECK_EVERY);
+    let within = section.duration("within").unwrap_or(CHECK_WITHIN);
+    let mut probes: Vec<Probe> = [command, http, tcp].into_iter().flatten().collect();
+    let written = ["command", "http", "tcp"].iter().filter(|key| section.has(key)).count();
+    if written != 1 {
+        section.wrong_here("needs exactly one of `command`, `http` and `tcp`");
+    }
+    let named = section.parsed("name", plain_name);
+    section.finish(&[]);
+    let probe = probes.pop().filter(|_| written == 1)?;
+    let name = named.unwrap_or_else(|| match &probe {
+        Probe::Command(words) => words[0].rsplit('/').next().unwrap_or_default().to_owned(),
+        Probe::Http { at, path } => format!("http://{at}{path}"),
+        Probe::Tcp(at) => at.clone(),
+    });
+    Some(Check { name, probe, every, within })
+}
+
+fn plain_name(text: &str) -> Result<String, String> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if plain && !text.is_empty() && text.len() <= 64 {
+        return Ok(text.to_owned());
+    }
+    Err(format!("must be of letters, digits, - and _, not \"{text}\""))
+}
+
+fn at(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    match port {
+        Some((host, port)) if !host.is_empty() && port > 0 => Ok(text.to_owned()),
+        _ => Err(format!("must be HOST:PORT, as 127.0.0.1:80, not \"{text}\"")),
+    }
+}
+
+fn http(text: &str) -> Result<Probe, String> {
+    let Some(rest) = text.strip_prefix("http://") else {
+        return Err("must begin with http://; what asks by other ways is a `command`".into());
+    };
+    let (host, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
+    let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+    Ok(Probe::Http { at: at(&host)?, path: path.to_owned() })
+}
+
+/// The default place of what a reboot forgets.
+pub(crate) fn run_folder() -> PathBuf {
+    PathBuf::from("/run/resilient")
 }
 
 pub(crate) fn one_of(text: &str, choices: &[&str]) -> Result<String, String> {

@@ -31,6 +31,7 @@ pub struct Record {
     /// The generation that the active holds durably; who joined later is not electable.
     pub acknowledged: u64,
     /// Who alone may begin the first reign.
+    /// Where somebody reigns: a node that was given the role for good, before there was an arbiter. Nobody takes over from it by himself.
     pub designated: Option<NodeId>,
     /// An active that is being expelled: no renewal counts.
     pub expelling: Option<NodeId>,

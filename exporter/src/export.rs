@@ -89,10 +89,13 @@ fn prepare<'a>(file: &NodeFile, dataset: &'a Dataset) -> Result<Vec<Prepared<'a>
 }
 
 /// The number of the reign that this node exports in: none was ever given where there are no roles.
-fn epoch(file: &NodeFile) -> Result<u64, Failure> {
+fn epoch(file: &NodeFile, tail: Option<u64>) -> Result<u64, Failure> {
+    if let Some(epoch) = tail {
+        return epoch_of_tail(file, epoch);
+    }
     match Reign::open(&file.node.state).map_err(link_failure)? {
         None => Ok(0),
-        Some(Reign { epoch, active: true }) => Ok(epoch),
+        Some(Reign { epoch, active: true, .. }) => Ok(epoch),
         Some(Reign { active: false, .. }) => {
             Err(Failure::refused(format!("{} stands by: it is not the active node of cluster {}", file.node.name, file.cluster))
                 .hint("export on the active node; this one takes over with `importer activate`"))
@@ -100,9 +103,17 @@ fn epoch(file: &NodeFile) -> Result<u64, Failure> {
     }
 }
 
+/// A node that has no role any more exports only what it wrote in its last reign, and only while nothing runs on it: `importer serve` sees to that.
+fn epoch_of_tail(file: &NodeFile, epoch: u64) -> Result<u64, Failure> {
+    match Reign::open(&file.node.state).map_err(link_failure)? {
+        Some(reign) if reign.lease.is_some() && !reign.active && reign.epoch >= epoch => Ok(epoch),
+        _ => Err(Failure::refused(format!("{} has no reign behind it whose tail could be exported", file.node.name))),
+    }
+}
+
 /// Exports a dataset; into which repository is said with it. How it went is kept for `status`.
-pub fn export(file: &NodeFile, dataset: &Dataset, clock: Clock) -> Result<(ExportReport, PathBuf), Failure> {
-    let epoch = epoch(file)?;
+pub fn export(file: &NodeFile, dataset: &Dataset, tail: Option<u64>, clock: Clock) -> Result<(ExportReport, PathBuf), Failure> {
+    let epoch = epoch(file, tail)?;
     let outcome = capture(file, dataset, epoch, clock.clone());
     let went = outcome.as_ref().map(|(report, _)| report).map_err(ToString::to_string);
     let kept = Attempts::note(&file.node.state, &dataset.name, went, clock()).map_err(link_failure);

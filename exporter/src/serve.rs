@@ -185,7 +185,7 @@ impl Daemon {
         let _permit = self.at_once.acquire().await;
         let (daemon, of) = (self.clone(), dataset.clone());
         let done = tokio::task::spawn_blocking(move || {
-            export(&daemon.file, &of, daemon.around.wall.clone()).map_err(|failure| failure.to_string())
+            export(&daemon.file, &of, None, daemon.around.wall.clone()).map_err(|failure| failure.to_string())
         })
         .await;
         match done.map_err(|error| error.to_string()).flatten() {

@@ -13,12 +13,14 @@ use archive::retain::RetainOptions;
 use archive::sweep::SweepOptions;
 use archive::trust::Trust;
 use console::node_file::{Dataset, NodeFile};
+use link::identity::{Pin, signing_key};
 use link::keep::keep;
-use link::membership::{Membership, Reign};
+use link::membership::{Membership, NODE_KEY, Reign};
 use link::message::snapshot_of;
 use link::node::Receivers;
 use link::repositories::{Dataset as Key, Repositories};
 use link::state_file;
+use link::tail;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -101,7 +103,9 @@ pub fn tidy(file: &NodeFile, dataset: &Dataset, repositories: &Repositories, now
     let goes = known.len() - kept.min(known.len());
     let due = goes >= TRIM_COUNT || (goes > 0 && now_ms.saturating_sub(before.trimmed_ms) > TRIM_MS) || surplus > 0;
     if due && !pins.is_empty() && !unfinished(state, &dataset.name) {
-        let options = RetainOptions::last(u32::try_from(kept).unwrap_or(u32::MAX), Trust::default(), now_ms);
+        let tail = tail_of_older(file, &*repositories.open(&key)?, &receivers, &pins)?;
+        let last = RetainOptions::last(u32::try_from(kept).unwrap_or(u32::MAX), Trust::default(), now_ms);
+        let options = RetainOptions { pins: tail::pins(&tail), ..last };
         let sweeping = SweepOptions { now_ms, patience_ms: 0, trash_ms: 0, dry_run: false, keep_runs: &|_| false };
         let Some(_) = keep(repositories, &key, &options, &sweeping)? else { return Ok(None) };
         spool.dropped += waiting.saturating_sub(kept);
@@ -115,6 +119,18 @@ pub fn tidy(file: &NodeFile, dataset: &Dataset, repositories: &Repositories, now
         let _ = state_file::say(&Spool::path(state, &dataset.name), &spool);
     }
     Ok(Some(spool))
+}
+
+/// What this node exported in reigns before this one, and some pull-backup does not have: no bound drops it, for it is nowhere else.
+fn tail_of_older(file: &NodeFile, repository: &Repository, receivers: &Receivers, pins: &[Pin]) -> Result<Vec<Known>, archive::Error> {
+    let epoch = match Reign::open(&file.node.state) {
+        Ok(Some(reign)) => reign.epoch,
+        _ => return Ok(vec![]),
+    };
+    let Ok(signer) = signing_key(&file.node.state, NODE_KEY) else { return Ok(vec![]) };
+    let mut tail = tail::tail(repository, signer.public(), receivers, pins)?;
+    tail.retain(|known| (1..epoch).contains(&known.at.epoch));
+    Ok(tail)
 }
 
 /// Whether an export was broken off: what it wrote is used by the next.

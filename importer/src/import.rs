@@ -1,12 +1,13 @@
 //! Importing the newest snapshot of the mirror, when this node stands by and has the means to open it.
 //!
-//! Nothing is imported on a node without a role, nor on the active one: what is there is somebody's work. A node without identity is blind, and keeps the
-//! mirror ready. An older snapshot than the one that was imported is never imported by itself, whatever the mirror has.
+//! Nothing is imported on a node without a role, nor on the active one, nor where what a reign wrote is not captured yet: what is there is somebody's work. A node without
+//! identity is blind, and keeps the mirror ready. An older snapshot than the one that was imported is never imported by itself, whatever the mirror has.
 //!
 //! What was begun is written down before the first byte changes, so that a process that dies in the middle is known to have left two snapshots mixed; the next
 //! import mends that.
 
 use crate::imported::Imported;
+use crate::takeover::kept::Reigned;
 use archive::id::SnapshotId;
 use archive::identity::Keyring;
 use archive::name;
@@ -35,6 +36,15 @@ pub struct Imports {
     pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
+/// Why one imports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// This node stands by.
+    StandingBy,
+    /// This node was granted the role, and has not begun to serve.
+    TakingOver,
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub enum Did {
@@ -58,12 +68,10 @@ const BLIND: &str = "no identity is configured: the mirror is kept ready and not
 
 impl Imports {
     /// Imports the newest snapshot, unless that was done. It blocks for as long as it takes.
-    pub fn newest(&self, dataset: &Dataset) -> Result<Did, Failure> {
+    pub fn newest(&self, dataset: &Dataset, purpose: For) -> Result<Did, Failure> {
         let state = &self.file.node.state;
-        match Reign::open(state).map_err(crate::cmd::failure)? {
-            Some(Reign { active: false, .. }) => {}
-            Some(_) => return Ok(Did::NotHere("this is the active node: its data is what others import")),
-            None => return Ok(Did::NotHere("this node was given no role: nothing is imported on it")),
+        if let Some(why) = self.elsewhere(purpose)? {
+            return Ok(Did::NotHere(why));
         }
         let none = Mutex::new(Keyring::default());
         let keyring = match &self.keyring {
@@ -77,6 +85,10 @@ impl Imports {
             return Ok(Did::Nothing);
         }
         let _alone = self.alone(dataset)?;
+        // Once more: the role may have come while another import was waited for.
+        if let Some(why) = self.elsewhere(purpose)? {
+            return Ok(Did::NotHere(why));
+        }
         let repository = Repository::open_folder(&path, Access::Shared).map_err(failure)?;
         let Some(known) = repository.snapshots().map_err(failure)?.pop() else { return Ok(Did::Nothing) };
         let mut imported = Imported::open(state, &dataset.name).map_err(crate::cmd::failure)?;
@@ -87,6 +99,49 @@ impl Imports {
         let mixed_before = imported.begun.clone();
         let outcome = self.bring(&repository, dataset, &known, keyring, &mut imported);
         self.note(&repository, dataset, &known, outcome, Imported { begun: mixed_before, ..imported })
+    }
+
+    /// Why nothing is imported here.
+    fn elsewhere(&self, purpose: For) -> Result<Option<&'static str>, Failure> {
+        let state = &self.file.node.state;
+        if purpose == For::TakingOver {
+            return Ok(None);
+        }
+        let role = match Reign::open(state).map_err(crate::cmd::failure)? {
+            None => Some("this node was given no role: nothing is imported on it"),
+            Some(reign) if reign.active => Some("this is the active node: its data is what others import"),
+            Some(reign) if !reign.stands_by() => Some("this node is on its way from one role to the other: nothing is imported meanwhile"),
+            Some(_) => None,
+        };
+        let captured = || Reigned::open(state).map(|reigned| reigned.is_none()).map_err(crate::cmd::failure);
+        Ok(match role {
+            None if !captured()? => Some("what this node wrote while it was active is captured first"),
+            role => role,
+        })
+    }
+
+    /// Imports a certain snapshot, older than what is here or not: it was the data before this node took over.
+    pub fn back_to(&self, dataset: &Dataset, name: &str) -> Result<(), Failure> {
+        let state = &self.file.node.state;
+        let _alone = self.alone(dataset)?;
+        let mut imported = Imported::open(state, &dataset.name).map_err(crate::cmd::failure)?;
+        let repository = Repository::open_folder(&self.repository(dataset), Access::Shared).map_err(failure)?;
+        let known = repository.snapshots().map_err(failure)?.into_iter().find(|known| known.name == name);
+        let known = known.ok_or_else(|| {
+            Failure::failed(format!("dataset {}: {name} is no more in the mirror", dataset.name))
+                .hint("`importer restore --at` brings it back by date from the archive")
+        })?;
+        let none = Mutex::new(Keyring::default());
+        let keyring = match &self.keyring {
+            Ok(Some(keyring)) => keyring,
+            Ok(None) => &none,
+            Err(why) => return Err(self.cannot_open(dataset, why)),
+        };
+        let keyring = &mut *keyring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mixed_before = imported.begun.clone();
+        let outcome = self.bring(&repository, dataset, &known, keyring, &mut imported);
+        self.note(&repository, dataset, &known, outcome, Imported { begun: mixed_before, ..imported })
+            .map(drop)
     }
 
     /// Takes back the last import; which one that was, and what is worth knowing. It is not imported again by itself.

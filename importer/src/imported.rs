@@ -47,6 +47,11 @@ impl Imported {
         state_file::say(&Imported::path(state, dataset), self)
     }
 
+    /// When what is the data here was captured.
+    pub fn snapshot_captured_ms(&self) -> Option<u64> {
+        self.snapshot.as_ref().map(|_| self.captured_ms)
+    }
+
     /// Whether this snapshot, or one that is newer, was imported.
     pub fn has(&self, name: &str) -> bool {
         let position = |name: &str| snapshot_of(name).map(|(at, _)| at);

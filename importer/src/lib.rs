@@ -1,7 +1,7 @@
 //! The command line of `importer`: one variant a command, each in a file of its own.
 //!
 //! The commands that read a repository, a mirror or any other, stand in `lookup`, because `pull-backup` has them too. `serve` is the daemon,
-//! `import` brings what it pulled into the data of this host, `status` finds out how the node stands.
+//! `import` brings what it pulled into the data of this host, `status` finds out how the node stands, `takeover` is its part in who is active.
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
@@ -19,6 +19,8 @@ pub mod imported;
 pub mod resolve;
 pub mod serve;
 pub mod status;
+pub mod takeover;
+mod trim;
 
 /// Stands by with the data of another host, and gives it back by date
 #[derive(Parser, Debug)]
@@ -37,6 +39,10 @@ pub struct CommandLine {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    Activate(cmd::takeover::Activate),
+    Close(cmd::takeover::Close),
+    Failback(cmd::takeover::Failback),
+    Switchover(cmd::takeover::Switchover),
     Snapshots(reading::snapshots::Snapshots),
     Ls(reading::ls::Ls),
     Find(reading::find::Find),
@@ -56,6 +62,7 @@ impl Command {
     /// What a command that reads a repository is about.
     fn means(&mut self) -> Option<Means<'_>> {
         Some(match self {
+            Command::Activate(_) | Command::Close(_) | Command::Failback(_) | Command::Switchover(_) => return None,
             Command::Guard(_) | Command::Join(_) | Command::Rollback(_) | Command::Serve(_) | Command::Status(_) | Command::Sync(_) => {
                 return None;
             }
@@ -77,6 +84,10 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         resolve::fill(means, config.as_deref(), from, surroundings)?;
     }
     match &line.command {
+        Command::Activate(command) => command.run(line.config.as_ref(), surroundings),
+        Command::Close(command) => command.run(line.config.as_ref(), surroundings),
+        Command::Failback(command) => command.run(line.config.as_ref(), surroundings),
+        Command::Switchover(command) => command.run(line.config.as_ref(), surroundings),
         Command::Snapshots(command) => command.run(surroundings),
         Command::Ls(command) => command.run(surroundings),
         Command::Find(command) => command.run(surroundings),

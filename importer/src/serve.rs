@@ -4,13 +4,11 @@
 //! again, sooner each time less, and at once when there is something newer. The mirror is one repository with the node's spool, so that after a takeover the
 //! first export builds on what was imported.
 
-use crate::import::{Did, Imports};
+use crate::import::{Did, For, Imports};
 use crate::imported::Imported;
 use crate::status::Looking;
-use archive::record::Run;
-use archive::retain::RetainOptions;
+use crate::trim::trim;
 use archive::sign::PublicKey;
-use archive::sweep::SweepOptions;
 use archive::sync::SyncReport;
 use archive::trust::Trust;
 use console::node_file::{Dataset as Configured, NodeFile};
@@ -18,7 +16,6 @@ use link::backoff::Backoff;
 use link::client::{Client, Deadlines, Way};
 use link::follow::{Contact, Follow};
 use link::identity::{Identity, Pin};
-use link::keep::keep;
 use link::membership::{PullBackup, Reign};
 use link::message::{Head, Heads};
 use link::node::Node;
@@ -72,6 +69,8 @@ pub struct Daemon {
     /// Something new is in the mirror, by dataset.
     news: Arc<BTreeMap<String, Notify>>,
     importing: Semaphore,
+    /// Something was imported.
+    imported: Notify,
 }
 
 const AT_ONCE: usize = 2;
@@ -79,9 +78,6 @@ const AT_ONCE: usize = 2;
 const LOOK: Duration = Duration::from_secs(1);
 /// So many datasets are imported at once.
 const IMPORTS_AT_ONCE: usize = 2;
-/// A mirror keeps its last snapshots, and is trimmed when it has many more.
-const KEPT: u32 = 3;
-const TRIM_FROM: usize = 16;
 /// How often it is looked whether there is something to import, told or not.
 const LOOK_INTO_MIRROR: Duration = Duration::from_secs(30);
 
@@ -126,7 +122,33 @@ impl Daemon {
             imports: Arc::new(imports),
             news,
             importing: Semaphore::new(IMPORTS_AT_ONCE),
+            imported: Notify::new(),
         })
+    }
+
+    /// This node, as others meet it.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    pub fn imports(&self) -> &Arc<Imports> {
+        &self.imports
+    }
+
+    /// Asks every pull-backup what is new, and looks into the mirror, now.
+    pub fn poke_all(&self) {
+        locked(&self.followed).values().for_each(|followed| followed.poke.notify_one());
+        self.news.values().for_each(Notify::notify_one);
+    }
+
+    /// Waits until something was imported.
+    pub async fn imported(&self) {
+        self.imported.notified().await;
+    }
+
+    /// Imports the newest of a dataset now. It blocks.
+    pub fn bring(&self, dataset: &Configured, purpose: For) -> Result<Did, String> {
+        self.imports.newest(dataset, purpose).map_err(|failure| failure.to_string())
     }
 
     /// Serves and follows until `stop` turns true.
@@ -146,6 +168,8 @@ impl Daemon {
         }
         loop {
             self.look(&mut tasks);
+            // The exporter of this node has the same repository, and may need it alone.
+            self.node.repositories.close_idle();
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -182,7 +206,8 @@ impl Daemon {
         loop {
             let permit = self.importing.acquire().await;
             let (imports, of) = (self.imports.clone(), dataset.clone());
-            let outcome = tokio::task::spawn_blocking(move || imports.newest(&of).map_err(|failure| failure.to_string())).await;
+            let outcome =
+                tokio::task::spawn_blocking(move || imports.newest(&of, For::StandingBy).map_err(|failure| failure.to_string())).await;
             drop(permit);
             let outcome = outcome.map_err(|error| error.to_string()).flatten();
             failures = if outcome.is_err() { failures + 1 } else { 0 };
@@ -195,12 +220,16 @@ impl Daemon {
                 said = Some(line);
             }
             if !matches!(outcome, Ok(Did::Nothing | Did::NotHere(_))) {
+                self.imported.notify_one();
                 self.tell_all(&dataset).await;
             }
             if matches!(outcome, Ok(Did::Imported(_))) {
                 let (daemon, of) = (self.clone(), dataset.name.clone());
                 // A mirror that is larger than need be harms nobody.
-                let _ = tokio::task::spawn_blocking(move || daemon.trim(&of)).await;
+                let _ = tokio::task::spawn_blocking(move || {
+                    trim(&daemon.file, &daemon.node, daemon.pulls.receipt(), &of, (daemon.around.wall)())
+                })
+                .await;
             }
             let wait = match failures {
                 0 => LOOK_INTO_MIRROR,
@@ -237,24 +266,6 @@ impl Daemon {
             // It is said again with the next pull.
             let _ = self.pulls.tell(&origin, &dataset).await;
         }
-    }
-
-    /// Keeps the last three snapshots of a mirror, when there are many more.
-    fn trim(&self, dataset: &str) -> archive::Result<()> {
-        let dataset = Dataset { cluster: self.file.cluster.clone(), name: dataset.into() };
-        let repositories = &self.node.repositories;
-        let repository = repositories.open(&dataset)?;
-        let known = repository.snapshots()?;
-        let Some(newest) = known.last().filter(|_| known.len() >= TRIM_FROM) else { return Ok(()) };
-        // What was closed since then belongs to an export that is under way elsewhere.
-        let since_ms = repository.snapshot(newest)?.body.started_ms;
-        drop(repository);
-        let now_ms = (self.around.wall)();
-        let trust = Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), ..Trust::default() };
-        let options = RetainOptions::last(KEPT, trust, now_ms);
-        let under_way = |run: &Run| run.closed_ms >= since_ms;
-        let sweeping = SweepOptions { now_ms, patience_ms: 0, trash_ms: 0, dry_run: false, keep_runs: &under_way };
-        keep(repositories, &dataset, &options, &sweeping).map(drop)
     }
 
     fn origin(&self, pull_backup: &PullBackup) -> Option<Origin> {
@@ -315,7 +326,8 @@ impl Daemon {
         }
         for dataset in datasets {
             let (imports, of) = (self.imports.clone(), (*dataset).clone());
-            let outcome = tokio::task::spawn_blocking(move || imports.newest(&of).map_err(|failure| failure.to_string())).await;
+            let outcome =
+                tokio::task::spawn_blocking(move || imports.newest(&of, For::StandingBy).map_err(|failure| failure.to_string())).await;
             let outcome = outcome.map_err(|error| error.to_string()).flatten();
             match (self.words(dataset, &outcome), &outcome) {
                 (Some(line), Err(_)) => wrong.push(format!("dataset {}: {line}", dataset.name)),

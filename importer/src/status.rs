@@ -48,7 +48,7 @@ impl Looking {
         let state = &self.file.node.state;
         let (seen, name) = (peek(state, "importer"), &self.file.node.name);
         let reign = Reign::open(state).ok().flatten();
-        if reign.is_some_and(|reign| reign.active) {
+        if reign.as_ref().is_some_and(|reign| reign.active) {
             let rest = "this node is the active one: it exports, and imports nothing";
             return Host::new("importer", name, Daemon::judged("importer", seen, Some(rest), now_ms), now_ms).at_rest(rest);
         }

@@ -36,6 +36,13 @@ impl Default for Bounds {
     }
 }
 
+impl Bounds {
+    /// Of small questions whose answers are late when they are not quick.
+    pub fn of_elections() -> Bounds {
+        Bounds { question: Duration::from_secs(5), at_once: 4, turn: Duration::from_secs(2) }
+    }
+}
+
 /// Who is being answered.
 pub struct Turns {
     bounds: Bounds,

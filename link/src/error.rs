@@ -61,7 +61,7 @@ impl Error {
         }
     }
 
-    pub(crate) fn file(operation: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Error {
+    pub fn file(operation: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Error {
         let path = path.to_path_buf();
         move |source| Error::File { operation, path, source }
     }

@@ -34,9 +34,9 @@ pub fn keep(
     Ok(Some(Kept { retained, swept }))
 }
 
-/// How often, and how long apart, it is tried while answers are under way.
-const TRIES: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(100);
+/// How often, and how long apart, it is tried while answers are under way, or another process reads: those who ask meanwhile wait as long.
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(50);
 
 fn open_alone(repositories: &Repositories, dataset: &Dataset) -> archive::Result<Option<Repository>> {
     for _ in 0..TRIES {

@@ -9,10 +9,12 @@
 //! It keeps no state, and does not decide when something is pulled: that is for the daemons. No request writes into a repository or removes from one.
 
 pub mod backoff;
+pub mod boot;
 pub mod bounds;
 pub mod budget;
 pub mod certificate;
 pub mod client;
+pub mod control;
 pub mod current;
 pub mod error;
 pub mod follow;
@@ -25,7 +27,10 @@ pub mod membership;
 pub mod message;
 pub mod node;
 pub mod paced;
+pub mod post;
+pub mod publishing;
 pub mod pull;
+pub mod reigns;
 pub mod remote;
 pub mod repositories;
 pub mod role;
@@ -33,6 +38,7 @@ pub mod routes;
 pub mod running;
 pub mod server;
 pub mod state_file;
+pub mod tail;
 pub mod tls;
 
 pub use error::{Error, Result};

@@ -2,6 +2,7 @@
 //!
 //! An administrator's files are never touched. Without a role file a node exports at epoch 0, and nothing is imported on it.
 
+use crate::boot;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::identity::{Identity, Pin};
@@ -78,10 +79,12 @@ impl Membership {
             pin: invitation.pin,
             receipt: joined.receipt.clone(),
         });
+        let before = Reign::open(state)?;
+        // A role that was given stays, unless this is a later reign.
         if let Some(active) = joined.active
-            && Reign::open(state)?.is_none()
+            && before.is_none_or(|before| joined.epoch.is_some_and(|epoch| epoch > before.epoch))
         {
-            Reign { epoch: 1, active }.keep(state)?;
+            Reign::given(joined.epoch.unwrap_or(1), active).keep(state)?;
         }
         state_file::say(&Membership::path(state), &membership)?;
         Ok(joined)
@@ -89,15 +92,49 @@ impl Membership {
 }
 
 /// A node's role: the number of the reign, and whether it is its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reign {
     pub epoch: u64,
     pub active: bool,
+    /// Where the role is granted and not given: what it was granted until. Without it, it is for good.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lease: Option<election::Role>,
 }
 
 impl Reign {
+    /// One that was given for good.
+    pub fn given(epoch: u64, active: bool) -> Reign {
+        Reign { epoch, active, lease: None }
+    }
+
+    /// One that was granted, as the protocol has it: what is exported, or may be, is the active's.
+    pub fn leased(role: election::Role) -> Reign {
+        use election::message::Standing::{Active, Failsafe, SteppingDown};
+        let active = matches!(role.standing, Active | Failsafe | SteppingDown);
+        Reign { epoch: role.epoch.0, active, lease: Some(role) }
+    }
+
+    /// As it is now: a lease that is over, or of another boot, makes nobody active.
     pub fn open(state: &Path) -> Result<Option<Reign>> {
+        let Some(mut reign) = Reign::written(state)? else { return Ok(None) };
+        if let Some(role) = reign.lease.as_ref().filter(|_| reign.active) {
+            reign.active = role.boot == boot::id()? && boot::now() < role.lease_until;
+        }
+        Ok(Some(reign))
+    }
+
+    /// As it was written, whenever that was.
+    pub fn written(state: &Path) -> Result<Option<Reign>> {
         state_file::read(&state.join("role"))
+    }
+
+    /// Whether this node stands by: what is on it is a copy, and newer data may be put in its place.
+    pub fn stands_by(&self) -> bool {
+        use election::message::Standing::{Passive, Ready, Syncing};
+        match &self.lease {
+            None => !self.active,
+            Some(role) => matches!(role.standing, Passive | Ready | Syncing),
+        }
     }
 
     pub fn keep(&self, state: &Path) -> Result<()> {

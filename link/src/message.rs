@@ -1,5 +1,6 @@
 //! What hosts say to each other, as JSON. Unknown fields are passed over, so that a newer host can talk to an older one.
 
+use crate::reigns::Reigns;
 use archive::id::{RunId, SnapshotId};
 use archive::name::Position;
 use archive::repository::Known;
@@ -29,6 +30,9 @@ pub struct Head {
     /// When it is exported, so that whoever keeps it can tell when it is late. Nothing where nobody said so.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "rule")]
     pub rule: Option<Rule>,
+    /// Whose epoch it is in the cluster; told to pull-backups that follow.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reigns: Option<Reigns>,
 }
 
 /// A rule that this version does not know is none: the data is good all the same.
@@ -130,6 +134,12 @@ pub struct Report {
     /// The evidence of that: the signed record, in hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub evidence: Option<String>,
+    /// Snapshots that it keeps aside from the history.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub quarantined: Vec<String>,
+    /// The heads at which reigns ended, as far as they are those of this dataset.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub sealed: Vec<String>,
     /// Why it is not further, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub trouble: Option<String>,
@@ -193,6 +203,9 @@ pub struct Joined {
     /// Whether it is to work (epoch 1) or to stand by; nothing is said where roles are not given.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub active: Option<bool>,
+    /// Which epoch it is; the first when nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub epoch: Option<u64>,
     /// With which key the pull-backup signs receipts: `ed25519:…`.
     pub receipt: String,
 }

@@ -7,17 +7,19 @@ use crate::error::Result;
 use crate::identity::Pin;
 use crate::membership::{Membership, PullBackup};
 use crate::message::{Head, Joined, Report, WantedRun};
+use crate::post::{Fellows, Said, genuine};
 use crate::repositories::{Dataset, Layout, Repositories};
 use crate::role::{Caller, Role};
 use crate::routes::{Refusal, Shelf, Word};
 use crate::server::Upgraded;
 use crate::state_file;
 use archive::repository::Repository;
+use election::Peer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use watch::Rule;
 
 /// What one receiver said last.
@@ -36,6 +38,12 @@ pub struct Receiver {
     pub trouble: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub lacking: Vec<WantedRun>,
+    /// What it keeps aside from the history.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub quarantined: Vec<String>,
+    /// The heads at which reigns ended, as it knows them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub sealed: Vec<String>,
 }
 
 /// What the receivers of a dataset said, by pin.
@@ -63,8 +71,22 @@ impl Receivers {
     }
 }
 
+/// No pull-backup has more to tell of one dataset that matters.
+const TOLD_MAX: usize = 10_000;
+
 /// Is told of a dataset.
 pub type Heard = Box<dyn Fn(&Dataset) + Send + Sync>;
+
+/// Takes part in elections on this node.
+pub trait Electing: Send + Sync {
+    /// The pull-backup that decides.
+    fn arbiter(&self) -> Option<Pin>;
+
+    fn fellows(&self) -> Arc<Fellows>;
+
+    /// Hears what a proven peer said, and answers.
+    fn hear(&self, from: &Peer, said: Said) -> Said;
+}
 
 type Change = Option<(u64, i64, i64)>;
 
@@ -82,6 +104,7 @@ pub struct Node {
     reported: Heard,
     /// When each dataset is exported, by its name.
     rules: BTreeMap<String, Rule>,
+    electing: OnceLock<Arc<dyn Electing>>,
 }
 
 impl Node {
@@ -99,6 +122,7 @@ impl Node {
             noticed,
             reported,
             rules: BTreeMap::new(),
+            electing: OnceLock::new(),
         }
     }
 
@@ -106,6 +130,11 @@ impl Node {
     pub fn with_rules(mut self, rules: BTreeMap<String, Rule>) -> Node {
         self.rules = rules;
         self
+    }
+
+    /// From now on it takes part in elections. The first word counts.
+    pub fn elect_by(&self, electing: Arc<dyn Electing>) {
+        let _ = self.electing.set(electing);
     }
 
     /// The pull-backups that this node joined, as they are now.
@@ -135,10 +164,12 @@ impl Node {
         {
             let _one = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
             let mut all = Receivers::open(&self.state, &dataset.name).map_err(failed)?;
-            let Report { held, captured_ms, lacking, imported, trouble, .. } = report;
+            let Report { held, captured_ms, lacking, imported, trouble, mut quarantined, mut sealed, .. } = report;
+            quarantined.truncate(TOLD_MAX);
+            sealed.truncate(TOLD_MAX);
             let said_ms = (self.clock)();
             all.receiver
-                .insert(pin.to_string(), Receiver { said_ms, held, captured_ms, imported, trouble, lacking });
+                .insert(pin.to_string(), Receiver { said_ms, held, captured_ms, imported, trouble, lacking, quarantined, sealed });
             state_file::say(&Receivers::path(&self.state, &dataset.name), &all).map_err(failed)?;
         }
         (self.reported)(&dataset);
@@ -148,7 +179,14 @@ impl Node {
 
 impl Shelf for Node {
     fn role(&self, pin: &Pin) -> Role {
-        self.membership().role(pin)
+        let fellow = || {
+            let name = self.electing.get()?.fellows().name_of(pin)?.clone();
+            Some(Role::Fellow { cluster: self.cluster.clone(), name })
+        };
+        match self.membership().role(pin) {
+            Role::Stranger => fellow().unwrap_or(Role::Stranger),
+            role => role,
+        }
     }
 
     fn heads(&self, caller: &Caller) -> Result<Vec<Head>, Refusal> {
@@ -176,5 +214,16 @@ impl Shelf for Node {
 
     fn lend(&self, _: &Caller, _: Upgraded) -> Result<(), Refusal> {
         Err(Refusal::not_yours("a node asks over no connection but its own"))
+    }
+
+    fn elect(&self, caller: &Caller, mut said: Said) -> Result<Said, Refusal> {
+        let electing = self.electing.get().ok_or_else(|| Refusal::not_yours("this node takes no part in elections"))?;
+        let from = match &caller.role {
+            Role::PullBackup { .. } if caller.pin.is_some() && caller.pin == electing.arbiter() => Peer::Arbiter,
+            Role::Fellow { name, .. } => Peer::Node(name.as_str().into()),
+            _ => return Err(Refusal::not_yours("only the arbiter and members of this cluster are heard here")),
+        };
+        said.envelopes = genuine(said.envelopes, &self.cluster, &from);
+        Ok(electing.hear(&from, said))
     }
 }

@@ -11,12 +11,13 @@ use crate::current::captured;
 use crate::error::{Error, Result};
 use crate::identity::Pin;
 use crate::message::{Head, Report, WantSegments, WantedRun};
+use crate::publishing::Publishing;
 use crate::remote::Remote;
 use crate::repositories::{Dataset, Repositories};
 use archive::id::Address;
 use archive::name::Position;
 use archive::sign::{PublicKey, Signer};
-use archive::sync::{SyncOptions, SyncReport, Wanted, sync};
+use archive::sync::{Refusal, SyncOptions, SyncReport, Wanted, sync};
 use archive::trust::Trust;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,6 +58,7 @@ pub struct Pulls {
     under_way: Mutex<HashMap<(Dataset, Pin), bool>>,
     pulled: Pulled,
     imported: Imported,
+    publishing: Option<Arc<dyn Publishing>>,
 }
 
 /// From whom something is pulled.
@@ -75,11 +77,13 @@ pub struct Signers {
     pub trust: Trust,
     /// Whose snapshots are published, of those that count; all when nothing is said. Runs and keys of the others still count, since a base uses them.
     pub publishers: Option<Vec<PublicKey>>,
+    /// Only what a snapshot uses is taken: whoever offers it stands by, and the runs of its mirror come from elsewhere.
+    pub snapshots_only: bool,
 }
 
 impl From<Trust> for Signers {
     fn from(trust: Trust) -> Signers {
-        Signers { trust, publishers: None }
+        Signers { trust, ..Signers::default() }
     }
 }
 
@@ -113,7 +117,13 @@ impl Pulls {
             under_way,
             pulled,
             imported: Box::new(|_| None),
+            publishing: None,
         }
+    }
+
+    /// For a host that keeps history: what it publishes, and where the rest goes.
+    pub fn publishing(self, publishing: Arc<dyn Publishing>) -> Pulls {
+        Pulls { publishing: Some(publishing), ..self }
     }
 
     /// For a host that imports: what is said of it to those that it pulls from.
@@ -130,12 +140,16 @@ impl Pulls {
     }
 
     fn report(&self, dataset: &Dataset) -> Report {
+        let told = self.publishing.as_ref().map(|publishing| publishing.told(dataset));
+        let (quarantined, sealed) = told.unwrap_or_default();
         let (imported, evidence) = (self.imported)(dataset).map_or((None, None), |(name, evidence)| (Some(name), evidence));
         Report {
             cluster: dataset.cluster.clone(),
             dataset: dataset.name.clone(),
             imported,
             evidence,
+            quarantined,
+            sealed,
             ..Report::default()
         }
     }
@@ -143,6 +157,11 @@ impl Pulls {
     /// With which key receipts are signed.
     pub fn receipt(&self) -> archive::sign::PublicKey {
         self.receipt.public()
+    }
+
+    /// What signs them.
+    pub fn receipt_signer(&self) -> Arc<Signer> {
+        self.receipt.clone()
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<(Dataset, Pin), Fact>> {
@@ -203,15 +222,27 @@ impl Pulls {
     async fn take(&self, origin: &Origin, dataset: &Dataset, head: &Head) -> Result<SyncReport> {
         let what = format!("pulling {dataset}");
         let failed = move |error: archive::Error| Error::Failed { peer: what.clone(), why: chain(&error) };
-        let remote = Remote::new(origin.client.clone(), Handle::current(), &dataset.cluster, &dataset.name);
-        let Signers { trust, publishers } = (origin.signers)(head);
-        let options = SyncOptions { publishers, ..SyncOptions::new(trust, self.receipt.clone(), self.clock.clone()) };
+        let remote = || Remote::new(origin.client.clone(), Handle::current(), &dataset.cluster, &dataset.name);
+        // What is put aside has a quota of its own.
+        let (remote, beside) = (remote(), remote());
+        let Signers { trust, publishers, snapshots_only } = (origin.signers)(head);
+        let runs_ahead = !snapshots_only;
+        let options = SyncOptions { publishers, runs_ahead, ..SyncOptions::new(trust, self.receipt.clone(), self.clock.clone()) };
+        let (publishing, offered) = (self.publishing.clone(), head.clone());
         let (repositories, of, allowance) = (self.repositories.clone(), dataset.clone(), origin.allowance.clone());
         let work = move || {
             let budget = allowance.map(|allowance| allowance(&of)).transpose()?;
             let repository = repositories.open_or_create(&of).map_err(&failed)?;
             let wanted = Wanted::Above(Position::default());
-            sync(&remote.within(budget), &repository, &wanted, &options).map_err(failed)
+            let admission = publishing.as_ref().map(|publishing| publishing.rule(&of, &offered)).transpose()?.flatten();
+            let options = SyncOptions { admission, ..options };
+            let mut report = sync(&remote.within(budget), &repository, &wanted, &options).map_err(failed)?;
+            if let Some(publishing) = publishing.filter(|_| !report.aside.is_empty()) {
+                let kept = publishing.keep(&of, &report.aside, &beside, &repository, &options)?;
+                let refused = kept.into_iter().filter_map(|kept| Some(Refusal { name: kept.name, why: kept.trouble? }));
+                report.refused.extend(refused);
+            }
+            Ok(report)
         };
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|error| Error::Failed { peer: format!("pulling {dataset}"), why: error.to_string() })?

@@ -71,7 +71,7 @@ fn folders(path: &Path) -> Vec<String> {
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     folders
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| !name.starts_with('.'))
+        .filter(|name| archive::record::valid_name(name))
         .collect()
 }
 
@@ -203,6 +203,7 @@ impl Repositories {
             snapshot: newest.map(|(_, name)| name),
             signers: vec![],
             rule: None,
+            reigns: None,
         };
         heads.insert(dataset.clone(), head.clone());
         Some(head)

@@ -6,6 +6,7 @@
 use crate::bounds::{Bounds, Turns, bounded};
 use crate::frame;
 use crate::message::{Head, Heads, Join, Joined, Names, Notice, Report, Told, WantRecords, WantRun, WantSegments};
+use crate::post::Said;
 use crate::role::{Ask, Caller, Role};
 use crate::server::{Peer, Upgraded};
 use archive::id::{RecordId, RunId};
@@ -90,6 +91,12 @@ pub trait Shelf: Send + Sync + 'static {
 
     /// Takes a connection over which the caller will be asked.
     fn lend(&self, caller: &Caller, connection: Upgraded) -> Result<(), Refusal>;
+
+    /// Hears about who is active, and answers.
+    fn elect(&self, caller: &Caller, said: Said) -> Result<Said, Refusal> {
+        let _ = (caller, said);
+        Err(Refusal::not_yours("nobody is elected here"))
+    }
 }
 
 type Shared = Arc<dyn Shelf>;
@@ -114,6 +121,13 @@ pub fn routes(shelf: Shared, bounds: Bounds) -> Router {
         .route("/v1/{cluster}/{dataset}/records", post(records))
         .layer(DefaultBodyLimit::max(QUESTION_MAX))
         .layer(axum::middleware::from_fn_with_state(Turns::new(bounds), bounded))
+        // Turns of its own: who is active does not wait for data.
+        .merge(
+            Router::new()
+                .route("/v1/election", post(elect))
+                .layer(DefaultBodyLimit::max(QUESTION_MAX))
+                .layer(axum::middleware::from_fn_with_state(Turns::new(Bounds::of_elections()), bounded)),
+        )
         .with_state(shelf)
 }
 
@@ -139,6 +153,7 @@ fn ask_of(path: &str) -> Ask {
         "/v1/notice" => Ask::Notify,
         "/v1/report" => Ask::Report,
         "/v1/lend" => Ask::Lend,
+        "/v1/election" => Ask::Elect,
         _ => Ask::Fetch,
     }
 }
@@ -208,6 +223,11 @@ async fn lend(State(shelf): State<Shared>, caller: Caller, request: Request) -> 
         }
     });
     Ok((StatusCode::SWITCHING_PROTOCOLS, [(CONNECTION, "upgrade"), (UPGRADE, "resilient")]).into_response())
+}
+
+async fn elect(State(shelf): State<Shared>, caller: Caller, Json(said): Json<Said>) -> Result<Response, Refusal> {
+    let answer = blocking(move || shelf.elect(&caller, said)).await?;
+    Ok(Json(answer).into_response())
 }
 
 type Place = Path<(String, String)>;

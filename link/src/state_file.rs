@@ -15,6 +15,18 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     write(path, bytes).map_err(Error::file("write", path))
 }
 
+/// As `say`, but it need not outlive a power cut; who reads sees the one or the other, whole.
+pub fn say_lightly<T: Serialize>(path: &Path, what: &T) -> Result<()> {
+    let text = toml::to_string_pretty(what).map_err(|error| Error::Damaged { path: path.into(), why: error.to_string() })?;
+    let draft = path.with_file_name(format!(".draft-{}", hex(&archive::sign::random::<8>())));
+    let written = std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, path));
+    if written.is_err() {
+        // What matters is the first error.
+        let _ = std::fs::remove_file(&draft);
+    }
+    written.map_err(Error::file("write", path))
+}
+
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or_else(|| io::Error::other("it lies in no folder"))?;
     archive::store::make_folder(folder, 0o700)?;

@@ -1,13 +1,19 @@
 //! The commands of a pull-backup that are its own, one file each.
 
+pub mod asking;
+pub mod elect;
+pub mod epoch;
 pub mod init;
 pub mod invite;
 pub mod join;
+pub mod order;
+pub mod quarantine;
 pub mod rebuild;
 pub mod reseal;
 pub mod retain;
 pub mod serve;
 pub mod status;
+pub mod takeover;
 
 use console::exit::Failure;
 

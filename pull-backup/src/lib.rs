@@ -10,11 +10,15 @@ use lookup::cmd as reading;
 use lookup::place::Means;
 use std::path::PathBuf;
 
+pub mod arbiter;
 pub mod cmd;
 pub mod evidence;
 pub mod following;
 pub mod members;
+pub mod publishing;
+pub mod quarantine;
 pub mod quota;
+pub mod reigns;
 pub mod reports;
 pub mod resolve;
 pub mod serve;
@@ -47,6 +51,14 @@ pub enum Command {
     Expel(cmd::invite::Expel),
     Join(cmd::join::Join),
     Rebuild(cmd::rebuild::Rebuild),
+    Quarantine(cmd::quarantine::Quarantine),
+    Epoch(cmd::epoch::Epoch),
+    Elect(cmd::elect::Elect),
+    Takeover(cmd::takeover::Takeover),
+    Pause(cmd::order::Pause),
+    Resume(cmd::order::Resume),
+    Ack(cmd::order::Ack),
+    Attest(cmd::order::Attest),
     Serve(cmd::serve::Serve),
     Status(cmd::status::Show),
 }
@@ -87,6 +99,14 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Expel(command) => command.run(surroundings),
         Command::Join(command) => command.run(surroundings),
         Command::Rebuild(command) => command.run(surroundings),
+        Command::Quarantine(command) => command.run(config.as_deref(), surroundings),
+        Command::Epoch(command) => command.run(config.as_deref(), surroundings),
+        Command::Elect(command) => command.run(config.as_deref(), surroundings),
+        Command::Takeover(command) => command.run(config.as_deref(), surroundings),
+        Command::Pause(command) => command.run(config.as_deref(), surroundings),
+        Command::Resume(command) => command.run(config.as_deref(), surroundings),
+        Command::Ack(command) => command.run(config.as_deref(), surroundings),
+        Command::Attest(command) => command.run(config.as_deref(), surroundings),
         Command::Serve(command) => command.run(surroundings),
         Command::Status(command) => command.run(surroundings),
     }

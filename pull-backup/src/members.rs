@@ -218,6 +218,26 @@ impl Members {
         all.iter().filter(is_published).cloned().collect()
     }
 
+    /// Nodes with roles that stand by: what they alone have is asked for, and nothing of it is published for their sake.
+    pub fn standing_by(&self) -> Vec<Member> {
+        let stands_by = |member: &Member| member.active == Some(false) && member.expelled_ms.is_none() && !member.is_follower();
+        self.all().unwrap_or_default().into_iter().filter(stands_by).collect()
+    }
+
+    /// Makes the one active that reigns, of a cluster's nodes with roles, and no other.
+    pub fn agree(&self, cluster: &str, holder: &str) -> Result<()> {
+        for mut member in self.all()? {
+            let active = member.name == holder;
+            if member.cluster != cluster || member.expelled_ms.is_some() || member.active.is_none_or(|now| now == active) {
+                continue;
+            }
+            member.was_active = member.was_active || member.active == Some(true);
+            member.active = Some(active);
+            self.keep(&member)?;
+        }
+        Ok(())
+    }
+
     fn kept(&self, cluster: &str, name: &str) -> Result<Option<Member>> {
         state_file::read(&self.path(cluster, name))
     }

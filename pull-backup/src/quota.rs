@@ -132,7 +132,7 @@ fn looks(path: &Path) -> Vec<u8> {
 }
 
 /// Bytes of all files below a folder; one that goes meanwhile counts nothing.
-fn size(path: &Path) -> u64 {
+pub(crate) fn size(path: &Path) -> u64 {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let of = |entry: std::fs::DirEntry| match entry.metadata() {
         Ok(found) if found.is_dir() => size(&entry.path()),

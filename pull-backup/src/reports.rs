@@ -47,6 +47,7 @@ impl Reports {
             imported: snapshot(imported),
             trouble: trouble.map(|text| text.chars().take(TEXT_MAX).collect()),
             lacking,
+            ..Receiver::default()
         };
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = open(&self.state, &cluster, &dataset)?;

@@ -1,12 +1,18 @@
 //! How a pull-backup stands: what it holds of each node, what importers and followers said that they hold of it, and its members, from its disk alone.
 
+pub mod arbiters;
+
 use crate::members::{FOLLOWERS, Member, Members};
+use crate::quarantine::Quarantine;
+use crate::quarantine::standing::look as standing_of;
+use crate::reigns::Ledger;
 use crate::reports;
 use console::pull_backup_file::PullBackupFile;
 use link::node::{Receiver, Receivers};
 use link::pull::chain;
 use link::repositories::{Dataset, Layout};
 use link::running::peek;
+use standing::arbiter::Arbiter;
 use standing::holding::{Holding, Holdings};
 use standing::host::{Daemon, Host, Line, Peer};
 use standing::kept::{Kept, asked, pulling};
@@ -20,11 +26,16 @@ use watch::{Evidence, Hop, Place, Rule, Word};
 /// What a look needs.
 pub struct Looking {
     state: PathBuf,
+    store: PathBuf,
+    quarantine: Quarantine,
+    ledger: Ledger,
     layout: Layout,
     members: Members,
     holdings: Holdings,
     /// Expelled members are listed, and what only they had.
     pub all: bool,
+    /// How the arbiters of this process stand; where none is given, another process's are looked for.
+    pub arbiters: Option<Box<dyn Fn() -> Vec<Arbiter> + Send + Sync>>,
 }
 
 /// What one look found, before it is judged.
@@ -49,10 +60,14 @@ impl Looking {
     pub fn new(file: &PullBackupFile) -> Looking {
         Looking {
             state: file.state.clone(),
+            store: file.store.clone(),
+            quarantine: Quarantine::new(&file.store, file.quarantine),
+            ledger: Ledger::new(&file.state, &file.store),
             layout: Layout::Archive { store: file.store.clone() },
             members: Members::new(&file.state),
             holdings: Holdings::default(),
             all: false,
+            arbiters: None,
         }
     }
 
@@ -94,6 +109,19 @@ impl Looking {
             }
         }
         self.orphans(&found, &mut host);
+        let stands = standing_of(&self.quarantine, &self.ledger, &self.state, &self.store, now_ms);
+        host.datasets.extend(stands.lines);
+        host.quarantined = stands.quarantined;
+        host.arbiters = match &self.arbiters {
+            Some(own) => own(),
+            None => arbiters::open(&self.state, &self.ledger, host.daemon.runs, now_ms),
+        };
+        let troubles = host.arbiters.iter().filter_map(|arbiter| Some((arbiter.cluster.clone(), arbiter.wrong()?)));
+        let lines = troubles.map(|(cluster, why)| {
+            let place = Place { cluster, dataset: ALL.into(), hop: Hop::Archive, peer: Some("arbiter".into()) };
+            Line::judged(place, Evidence { wrong: vec![why], ..Evidence::default() }, None, false, now_ms)
+        });
+        host.datasets.extend(lines.collect::<Vec<_>>());
         host.finish("nobody is a member yet, so nothing is kept here: `pull-backup invite`")
     }
 

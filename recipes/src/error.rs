@@ -54,6 +54,8 @@ pub enum Error {
     Taken { name: String },
     #[error("{question:?} was answered by {answer}")]
     Question { question: String, answer: String },
+    #[error("the server does not run: to guard it before it does, name {names} as `{key}` in the node file")]
+    NotRunning { key: &'static str, names: &'static str },
     #[error("cannot guard the server by {}: {reason}", path.display())]
     Unguarded { path: PathBuf, reason: String },
     #[error("cannot import here, and nothing was touched: {}", problems.join("; "))]
@@ -105,7 +107,7 @@ impl Error {
             Error::NoDatabase { .. } | Error::Preflight { .. } => Kind::Refuse,
             Error::Settings { .. } | Error::Exclude { .. } | Error::InTheWay { .. } | Error::TakeBack { .. } => Kind::Refuse,
             Error::NotSqlite { .. } | Error::Arrived { .. } | Error::NoPart { .. } | Error::Taken { .. } => Kind::Refuse,
-            Error::Question { .. } | Error::Unguarded { .. } => Kind::Refuse,
+            Error::Question { .. } | Error::Unguarded { .. } | Error::NotRunning { .. } => Kind::Refuse,
             Error::Act { .. } | Error::ActInUse { .. } | Error::Late { .. } | Error::StillRuns { .. } => Kind::Retry,
             Error::ActRecord { .. } | Error::Outdated { .. } | Error::NotHeld { .. } | Error::NoNft { .. } => Kind::Refuse,
         }

@@ -14,6 +14,7 @@ mod lock;
 pub mod mysql;
 pub mod postgres;
 mod question;
+mod replace;
 pub mod rows;
 mod secret;
 pub mod sqlite;

@@ -30,6 +30,7 @@ mod schema;
 mod swap;
 mod tree;
 mod verify;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

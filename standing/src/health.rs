@@ -3,6 +3,7 @@
 //! `/live` says that the process answers and no more. `/ready` is 200 only while all is ok; else 503, and says why. All but `/live` are 503 when the daemon has
 //! not looked for long: what was well once is no evidence.
 
+use crate::arbiter::Arbiter;
 use crate::host::{Host, Peer};
 use axum::Router;
 use axum::extract::State;
@@ -91,6 +92,15 @@ pub fn text(host: &Host) -> String {
         let _ =
             writeln!(text, "resilient_last_drill_timestamp_seconds{{dataset=\"{}\"}} {}", escaped(&drill.dataset), drill.good_ms / 1000);
     }
+    if host.binary == "pull-backup" {
+        head(&mut text, "quarantined_snapshots", "gauge", "Snapshots that are kept aside from the history, and are in none.");
+        for aside in &host.quarantined {
+            let (cluster, dataset, node) = (escaped(&aside.cluster), escaped(&aside.dataset), escaped(&aside.node));
+            let labels = format!("cluster=\"{cluster}\",dataset=\"{dataset}\",epoch=\"{}\",node=\"{node}\"", aside.epoch);
+            let _ = writeln!(text, "resilient_quarantined_snapshots{{{labels}}} {}", aside.only_here);
+        }
+    }
+    arbiters(&mut text, host);
     head(&mut text, "incidents_open", "gauge", "Incidents that are open.");
     let _ = writeln!(text, "resilient_incidents_open {}", host.incidents.len());
     for (name, means) in [("alerts_waiting", "Alerts that wait for delivery."), ("alerts_lost_total", "Alerts that were given up.")] {
@@ -103,6 +113,25 @@ pub fn text(host: &Host) -> String {
     head(&mut text, "ready", "gauge", "1 when all is ok on this host.");
     let _ = writeln!(text, "resilient_ready {}", u8::from(host.word == Word::Ok));
     text
+}
+
+/// What an arbiter knows of its clusters.
+fn arbiters(text: &mut String, host: &Host) {
+    let figures: [(&str, &str, &str, fn(&Arbiter) -> u64); 4] = [
+        ("epoch", "gauge", "The current epoch of a cluster.", |arbiter| arbiter.epoch),
+        ("lease_remaining_seconds", "gauge", "How long the active's lease may still live, by the arbiter.", |arbiter| {
+            arbiter.lease_left_seconds
+        }),
+        ("blocked", "gauge", "1 while nobody is active and nobody takes over.", |arbiter| u64::from(arbiter.wrong().is_some())),
+        ("takeovers_total", "counter", "Takeovers that nobody asked for.", |arbiter| arbiter.takeovers),
+    ];
+    for (name, kind, means, value) in figures.into_iter().filter(|_| !host.arbiters.is_empty()) {
+        head(text, name, kind, means);
+        for arbiter in &host.arbiters {
+            // Writing into a String cannot fail.
+            let _ = writeln!(text, "resilient_{name}{{cluster=\"{}\"}} {}", escaped(&arbiter.cluster), value(arbiter));
+        }
+    }
 }
 
 fn head(text: &mut String, name: &str, kind: &str, means: &str) {

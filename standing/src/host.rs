@@ -2,6 +2,7 @@
 //!
 //! Its word is the worst of its daemon's, its datasets' and its peers'. Who has nothing to show is not ok: no evidence is red.
 
+use crate::arbiter::Arbiter;
 use crate::place::{ago, moment, ms};
 use link::running::Seen;
 use serde::Serialize;
@@ -26,6 +27,12 @@ pub struct Host {
     pub datasets: Vec<Line>,
     pub peers: Vec<Peer>,
     pub drills: Vec<Drill>,
+    /// What is kept aside from the history, at a pull-backup.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<Quarantined>,
+    /// Who is active by whose word, at a pull-backup that is an arbiter.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub arbiters: Vec<Arbiter>,
     pub incidents: Vec<Open>,
     pub deliveries: Vec<Delivery>,
     #[serde(skip)]
@@ -93,6 +100,20 @@ pub struct Drill {
     pub good_ms: u64,
 }
 
+/// What is in quarantine of a dataset, by epoch and node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Quarantined {
+    pub cluster: String,
+    pub dataset: String,
+    pub epoch: u64,
+    pub node: String,
+    pub snapshots: u64,
+    /// Those that are not in the archive as well.
+    pub only_here: u64,
+    /// Those of them that nobody has seen.
+    pub new: u64,
+}
+
 /// A daemon shows each second that it lives; one that did not for so long hangs.
 const PULSE_MS: u64 = 10_000;
 
@@ -153,6 +174,8 @@ impl Host {
             datasets: vec![],
             peers: vec![],
             drills: vec![],
+            quarantined: vec![],
+            arbiters: vec![],
             incidents: vec![],
             deliveries: vec![],
             at_ms: now_ms,

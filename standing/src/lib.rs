@@ -8,6 +8,7 @@
 //!
 //! The words themselves (ok, late, failing, never) and when something is told are decided in `watch`. Nothing here writes into a repository or asks a peer.
 
+pub mod arbiter;
 pub mod deliver;
 pub mod error;
 pub mod health;

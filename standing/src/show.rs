@@ -58,6 +58,7 @@ pub fn text(host: &Host) -> String {
         host.peers.iter().for_each(|of| peer(&mut table, of, host.at_ms));
         parts.push(format!("\n{}", table.to_string().trim_end()));
     }
+    parts.extend(host.arbiters.iter().map(|arbiter| format!("\n{}", arbiter.text())));
     for drill in &host.drills {
         let good = match drill.good_ms {
             0 => "there was no good one".to_owned(),

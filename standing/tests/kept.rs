@@ -20,6 +20,7 @@ fn dataset() -> Dataset {
 
 fn contact(answered_ms: Option<u64>, failures: u32, received: u64) -> Contact {
     let head = Head {
+        reigns: None,
         cluster: "shop".into(),
         dataset: "files".into(),
         change: "0a".into(),

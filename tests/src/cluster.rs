@@ -65,6 +65,35 @@ impl Cluster {
         }
     }
 
+    /// Gives a host without daemons an address.
+    pub fn guest(&mut self, host: &str) {
+        self.address(host);
+    }
+
+    fn host(&self, name: &str) -> &crate::hosts::Host {
+        let hosts = self.namespaces().expect("hosts of this cluster are namespaces");
+        hosts.host(self.hosts[name].into())
+    }
+
+    /// Does something on a host that is a namespace.
+    pub fn within<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> T {
+        self.host(host).within(work)
+    }
+
+    /// Does something to a host's cables.
+    pub fn hosts_of(&self, work: impl FnOnce(&Hosts, usize), name: &str) {
+        work(self.namespaces().expect("hosts of this cluster are namespaces"), self.hosts[name].into());
+    }
+
+    /// Everything that runs on a host dies at once.
+    pub fn kill_host(&mut self, name: &str) {
+        self.host(name).kill_all();
+        let gone: Vec<_> = self.daemons.keys().filter(|(host, _)| host == name).cloned().collect();
+        for key in gone {
+            self.daemons.remove(&key).expect("it is there").kill();
+        }
+    }
+
     /// The hosts, where each is a namespace.
     pub fn namespaces(&self) -> Option<&Hosts> {
         if let Net::Namespaces(hosts) = &self.net { Some(hosts) } else { None }

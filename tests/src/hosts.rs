@@ -181,6 +181,11 @@ impl Host {
         outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
+    /// Ends everything that runs there, at once.
+    pub fn kill_all(&self) {
+        end_all(&self.namespace);
+    }
+
     fn link(&self) -> String {
         format!("02:00:00:00:01:{:02x}", self.number)
     }
@@ -220,6 +225,14 @@ fn sweep() {
 /// Ends what runs in a namespace, and then its name. Another test may be removing it at the same time.
 fn remove(name: &str) {
     let there = || Path::new(NAMES).join(name).exists();
+    end_all(name);
+    let said = Command::new("ip").args(["netns", "del", name]).output();
+    if there() {
+        eprintln!("the namespace {name} stays: {said:?}");
+    }
+}
+
+fn end_all(name: &str) {
     let pids = Command::new("ip")
         .args(["netns", "pids", name])
         .output()
@@ -228,10 +241,6 @@ fn remove(name: &str) {
     for pid in String::from_utf8_lossy(&pids).lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)) {
         // It may have ended meanwhile.
         let _ = kill_process(pid, Signal::KILL);
-    }
-    let said = Command::new("ip").args(["netns", "del", name]).output();
-    if there() {
-        eprintln!("the namespace {name} stays: {said:?}");
     }
 }
 

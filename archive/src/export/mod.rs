@@ -136,7 +136,9 @@ impl Export {
         let started_ms = (options.clock)();
         let sealing = sealing::fingerprint(options.recipients.as_deref());
         let base = usable_base(&repository, &local, &options, sealing);
-        let certain = base.as_ref().is_some_and(|state| state.mark.is_some() && state.mark == local.mark());
+        // In another reign than the base's, others may have published since.
+        let is_newest = |state: &State| state.mark.is_some() && state.mark == local.mark() && state.at.epoch == options.epoch;
+        let certain = base.as_ref().is_some_and(is_newest);
         let behind = match &base {
             Some(state) if !certain => repository.snapshots()?.last().is_some_and(|newest| newest.at > state.at),
             _ => false,

@@ -7,6 +7,7 @@ mod hands;
 mod index_file;
 mod large;
 mod same;
+mod streams;
 
 use super::item::{Contents, Stamp};
 use super::layers::Held;
@@ -28,6 +29,7 @@ use std::thread::JoinHandle;
 
 use index_file::IndexWriter;
 use same::{content_list, same_content, same_list};
+use streams::Buffers;
 
 /// Below this much to read, no thread is begun.
 const INLINE_BYTES: u64 = 24 << 20;
@@ -98,6 +100,7 @@ pub struct Order {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     spare: Vec<Hand>,
+    streams: Buffers,
     pub hand: Hand,
     deferred: Vec<Job>,
     deferred_bytes: u64,
@@ -144,6 +147,7 @@ impl Order {
             done,
             stop: Arc::default(),
             threads: vec![],
+            streams: Buffers::new(hands.len()),
             spare: hands,
             hand,
             deferred: vec![],

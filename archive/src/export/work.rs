@@ -53,6 +53,7 @@ pub struct LargeFile {
 /// Where a region's bytes come from.
 pub enum Source {
     Contents(Arc<dyn Contents>),
+    /// At its beginning; the buffer goes back with what was found.
     Bytes(Vec<u8>),
 }
 
@@ -75,6 +76,8 @@ pub struct RegionDone {
     pub extents: Vec<Extent>,
     pub hashes: Vec<Hash>,
     pub len: u64,
+    /// What the bytes came in.
+    pub buffer: Option<Vec<u8>>,
 }
 
 pub enum Done {
@@ -230,12 +233,14 @@ impl Hand {
         let region = Ranged { offset, base: file.base.as_ref(), drift: &file.drift, fine: file.fine, match_min: file.match_min };
         let (mut hashes, mut extents) = (Vec::new(), Vec::new());
         self.cutter.segments.cached = true;
+        let mut given = None;
         let len = match source {
             Source::Bytes(bytes) => {
-                hashes.extend(digest::sha256_each(&bytes.chunks(BLOCK).collect::<Vec<_>>()));
+                hashes.extend(digest::sha256_each(&bytes[..len].chunks(BLOCK).collect::<Vec<_>>()));
                 self.cutter.begin_file();
-                self.cutter.region(&region.of(&bytes, 0, bytes.len()), &mut extents)?;
-                bytes.len()
+                self.cutter.region(&region.of(&bytes, 0, len), &mut extents)?;
+                given = Some(bytes);
+                len
             }
             Source::Contents(contents) => match contents.next_data(offset) {
                 Err(error) => return Ok(Err(error)),
@@ -259,7 +264,7 @@ impl Hand {
             },
         };
         (self.advance)(len as u64);
-        Ok(Ok(RegionDone { extents, hashes, len: len as u64 }))
+        Ok(Ok(RegionDone { extents, hashes, len: len as u64, buffer: given }))
     }
 
     /// Hashes a region, and turns what is no hole in it into extents.

@@ -8,6 +8,7 @@
 //!
 //! It deletes nothing but heartbeats that a newer one of the same node replaced, does not decide what is kept, and never writes to the source.
 
+mod admission;
 mod catalogue;
 mod equivocation;
 pub(crate) mod proof;
@@ -16,6 +17,7 @@ mod records;
 pub(crate) mod source;
 pub(crate) mod take;
 
+pub use admission::{Admission, Aside, Everything, Offer, Verdict};
 pub use catalogue::catalogue;
 
 use crate::error::{Error, Kind, Result};
@@ -79,6 +81,8 @@ pub struct SyncOptions {
     pub trust: Trust,
     /// Whose snapshots are published, of those that `trust` believes; all when nothing is said. What others signed (runs of a base, sealing identities) still counts.
     pub publishers: Option<Vec<PublicKey>>,
+    /// Judges what is published, where there is a rule for that.
+    pub admission: Option<Arc<dyn Admission>>,
     /// Signs receipts of what is published here.
     pub receipt: Arc<Signer>,
     /// Unix time in milliseconds.
@@ -97,6 +101,7 @@ impl SyncOptions {
         SyncOptions {
             trust,
             publishers: None,
+            admission: None,
             receipt,
             clock,
             bytes_max: u64::MAX,
@@ -137,6 +142,8 @@ pub struct SyncReport {
     /// Bytes that came from the source and were stored.
     pub bytes: u64,
     pub refused: Vec<Refusal>,
+    /// What the rule put aside: it is not stored here.
+    pub aside: Vec<Aside>,
     /// Addresses that wanted snapshots need and the source could not give.
     pub lacking: Vec<Address>,
     /// Why it ended before its end: the source broke off, or the limit of bytes was reached. What was verified is kept.
@@ -179,8 +186,11 @@ pub fn sync(source: &dyn Source, into: &Repository, wanted: &Wanted, options: &S
 fn pull(receiver: &mut Receiver<'_>, listing: &Listing, wanted: &Wanted) -> Result<(), Failure> {
     let held = receiver.into.snapshots()?;
     receiver.early_records(&listing.records)?;
-    let head = head(receiver, &held)?.map_or(Position::default(), |(at, _)| at);
-    let groups = candidates(listing, &held, head, wanted);
+    let newest = head(receiver, &held)?;
+    receiver.newest = newest.as_ref().map(|(at, signed)| (*at, SnapshotId::of(&signed.hash.0)));
+    let head = newest.map_or(Position::default(), |(at, _)| at);
+    let concerns = |known: &Known| receiver.options.admission.as_ref().is_some_and(|admission| admission.concerns(known));
+    let groups = candidates(listing, &held, head, wanted, &concerns);
     if !groups.is_empty() {
         // Another process may have swept since the map was read.
         receiver.into.forget_locations();
@@ -220,11 +230,17 @@ fn head(receiver: &Receiver<'_>, held: &[Known]) -> Result<Option<(Position, Sig
 }
 
 /// What may be taken, by position. At a position that the receiver has already, whatever has another id: it may prove that a node lies.
-fn candidates<'l>(listing: &'l Listing, held: &[Known], head: Position, wanted: &Wanted) -> BTreeMap<Position, Vec<&'l Known>> {
+fn candidates<'l>(
+    listing: &'l Listing,
+    held: &[Known],
+    head: Position,
+    wanted: &Wanted,
+    concerns: &dyn Fn(&Known) -> bool,
+) -> BTreeMap<Position, Vec<&'l Known>> {
     let ids: HashSet<SnapshotId> = held.iter().map(|known| known.id).collect();
     let positions: HashSet<Position> = held.iter().map(|known| known.at).collect();
     let is_wanted = |known: &Known| match wanted {
-        Wanted::Above(position) => known.at > head.max(*position) || positions.contains(&known.at),
+        Wanted::Above(position) => known.at > head.max(*position) || positions.contains(&known.at) || concerns(known),
         Wanted::History => true,
         Wanted::Only(id) => known.id == *id,
     };

@@ -8,8 +8,8 @@ use super::source::record_of;
 use super::{Listing, Refusal, Source, SyncOptions, SyncReport};
 use crate::container::ItemKey;
 use crate::error::{Error, Kind, Result};
-use crate::id::{Address, IdentityId, RunId};
-use crate::name;
+use crate::id::{Address, IdentityId, RunId, SnapshotId};
+use crate::name::{self, Position};
 use crate::pack::{PACK_MAX, PackWriter};
 use crate::record::{RecordKind, Run, RunUse, Signed};
 use crate::repository::Repository;
@@ -56,6 +56,8 @@ pub(crate) struct Receiver<'a> {
     pub options: &'a SyncOptions,
     pub signers: Signers,
     pub report: SyncReport,
+    /// The newest that is held and believed.
+    pub newest: Option<(Position, SnapshotId)>,
     runs: HashMap<RunId, ProvenRun>,
     lacking: BTreeSet<Address>,
     packs: PackWriter,
@@ -77,6 +79,7 @@ impl<'a> Receiver<'a> {
             options,
             signers: Signers::of(into, &options.trust)?,
             report: SyncReport::default(),
+            newest: None,
             runs: HashMap::new(),
             lacking: BTreeSet::new(),
             packs: PackWriter::default(),

@@ -5,7 +5,7 @@
 use super::equivocation::divide;
 use super::proof::Object;
 use super::receive::{Failure, Receiver, from_source};
-use super::{Listing, Wanted};
+use super::{Listing, Verdict, Wanted};
 use crate::container::{ItemKey, Layout};
 use crate::error::{Error, Kind, Result};
 use crate::id::{Address, SnapshotId};
@@ -35,6 +35,11 @@ impl Receiver<'_> {
                 offered.push(((*known).clone(), object));
             }
         }
+        let (admitted, offered) = self.admitted(offered, there, wanted)?;
+        for (known, object) in admitted {
+            let outcome = self.take(&known, &object, listing, wanted);
+            self.settle(&known.name, outcome)?;
+        }
         let held = self.signers_at(there)?;
         let (stands, refused) = divide(offered, &held);
         for (known, error) in refused {
@@ -42,7 +47,7 @@ impl Receiver<'_> {
         }
         let only_to_prove = !there.is_empty() && matches!(wanted, Wanted::Above(_));
         for (known, object) in stands.into_iter().filter(|_| !only_to_prove) {
-            let outcome = self.publishes(&known, &object).and_then(|()| self.take(&known, &object, listing));
+            let outcome = self.publishes(&known, &object).and_then(|()| self.take(&known, &object, listing, wanted));
             self.settle(&known.name, outcome)?;
         }
         Ok(())
@@ -94,7 +99,7 @@ impl Receiver<'_> {
         Ok(signers)
     }
 
-    fn take(&mut self, known: &Known, object: &Object, listing: &Listing) -> Result<(), Failure> {
+    fn take(&mut self, known: &Known, object: &Object, listing: &Listing, wanted: &Wanted) -> Result<(), Failure> {
         let body = &object.snapshot.body;
         let mut embedded: Option<Embedded<'_>> = None;
         let mut lacking = 0;
@@ -124,16 +129,40 @@ impl Receiver<'_> {
             )));
         }
         self.flush()?;
-        self.publish(known, object, embedded, listing)
+        self.publish(known, object, embedded, listing, wanted)
     }
 
-    fn publish(&mut self, known: &Known, object: &Object, embedded: Option<Embedded<'_>>, listing: &Listing) -> Result<(), Failure> {
+    fn publish(
+        &mut self,
+        known: &Known,
+        object: &Object,
+        embedded: Option<Embedded<'_>>,
+        listing: &Listing,
+        wanted: &Wanted,
+    ) -> Result<(), Failure> {
         let own = self.own_receipt(known, object, listing)?;
         let receipts: Vec<&Signed<Receipt>> = object.receipts.iter().chain(&own).collect();
         let (bytes, layout) = assemble(object, &receipts, embedded.as_ref());
         self.account(bytes.len())?;
         let name = name::snapshot(known.at, known.id);
-        match publish(self.into.store(), &name, &bytes) {
+        let admission = self.options.admission.clone();
+        let into = self.into;
+        let mut write = || publish(into.store(), &name, &bytes).map(drop);
+        let outcome = match admission {
+            None => write().map(|()| Verdict::Publish),
+            Some(admission) => {
+                let rival = into.snapshots()?.iter().any(|other| other.at == known.at && other.id != known.id);
+                match admission.publish(&self.offer(known, object, rival, wanted), &mut write) {
+                    Ok(Verdict::AsWithout) => write().map(|()| Verdict::Publish),
+                    other => other,
+                }
+            }
+        };
+        match outcome {
+            Ok(Verdict::Aside(why)) => {
+                self.put_aside(known, object, why);
+                return Ok(());
+            }
             Ok(_) => {}
             // Another sync into this repository was faster; its receipt has another time.
             Err(Error::Conflict { .. }) if is_held(self.into, known)? => return Ok(()),
@@ -146,6 +175,8 @@ impl Receiver<'_> {
             self.held_now(embedded.run);
         }
         self.report.snapshots.push(known.clone());
+        let newest = (known.at, known.id);
+        self.newest = Some(self.newest.map_or(newest, |before| before.max(newest)));
         Ok(())
     }
 

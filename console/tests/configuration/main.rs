@@ -337,6 +337,26 @@ fn rules_of_a_dataset_stand_on_the_common_ones() {
 }
 
 #[test]
+fn who_may_take_over_stands_in_the_cluster() {
+    let file = pull_backup(
+        "store.path = \"/a\"\n[cluster.shop]\nexclude = [\"web3\"]\nstonith = [\"/sbin/off\", \"--now\"]\nmax_age = \"2h\"\nmax_lag = \"10m\"\nbeside = \"web2\"\ntwo_hosts = \"fence\"\n[cluster.bank]\n",
+    );
+    let (shop, bank) = (&file.clusters["shop"], &file.clusters["bank"]);
+    assert_eq!((shop.exclude.as_slice(), shop.stonith.len(), shop.two_hosts_fence), (["web3".to_owned()].as_slice(), 2, true));
+    assert_eq!((shop.max_age, shop.max_lag), (Some(Duration::from_secs(7200)), Some(Duration::from_secs(600))));
+    assert_eq!((shop.beside.as_deref(), bank.beside.as_deref(), bank.two_hosts_fence), (Some("web2"), None, false));
+    let text = "store.path = \"/a\"\n[cluster.shop]\nexclude = [\"a b\"]\nstonith = [\"off\"]\nmax_lag = 5\ntwo_hosts = \"fight\"\n[cluster.bank]\ntwo_hosts = \"fence\"\n";
+    insta::assert_snapshot!(pull_backup_mistakes(text), @r#"
+    pull-backup.toml has 5 mistakes:
+      line 3: cluster.shop.exclude: `a b` is no name; up to 64 letters, digits, `-`, `_` and `.`, beginning with a letter or digit
+      line 4: cluster.shop.stonith: `off` must be an absolute path, beginning with /
+      line 5: cluster.shop.max_lag: expected text in quotes, found a whole number
+      line 6: cluster.shop.two_hosts: must be "refuse" or "fence", not "fight"
+      line 8: cluster.bank.two_hosts: is about the node on this host; name it: beside = "web2"
+    "#);
+}
+
+#[test]
 fn mistakes_of_a_pull_backup() {
     let text = "listen = \"8025\"\nstore = { path = \"/a\", bucket = \"b\" }\n[retain]\nhuorly = 3\nlast = -1\n[retain.shop]\nlsat = 3\n\
                 [cluster.shop]\nprofile = \"quick\"\npriority = { web1 = \"high\" }\n[clutser.x]\n";

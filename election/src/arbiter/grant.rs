@@ -43,7 +43,16 @@ impl Arbiter {
                 self.outputs.extend(reign.map(|reign| Output::Alert(Alert::FinalExportMissing { reign, position })));
             }
         }
-        if let Some(holder) = self.record.holder.clone().filter(|_| self.policy.stonith && !self.vouched) {
+        let due = since + self.policy.delay;
+        if *cause == Cause::Automatic && self.now < due {
+            return Some(due);
+        }
+        // Nobody is turned off for a takeover that may not be, nor by asking for the role that it has.
+        if *cause == Cause::Automatic && self.forbidden().is_some() {
+            return None;
+        }
+        let itself = matches!(cause, Cause::Manual { node: Some(node), .. } if self.record.holder.as_ref() == Some(node));
+        if let Some(holder) = self.record.holder.clone().filter(|_| self.policy.stonith && !self.vouched && !itself) {
             let epoch = self.record.epoch;
             if self.stonith_asked != Some(epoch) {
                 self.stonith_asked = Some(epoch);
@@ -51,14 +60,16 @@ impl Arbiter {
             }
             return Some(self.now + self.timers().heartbeat());
         }
-        let due = since + self.policy.delay;
-        (*cause == Cause::Automatic && self.now < due).then_some(due)
+        None
     }
 
     /// What forbids a takeover that nobody asked for.
     pub(super) fn forbidden(&self) -> Option<Why> {
         if !self.policy.automatic {
             return Some(Why::SwitchOff);
+        }
+        if let Some(node) = self.record.designated.clone().filter(|_| self.record.holder.is_some()) {
+            return Some(Why::Given { node });
         }
         if let Some(until) = self.paused_until().filter(|until| self.now <= *until) {
             return Some(Why::Paused { until });
@@ -135,5 +146,48 @@ impl Arbiter {
     /// How long a lease may still live, for what people see.
     pub fn lease_remaining(&self) -> Duration {
         if self.lease_is_over() { Duration::ZERO } else { self.lease_ends().since(self.now) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arbiter::{Input, Order};
+    use crate::timers::Values;
+    use crate::{BootId, Policy, Record, Timers};
+
+    /// An arbiter of a cluster in which web1 reigned when it began, at a time when that lease is over by any clock.
+    fn expired(automatic: bool, change: impl FnOnce(&mut Record)) -> (Arbiter, Vec<Output>) {
+        let timers = Timers::new(Values::FAST, Duration::ZERO).unwrap();
+        let mut record = Record::new("shop".into());
+        record.members = [("web1".into(), 0), ("web2".into(), 0)].into();
+        record.seal_and_grant(&"web1".into(), How::First, Position::default(), false, timers);
+        record.ledger[0].state = crate::ledger::ReignState::Active;
+        change(&mut record);
+        let policy = Policy { automatic, stonith: true, ..Policy::new(timers, vec![]) };
+        let (mut arbiter, _) = Arbiter::open(Time::from_ms(1000), BootId("a".into()), record, policy, vec![]);
+        let outputs = arbiter.step(Time::from_ms(1001) + timers.over(), Input::Tick);
+        (arbiter, outputs)
+    }
+
+    fn turns_off(outputs: &[Output]) -> bool {
+        outputs.iter().any(|output| matches!(output, Output::Stonith { .. }))
+    }
+
+    #[test]
+    fn nobody_is_turned_off_for_a_takeover_that_may_not_be() {
+        assert!(turns_off(&expired(true, |_| ()).1));
+        assert!(!turns_off(&expired(false, |_| ()).1), "the switch is off");
+        let (arbiter, outputs) = expired(true, |record| record.designated = Some("web1".into()));
+        assert!(!turns_off(&outputs), "it was given the role for good");
+        assert_eq!(arbiter.blocked().map(|blocked| blocked.why.clone()), Some(Why::Given { node: "web1".into() }));
+    }
+
+    #[test]
+    fn a_node_that_asks_for_its_own_role_is_not_turned_off() {
+        let (mut arbiter, _) = expired(false, |_| ());
+        let asked = |node: &str| Input::Order(Order::Elect { node: Some(node.into()), accept_loss: false });
+        assert!(!turns_off(&arbiter.clone().step(Time::from_ms(20_000), asked("web1"))));
+        assert!(turns_off(&arbiter.step(Time::from_ms(20_000), asked("web2"))));
     }
 }

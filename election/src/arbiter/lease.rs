@@ -104,8 +104,9 @@ impl Arbiter {
         self.past_boots.extend(before);
         self.last_sent = Some(renew.sent.clone());
         (self.renewed, self.vouched) = (Some(self.now), false);
-        if self.record.unguarded == renew.guarded {
-            self.record.unguarded = !renew.guarded;
+        // A role that was given for good has a lease from its first renewal on.
+        if self.record.unguarded == renew.guarded || self.record.designated.is_some() {
+            (self.record.unguarded, self.record.designated) = (!renew.guarded, None);
             self.persist();
         }
         let paused = self.heed_pause(&renew);

@@ -128,6 +128,10 @@ pub enum Why {
     TooMany {
         within_window: usize,
     },
+    /// A person gave this node the role, for good: it never had a lease that could be over.
+    Given {
+        node: NodeId,
+    },
     /// Not every port is behind a gate, and there is neither watchdog nor STONITH.
     Unguarded,
     /// One of two hosts carries the arbiter too.

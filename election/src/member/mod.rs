@@ -237,7 +237,17 @@ impl Member {
         match input {
             Input::Tick => (),
             Input::Received(envelope) => self.receive(*envelope),
-            Input::Readiness(readiness) => self.readiness = readiness,
+            Input::Readiness(readiness) => {
+                // Somebody may wait for it.
+                if readiness.position != self.readiness.position {
+                    self.next_report = self.now;
+                }
+                let before = self.standing();
+                self.readiness = readiness;
+                if self.standing() != before {
+                    self.tell_role();
+                }
+            }
             Input::Started { epoch } => self.started(epoch),
             Input::StartFailed { epoch } => self.start_failed(epoch),
             Input::Stopped => self.stopped(),

@@ -28,6 +28,9 @@ pub struct Run {
     /// Say nothing when all went well, as a line of cron's should.
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
+    /// What this node wrote in a reign of its own that is over; `importer serve` orders it.
+    #[arg(long, value_name = "EPOCH", hide = true)]
+    tail: Option<u64>,
     /// How long pull-backups are waited for: with --wait, and where no daemon serves the spool.
     #[arg(long = "for", value_name = "D", default_value = "10m", value_parser = console::quantity::duration)]
     limit: Duration,
@@ -59,7 +62,7 @@ impl Run {
         let alone = chosen.len() == 1;
         let mut news = Vec::new();
         for dataset in chosen {
-            match export(&file, dataset, Arc::new(now_ms)) {
+            match export(&file, dataset, self.tail, Arc::new(now_ms)) {
                 Ok((report, place)) => {
                     news.push((dataset.name.clone(), name_of(&report.outcome)));
                     if !report.troubles.is_empty() && worst == Status::Done {

@@ -76,8 +76,9 @@ impl Drill {
         let outcome = self.rehearse(&snapshot, dataset, &file, &chosen);
         let took_ms = super::now_ms().saturating_sub(began_ms);
         let trouble = outcome.as_ref().err().map(Failure::to_string);
-        self.keep(&file, dataset, &chosen, (began_ms, took_ms), trouble)?;
+        let kept = self.keep(&file, dataset, &chosen, (began_ms, took_ms), trouble);
         let done = outcome?;
+        kept?;
         let findings: Vec<FindingShape> = done.findings.iter().map(FindingShape::of).collect();
         if self.reading.json {
             document(&Shape {

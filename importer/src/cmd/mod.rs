@@ -8,6 +8,7 @@ pub mod rollback;
 pub mod serve;
 pub mod status;
 pub mod sync;
+pub mod takeover;
 
 use crate::import::Imports;
 use crate::serve::Around;

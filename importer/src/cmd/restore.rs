@@ -91,16 +91,24 @@ impl Restore {
     }
 }
 
-/// Writes a new file, which is there only when it is whole.
+/// Writes a new file, which is there only when it is whole: until then it is called otherwise.
 fn write<T>(path: &Path, bring: impl FnOnce(To<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
     use std::os::unix::fs::OpenOptionsExt;
     let failed = |error: std::io::Error| Failure::failed(format!("cannot write {}: {error}", path.display()));
-    let file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    let mut to = BufWriter::new(file);
-    let outcome = bring(To::Sql(&mut to)).and_then(|done| to.flush().and_then(|()| to.get_ref().sync_all()).map_err(failed).map(|()| done));
-    if outcome.is_err() {
-        // Half of it would look like all of it.
-        let _ = std::fs::remove_file(path);
+    if path.symlink_metadata().is_ok() {
+        return Err(Failure::refused(format!("{} is there already", path.display())).hint("name another file, or remove that one"));
     }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    let partial = path.with_file_name(name);
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&partial).map_err(failed)?;
+    let mut to = BufWriter::new(file);
+    let outcome = bring(To::Sql(&mut to)).and_then(|done| {
+        let durable = to.flush().and_then(|()| to.get_ref().sync_all());
+        // One that came meanwhile stays.
+        durable.and_then(|()| std::fs::hard_link(&partial, path)).map_err(failed).map(|()| done)
+    });
+    // What cannot be removed is overwritten by the next.
+    let _ = std::fs::remove_file(&partial);
     outcome
 }

@@ -1,8 +1,12 @@
 //! `importer serve`: the daemon, until it is asked to end.
 
 use crate::serve::Daemon;
+use crate::takeover::Beginning;
+use crate::takeover::orders::{DAEMON, Orders, Question};
 use clap::Args;
 use console::exit::{Failure, Status};
+use console::node_file::NodeFile;
+use console::place;
 use link::identity::Identity as Ours;
 use link::message::{IMPORTER_HEALTH, IMPORTER_PORT};
 use link::running::{Alone, until_asked_to_end};
@@ -16,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// Keeps a mirror of the cluster's datasets and imports what is new, until it is asked to end
 #[derive(Args, Debug)]
@@ -27,6 +32,7 @@ pub struct Serve {
 impl Serve {
     pub fn run(&self, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
         standing::memory::settle();
+        let path = place::of(config.map(PathBuf::as_path), surroundings.config.as_deref(), place::NODE);
         let file = super::open(config, surroundings)?;
         let state = &file.node.state;
         let Some(alone) = Alone::take(state, "importer").map_err(super::failure)? else {
@@ -49,17 +55,52 @@ impl Serve {
             };
             let listener = bind(SocketAddr::new(listen, IMPORTER_PORT)).await?;
             let plainly = bind(SocketAddr::new(health, IMPORTER_HEALTH)).await?;
-            let daemon = Daemon::new(file, identity, imports, around);
+            let daemon = Daemon::new(file.clone(), identity, imports, around);
             let look = daemon.looking(LOOK);
-            tokio::spawn(plain(plainly, router(look.newest.clone()), stop.clone()));
+            let (taking, more) = match &file.takeover {
+                None => (None, axum::Router::new()),
+                Some(takeover) => {
+                    let beginning = Beginning {
+                        file: file.clone(),
+                        takeover: takeover.clone(),
+                        config: path,
+                        identity: Ours::open_or_make(&file.node.state).map_err(super::failure)?,
+                        daemon: daemon.clone(),
+                        log: log.clone(),
+                        runtime: tokio::runtime::Handle::current(),
+                        stop: stop.clone(),
+                    };
+                    let running = tokio::task::block_in_place(|| beginning.begin())?;
+                    let orders = running.orders.clone();
+                    tokio::spawn(answer(file.clone(), orders.clone(), log.clone(), stop.clone()));
+                    (Some(running), crate::takeover::plainly::router(orders, crate::takeover::plainly::age(&file, &look.wall)))
+                }
+            };
+            tokio::spawn(plain(plainly, router(look.newest.clone()).merge(more), stop.clone()));
             tokio::spawn(pulse(alone.clone(), look.wall.clone(), stop.clone()));
             let looking = tokio::spawn(look.run(stop.clone()));
             log.say(Said::info("serves", format!("importer serves at {listen}:{IMPORTER_PORT}")));
             daemon.run(listener, stop).await.map_err(super::failure)?;
+            if let Some(running) = taking {
+                tokio::task::block_in_place(|| running.end());
+            }
             // Alerts under way have their bound.
             let _ = looking.await;
             Ok::<(), Failure>(())
         })?;
         Ok(Status::Done)
+    }
+}
+
+/// Answers the commands of this host.
+async fn answer(file: NodeFile, orders: Arc<Orders>, log: Log, stop: watch::Receiver<bool>) {
+    let answered = link::control::serve(
+        &file.node.state,
+        DAEMON,
+        Arc::new(move |question: Question, say: &dyn Fn(String)| orders.answer(question, say)),
+        stop,
+    );
+    if let Err(error) = answered.await {
+        log.say(Said::error("takeover", format!("commands are not answered: {}", link::pull::chain(&error))));
     }
 }

@@ -1,15 +1,17 @@
 //! `diff`: what changed between two snapshots.
 
 use archive::entry::lies_in;
+use archive::read::open::OpenSnapshot;
 use archive::read::view::{self, Change, Difference};
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::human;
 use console::output::{Output, tell};
 use serde::Serialize;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use super::{List, Listing, Reading, path, status};
+use crate::fact::Fact;
 use crate::failure::failure;
 use crate::open::Surroundings;
 use crate::show::{PathShape, SnapshotShape};
@@ -66,35 +68,44 @@ impl Diff {
         let mut keyring = self.reading.identity.keyring()?;
         let mut open = |fact| crate::open::open_snapshot(&opened, fact, &mut keyring);
         let (old, new) = (open(&before.fact)?, open(&after.fact)?);
-        let below = self.path.as_deref().map_or(&b""[..], path);
-        if !below.is_empty()
-            && view::entry_at(&old, below).map_err(failure)?.is_none()
-            && view::entry_at(&new, below).map_err(failure)?.is_none()
-        {
-            let what = format!("neither {} nor {} has the path {}", before.fact.short(), after.fact.short(), human::text(below));
-            return Err(Failure::failed(what).hint("`ls` lists what a snapshot has"));
-        }
-        let mut list = match self.reading.json {
-            true => List::Document(Listing::begin(&Head { before: (&before.fact).into(), after: (&after.fact).into() }, "differences")?),
-            false => List::Lines(Output::stdout()),
-        };
-        let mut counts = Counts::default();
-        view::diff(&old, &new, &mut |difference| {
-            if !lies_in(&difference.path, below) {
-                return Ok(());
-            }
-            counts.add(difference.change);
-            list.item(|| line(&difference), || shape(&difference))
-        })
-        .map_err(failure)?;
-        list.end()?;
-        if !self.reading.json {
-            let Counts { added, removed, content, attributes } = counts;
-            tell(format_args!("{added} added, {removed} removed, {content} changed, {attributes} changed in attributes only"));
-        }
+        show((&before.fact, &old), (&after.fact, &new), self.path.as_deref(), self.reading.json)?;
         after.unread.extend(before.unread);
         Ok(status(&after.unread))
     }
+}
+
+/// Shows what changed between two snapshots, each in whatever repository it is.
+pub fn show(
+    (before, old): (&Fact, &OpenSnapshot<'_>),
+    (after, new): (&Fact, &OpenSnapshot<'_>),
+    only: Option<&OsStr>,
+    as_json: bool,
+) -> Result<(), Failure> {
+    let below = only.map_or(&b""[..], path);
+    if !below.is_empty() && view::entry_at(old, below).map_err(failure)?.is_none() && view::entry_at(new, below).map_err(failure)?.is_none()
+    {
+        let what = format!("neither {} nor {} has the path {}", before.short(), after.short(), human::text(below));
+        return Err(Failure::failed(what).hint("`ls` lists what a snapshot has"));
+    }
+    let mut list = match as_json {
+        true => List::Document(Listing::begin(&Head { before: before.into(), after: after.into() }, "differences")?),
+        false => List::Lines(Output::stdout()),
+    };
+    let mut counts = Counts::default();
+    view::diff(old, new, &mut |difference| {
+        if !lies_in(&difference.path, below) {
+            return Ok(());
+        }
+        counts.add(difference.change);
+        list.item(|| line(&difference), || shape(&difference))
+    })
+    .map_err(failure)?;
+    list.end()?;
+    if !as_json {
+        let Counts { added, removed, content, attributes } = counts;
+        tell(format_args!("{added} added, {removed} removed, {content} changed, {attributes} changed in attributes only"));
+    }
+    Ok(())
 }
 
 impl Counts {

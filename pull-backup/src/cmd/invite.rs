@@ -1,11 +1,13 @@
 //! `invite`: prints one line with which a node can join, once, before it expires. And `expel`: ends a membership at once.
 
-use crate::members::{FOLLOWERS, Invited, Members};
+use crate::members::{FOLLOWERS, Invited, Member, Members};
+use crate::reigns::Ledger;
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::output::{Output, tell};
 use console::pull_backup_file::PullBackupFile;
 use console::{place, quantity};
+use election::ledger::ReignState;
 use link::identity::Identity;
 use link::invitation::{Invitation, Token};
 use lookup::open::Surroundings;
@@ -48,6 +50,9 @@ pub struct Expel {
     pub config: Option<PathBuf>,
     #[arg(long, value_name = "CLUSTER")]
     pub cluster: Option<String>,
+    /// Also the active node: its lease is not renewed any more, so it is fenced when that ends
+    #[arg(long)]
+    pub force: bool,
 }
 
 fn open(config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<PullBackupFile, Failure> {
@@ -126,6 +131,9 @@ impl Expel {
     pub fn run(&self, surroundings: &Surroundings) -> Result<Status, Failure> {
         let file = open(self.config.as_ref(), surroundings)?;
         let members = Members::new(&file.state);
+        if !self.force {
+            self.may_go(&file, &members)?;
+        }
         let meant = members.expel(self.cluster.as_deref(), &self.name, surroundings.now_ms()).map_err(super::failure)?;
         let mut output = Output::stdout();
         match meant.as_slice() {
@@ -140,5 +148,30 @@ impl Expel {
         }
         output.finish()?;
         Ok(Status::Done)
+    }
+
+    /// The active goes only by force; and so does whoever may be the active, as far as is known here.
+    fn may_go(&self, file: &PullBackupFile, members: &Members) -> Result<(), Failure> {
+        let ledger = Ledger::new(&file.state, &file.store);
+        let is_meant = |member: &Member| {
+            let of = self.cluster.as_ref().is_none_or(|cluster| *cluster == member.cluster);
+            of && member.name == self.name && member.expelled_ms.is_none() && !member.is_follower()
+        };
+        for member in members.all().map_err(super::failure)?.into_iter().filter(is_meant) {
+            let Some(record) = ledger.document(&member.cluster).map_err(super::failure)?.arbiter else { continue };
+            let name = &self.name;
+            if record.recovering {
+                return Err(Failure::refused(format!("it is not known yet who is active in cluster {}, so {name} may be", member.cluster))
+                    .hint(format!("see `pull-backup status`; when {name} is off for certain: `pull-backup expel {name} --force`")));
+            }
+            let last = record.last_reign().filter(|entry| entry.state == ReignState::Active);
+            let reigns = record.holder.as_ref().or(last.map(|entry| &entry.reign.node));
+            if reigns.is_some_and(|node| node.0 == *name) {
+                return Err(Failure::refused(format!("{name} is the active node of cluster {}", member.cluster)).hint(format!(
+                    "hand its role over first, by `importer switchover` on it; or `pull-backup expel {name} --force`, which fences it when its lease ends"
+                )));
+            }
+        }
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@
 use crate::cmd::init::RECEIPT_KEY;
 use crate::following::{self, Following};
 use crate::members::{Member, Members};
+use crate::publishing::Publish;
 use archive::sign::PublicKey;
 use archive::sync::{SyncOptions, SyncReport, Wanted, sync};
 use clap::Args;
@@ -17,6 +18,7 @@ use console::{human, place};
 use link::client::{Client, Deadlines, Rate, Way};
 use link::identity::{Identity, Pin, signing_key};
 use link::message::{Head, Heads};
+use link::publishing::Publishing;
 use link::pull::{believing, chain, dataset_of, nobody};
 use link::remote::Remote;
 use link::repositories::{Layout, Repositories};
@@ -70,6 +72,13 @@ impl Rebuild {
         if peers.is_empty() {
             return Err(Failure::failed("there is nobody to take anything from")
                 .hint("have another pull-backup that holds it invite this one: `pull-backup invite NAME --follower` there, `pull-backup join LINE` here"));
+        }
+        let ledger = crate::reigns::Ledger::new(&file.state, &file.store);
+        for cluster in ledger.clusters() {
+            // Whoever rebuilds lost something: perhaps what was granted as well.
+            if ledger.recover(&cluster).map_err(super::failure)? {
+                tell(format_args!("cluster {cluster}: its arbiter grants nothing before all members were heard"));
+            }
         }
         let mut output = Output::stdout();
         let (mut asked, mut wrong, mut found) = (0, 0, BTreeSet::new());
@@ -163,7 +172,16 @@ impl Work<'_> {
         let options = SyncOptions { trust, publishers, runs_ahead: false, ..self.options.clone() };
         let repository = self.repositories.open_or_create(&dataset)?;
         let remote = Remote::new(peer.client.clone(), self.runtime.handle().clone(), &dataset.cluster, &dataset.name);
-        sync(&remote, &repository, &Wanted::History, &options)
+        // What the reigns say counts for what comes back, too.
+        let failed = |error: link::Error| archive::Error::from(error);
+        let publish = Publish::new(self.file, Arc::new(super::now_ms));
+        let options = SyncOptions { admission: publish.rule(&dataset, head).map_err(failed)?, ..options };
+        let report = sync(&remote, &repository, &Wanted::History, &options)?;
+        for kept in publish.keep(&dataset, &report.aside, &remote, &repository, &options).map_err(failed)? {
+            let became = kept.trouble.unwrap_or_else(|| "it is in quarantine".into());
+            tell(format_args!("{dataset}: {} is no part of the history: {became}", kept.name));
+        }
+        Ok(report)
     }
 }
 

@@ -92,7 +92,8 @@ impl Daemon {
             clock: self.around.clock.clone(),
             chance: self.around.chance.clone(),
         };
-        self.leaders().insert(leader.pin, Followed { poke, contact, stop, by_lent: false });
+        self.leaders()
+            .insert(leader.pin, Followed { poke, contact, stop, by_lent: false, stands_by: false });
         Some(follow.run(stopped))
     }
 

@@ -2,25 +2,30 @@
 //!
 //! Who joins or is expelled while it runs counts at once. It holds no data key and knows no recipe.
 
+mod electing;
 mod follow;
 mod lent;
+mod reigning;
 pub mod retention;
 mod shelf;
+mod stonith;
 
 use crate::members::{Member, Members};
+use crate::publishing::Publish;
 use crate::quota::Quotas;
 use crate::reports::Reports;
 use crate::status::Looking;
 use archive::sign::{PublicKey, Signer};
 use console::pull_backup_file::PullBackupFile;
+use electing::Arbiters;
 use lent::Lent;
 use link::backoff::Backoff;
 use link::budget::Allowance;
 use link::client::{Client, Deadlines, Rate, Way};
 use link::follow::{Contact, Follow};
 use link::identity::{Identity, Pin};
-use link::message::{Head, Notice};
-use link::pull::{Origin, Pulls, Signers, believing, nobody};
+use link::message::Notice;
+use link::pull::{Origin, Pulls};
 use link::repositories::{Dataset, Layout, Repositories};
 use link::server::{Limits, Server};
 use shelf::Archive;
@@ -28,7 +33,7 @@ use standing::health::Newest;
 use standing::kept::Keeper;
 use standing::log::{Log, Said};
 use standing::look::Look;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -58,6 +63,8 @@ struct Followed {
     stop: watch::Sender<bool>,
     /// Over connections that it lent.
     by_lent: bool,
+    /// For what it alone has; it publishes nothing.
+    stands_by: bool,
 }
 
 pub struct Daemon {
@@ -66,6 +73,9 @@ pub struct Daemon {
     members: Arc<Members>,
     keeper: Keeper,
     pulls: Arc<Pulls>,
+    publish: Publish,
+    /// Who takes in a member, and who carries out what the ledger says of members, take turns.
+    turn: Mutex<()>,
     around: Around,
     lent: Lent,
     quotas: Arc<Quotas>,
@@ -73,7 +83,12 @@ pub struct Daemon {
     /// Of clusters whose nodes must be certified.
     cluster_keys: HashMap<String, PublicKey>,
     reports: Reports,
+    arbiters: Arbiters,
+    /// Who reigns changed: what that means is to be carried out now.
+    settling: Notify,
     followed: Mutex<HashMap<Pin, Followed>>,
+    /// Nodes that stand by and are asked at their exporter's port, since their importer did not answer.
+    elsewhere: Mutex<HashSet<Pin>>,
     /// Pull-backups that are followed.
     leaders: Mutex<HashMap<Pin, Followed>>,
     /// Datasets that have something new for importers.
@@ -101,20 +116,27 @@ impl Daemon {
                 let _ = tell.send(dataset.clone());
             }
         });
-        let pulls = Pulls::new(repositories, Arc::new(receipt), around.clock.clone(), AT_ONCE, pulled);
+        let publish = Publish::new(file, around.clock.clone());
+        let pulls =
+            Pulls::new(repositories, Arc::new(receipt), around.clock.clone(), AT_ONCE, pulled).publishing(Arc::new(publish.clone()));
         Arc::new(Daemon {
             file: file.clone(),
             identity: Arc::new(identity),
             members: Arc::new(Members::new(&file.state)),
             keeper: Keeper::open(&file.state, "pull-backup", around.log.clone()),
             pulls: Arc::new(pulls),
+            publish,
+            turn: Mutex::default(),
             around,
             lent: Lent::default(),
             quotas: Arc::new(Quotas::new(file)),
             rate: file.rate.map(|rate| Arc::new(Rate::new(rate))),
             cluster_keys: file.cluster_keys().map(|(name, key)| (name.clone(), PublicKey(key))).collect(),
             reports: Reports::new(&file.state),
+            arbiters: Arbiters::default(),
+            settling: Notify::new(),
             followed: Mutex::default(),
+            elsewhere: Mutex::default(),
             leaders: Mutex::default(),
             news: Mutex::new(Some(news)),
         })
@@ -139,6 +161,8 @@ impl Daemon {
         }
         tasks.spawn(self.clone().retain(stop.clone()));
         tasks.spawn(self.clone().follow_others(stop.clone()));
+        tasks.spawn(self.clone().reign(stop.clone()));
+        tasks.spawn(self.clone().arbitrate(stop.clone()));
         self.look_after(stop).await;
         while tasks.join_next().await.is_some() {}
         Ok(())
@@ -147,24 +171,24 @@ impl Daemon {
     /// Follows who is a member, and no longer who is not.
     async fn look_after(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut tasks = JoinSet::new();
-        let (mut known, mut wanted) = (None, HashMap::<Pin, Member>::new());
+        let (mut known, mut wanted) = (None, HashMap::<Pin, (Member, bool)>::new());
         loop {
             let now = self.members.now();
             self.lent.keep(|pin| now.contains_key(pin));
             if known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &now)) {
-                wanted = self.members.published().into_iter().map(|member| (member.pin, member)).collect();
+                wanted = self.wanted();
                 known = Some(now);
             }
             self.followed().retain(|pin, followed| {
-                let stays = wanted.get(pin).is_some_and(|member| followed.by_lent == self.lends(member));
+                let stays = wanted.get(pin).is_some_and(|wanted| self.stays(followed, wanted));
                 if !stays {
                     followed.stop.send_replace(true);
                 }
                 stays
             });
-            for (pin, member) in &wanted {
+            for (pin, (member, stands_by)) in &wanted {
                 if !self.followed().contains_key(pin)
-                    && let Some(follow) = self.follow(member)
+                    && let Some(follow) = self.follow(member, *stands_by)
                 {
                     tasks.spawn(follow);
                 }
@@ -202,26 +226,20 @@ impl Daemon {
         Some(Client::new(called, Way::Dial { address, tls }, self.around.deadlines, None))
     }
 
-    fn follow(&self, member: &Member) -> Option<impl Future<Output = ()> + Send + use<>> {
+    fn follow(&self, member: &Member, stands_by: bool) -> Option<impl Future<Output = ()> + Send + use<>> {
         let by_lent = self.lends(member);
         let client = if by_lent {
             let way = Way::Lent(self.lent.pool(member.pin));
             Client::new(format!("{} (it dials out)", member.name), way, self.around.deadlines, None)
         } else {
-            self.client(member, member.ports.exporter?)?
+            self.client_of(member, stands_by)?
         };
         let client = client.with(self.around.deadlines, self.rate.clone());
         let (poke, contact, (stop, stopped)) = (Arc::new(Notify::new()), Arc::default(), watch::channel(false));
-        let (members, pin, of) = (self.members.clone(), member.pin, member.cluster.clone());
-        let cluster_key = self.cluster_keys.get(&of).copied();
-        // What it publishes it must have signed itself: the key of a node that stands by publishes nothing, wherever it comes from.
-        let signers = Box::new(move |_: &Head| match members.now().get(&pin).and_then(Member::key) {
-            Some(own) => Signers { trust: believing(members.trust_by(&of, cluster_key)), publishers: Some(vec![own]) },
-            None => nobody().into(),
-        });
+        let signers = self.signers_of(member, stands_by);
         let (quotas, of) = (self.quotas.clone(), member.clone());
         let allowance: Allowance = Arc::new(move |dataset| quotas.allowance(&of.cluster, &of.name, dataset));
-        let origin = Origin { client: Arc::new(client), pin: member.pin, signers, allowance: Some(allowance) };
+        let origin = Origin { client: Arc::new(client), pin: member.pin, signers, allowance: (!stands_by).then_some(allowance) };
         let cluster = member.cluster.clone();
         let follow = Follow {
             origin: Arc::new(origin),
@@ -234,7 +252,7 @@ impl Daemon {
             clock: self.around.clock.clone(),
             chance: self.around.chance.clone(),
         };
-        self.followed().insert(member.pin, Followed { poke, contact, stop, by_lent });
+        self.followed().insert(member.pin, Followed { poke, contact, stop, by_lent, stands_by });
         Some(follow.run(stopped))
     }
 
@@ -278,14 +296,18 @@ impl Daemon {
 
     /// How this pull-backup stands, looked at so often; before each look, what this daemon knows of its peers is kept.
     pub fn looking(self: &Arc<Self>, file: &PullBackupFile, every: Duration) -> Look {
-        let (looking, daemon) = (Looking::new(file), self.clone());
+        let (mut looking, daemon, state) = (Looking::new(file), self.clone(), file.state.clone());
+        let of = self.clone();
+        looking.arbiters = Some(Box::new(move || of.arbiters.all().values().map(|arbiter| arbiter.seen().shape).collect()));
         let gather = move || {
             let now_ms = (daemon.around.clock)();
             let members = daemon.members.now();
             let name = |pin: &Pin| members.get(pin).map_or_else(|| pin.to_string(), |member| member.name.clone());
             let captured = |dataset: &Dataset| looking.holding(dataset, now_ms).ok().flatten()?.captured_ms();
             daemon.keeper.note(&daemon.contacts(), &daemon.pulls.facts(), &name, &captured, now_ms);
-            looking.look(now_ms)
+            let host = looking.look(now_ms);
+            crate::status::arbiters::tell(&state, &host.arbiters, now_ms);
+            host
         };
         Look {
             daemon: "pull-backup",
@@ -304,6 +326,11 @@ impl Daemon {
 
     pub fn pulls(&self) -> &Pulls {
         &self.pulls
+    }
+
+    /// The reigns, the quarantine, and the rule between the two.
+    pub fn publish(&self) -> &Publish {
+        &self.publish
     }
 
     pub fn members(&self) -> &Members {

@@ -119,7 +119,7 @@ impl Daemon {
     }
 
     /// Whose evidence counts: members', and those whom the followed ones told.
-    fn evidence(&self, cluster: &str) -> archive::trust::Trust {
+    pub(super) fn evidence(&self, cluster: &str) -> archive::trust::Trust {
         let told = following::told(&self.file.state, cluster).unwrap_or_default();
         following::trust(self.trust(cluster), &told)
     }

@@ -5,12 +5,13 @@ use crate::members::Rejected;
 use archive::repository::Repository;
 use link::identity::Pin;
 use link::message::{Head, Join, Joined, Report};
+use link::post::Said;
 use link::repositories::Dataset;
 use link::role::{Caller, Role};
 use link::routes::{Refusal, Shelf, Word};
 use link::server::Upgraded;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 pub struct Archive {
     pub daemon: Arc<Daemon>,
@@ -20,6 +21,7 @@ impl Archive {
     fn take_in(&self, caller: &Caller, join: &Join) -> Result<Joined, Refusal> {
         let pin = caller.pin.ok_or_else(|| Refusal::not_yours("show the key that is to be known here"))?;
         let now = (self.daemon.around.clock)();
+        let _turn = self.daemon.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let member = self
             .daemon
             .members
@@ -28,7 +30,9 @@ impl Archive {
                 Rejected::Invitation(why) => Refusal::not_yours(format!("the invitation does not work: {why}")),
                 Rejected::State(error) => Refusal::failed(link::pull::chain(&error)),
             })?;
+        let reigns = self.daemon.crown(&member).map_err(|error| Refusal::failed(link::pull::chain(&error)))?;
         Ok(Joined {
+            epoch: reigns.map(|reigns| reigns.epoch),
             cluster: member.cluster,
             name: member.name,
             active: member.active,
@@ -67,7 +71,9 @@ impl Shelf for Archive {
         let mut heads = self.daemon.pulls.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster));
         if let Role::Follower { .. } = caller.role {
             let mut signers: HashMap<String, Vec<String>> = HashMap::new();
+            let mut reigns = HashMap::new();
             for head in &mut heads {
+                self.daemon.tell_reigns(head, &mut reigns);
                 let of = || self.daemon.known_signers(&head.cluster);
                 head.signers = signers.entry(head.cluster.clone()).or_insert_with(of).clone();
             }
@@ -107,5 +113,9 @@ impl Shelf for Archive {
             }
             _ => Err(Refusal::not_yours("only a member lends connections")),
         }
+    }
+
+    fn elect(&self, caller: &Caller, said: Said) -> Result<Said, Refusal> {
+        self.daemon.elect(caller, said)
     }
 }

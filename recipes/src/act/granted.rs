@@ -6,8 +6,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::record::replace;
 use crate::Error;
+use crate::replace::replace;
 
 pub const FILE: &str = "/run/resilient/granted";
 

@@ -7,7 +7,7 @@
 //!
 //! A damaged record is an error for `take`. `release` goes on without it, since stepping down must not wait for a person.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -20,6 +20,7 @@ use super::budget::Budget;
 use crate::Error;
 use crate::data::{Finding, Level};
 use crate::lock::{Lock, make_folder};
+use crate::replace::replace;
 
 /// How often a lock that another holds is tried.
 const TRY_AGAIN: Duration = Duration::from_millis(20);
@@ -183,16 +184,4 @@ impl Journal {
             .and_then(|()| file.try_clone());
         Ok(filled.map_err(|error| Error::io("write", &self.place.with("lock"), error))?.into())
     }
-}
-
-/// Whole or not at all, and durable when it returns.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".coming");
-    let beside = path.with_file_name(name);
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }

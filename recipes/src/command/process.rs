@@ -14,6 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use crate::Error;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
@@ -129,6 +130,17 @@ impl Process {
     /// Runs it to its end; what it writes are words.
     pub fn run(mut self) -> io::Result<()> {
         self.finished()
+    }
+
+    /// What it writes, handed on; whole only when this returns well.
+    pub fn pour(mut self, program: &str, out: &mut dyn io::Write) -> Result<(), Error> {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match self.read(&mut buffer).map_err(|source| Error::Ran { program: program.into(), source })? {
+                0 => return Ok(()),
+                n => out.write_all(&buffer[..n]).map_err(|source| Error::Write { source })?,
+            }
+        }
     }
 
     /// The same, where more is to be asked of it afterwards.

@@ -198,12 +198,7 @@ fn dump(inner: &Inner, name: &str, out: &mut (dyn Write + Send)) -> Result<(), E
         Process::start(command, TOOL_TIMEOUT, Output::Wanted)
     };
     let started = start("mariadb-dump").or_else(|_| start("mysqldump"));
-    let mut process = started.map_err(|source| Error::Start { program: "mariadb-dump".into(), source })?;
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match process.read(&mut buffer).map_err(|source| Error::Ran { program: "mariadb-dump".into(), source })? {
-            0 => return Ok(()),
-            n => out.write_all(&buffer[..n]).map_err(|source| Error::Write { source })?,
-        }
-    }
+    started
+        .map_err(|source| Error::Start { program: "mariadb-dump".into(), source })?
+        .pour("mariadb-dump", out)
 }

@@ -74,7 +74,7 @@ fn finish(
     };
     let keep = || {
         crate::lock::make_folder(&inner.settings.scratch)?;
-        super::record::write(&inner.last(), &bytes)
+        crate::replace::replace(&inner.last(), &bytes)
     };
     keep().map_err(|error| Error::io("keep the manifest in", &inner.settings.scratch, error))?;
     let stopped = |Stop| Error::Stopped;

@@ -14,6 +14,7 @@ use super::names::{of, quoted, text};
 use super::record::Record;
 use crate::Error;
 use crate::data::{Finding, Level};
+use crate::replace::replace_as;
 
 const OPTIONS: &str =
     "# This node stands by: `importer guard` wrote this, and activation removes it.\n[mysqld]\nread_only=1\nevent_scheduler=OFF\n";
@@ -23,17 +24,9 @@ fn write_options(path: &Path) -> Result<(), Error> {
     if fs::read_to_string(path).is_ok_and(|text| text == OPTIONS) {
         return Ok(());
     }
-    let replace = || {
-        // Servers read no file whose name ends otherwise.
-        let new = path.with_extension("resilient");
-        fs::write(&new, OPTIONS)?;
-        // The server is another user, and does not read what anybody may write.
-        fs::set_permissions(&new, PermissionsExt::from_mode(0o644))?;
-        File::open(&new)?.sync_all()?;
-        fs::rename(&new, path)?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-    };
-    replace().map_err(|error| Error::io("write", path, error))
+    // The server is another user, and does not read what anybody may write.
+    let readable = |file: &File| file.set_permissions(PermissionsExt::from_mode(0o644));
+    replace_as(path, OPTIONS.as_bytes(), readable).map_err(|error| Error::io("write", path, error))
 }
 
 fn remove_options(path: &Path) -> Result<(), Error> {
@@ -56,6 +49,9 @@ pub(super) fn guard(inner: &Inner) -> Result<Vec<Finding>, Error> {
         (Err(error), Some(path)) if is_down(&error) => {
             let what = format!("the server does not run; {} guards it from its start", path.display());
             return Ok(vec![Finding::new(Level::Note, what)]);
+        }
+        (Err(error), None) if is_down(&error) => {
+            return Err(Error::NotRunning { key: "option_file", names: "a .cnf file that the server reads" });
         }
         (opened, _) => opened?,
     };

@@ -188,7 +188,7 @@ impl Import {
             let Some(database) = catalog::read(client, &side.live).map_err(&failed)? else { continue };
             let code: Vec<_> = database.objects.into_iter().filter(|object| !object.kind.holds_rows()).collect();
             let path = self.inner.code("was", &side.live);
-            super::record::write(&path, &schema::write(&code)).map_err(|error| Error::io("write", &path, error))?;
+            crate::replace::replace(&path, &schema::write(&code)).map_err(|error| Error::io("write", &path, error))?;
             events.entry(side.live.clone()).or_insert(database.events);
         }
         if !switch.rollback {

@@ -1,11 +1,13 @@
 //! What is known of an import, in a file that is replaced as a whole: written before the server is told to do what it says.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::replace::replace;
 
 use super::catalog::Event;
 use super::manifest::Table;
@@ -91,18 +93,8 @@ pub(super) fn read<T: DeserializeOwned + Default>(path: &Path) -> io::Result<T> 
     }
 }
 
-/// Durable when it returns.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("coming");
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
-}
-
 impl Record {
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        write(path, &serde_json::to_vec_pretty(self)?)
+        replace(path, &serde_json::to_vec_pretty(self)?)
     }
 }

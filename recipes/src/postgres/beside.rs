@@ -62,7 +62,7 @@ impl Beside<'_> {
         import::keep(&self.record(), &name)?;
         load::load(self.inner, &mut self.client, arrived, database, &name, whom)?;
         self.inner.step("verify");
-        verify::verify(self.inner, &name, database, 0)?;
+        verify::verify(self.inner, &name, database, self.inner.settings.verify, 0)?;
         Ok(name)
     }
 }
@@ -138,16 +138,16 @@ pub(super) fn bring(inner: &Inner, arrived: &Arrived, part: &Part, to: To<'_>) -
 fn leave(inner: &Inner, name: &str, wanted: &Database) -> Result<(), Error> {
     let mut client = inner.connect(name)?;
     let failed = failed("leave out tables of", name);
-    let of = |client: &mut Client, kinds: &str| -> Result<Vec<(u32, String, String)>, Error> {
+    let of = |client: &mut Client, kinds: &str| -> Result<Vec<(String, String)>, Error> {
         let query = format!(
-            "SELECT c.oid, n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+            "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE c.relkind = ANY ('{{{kinds}}}') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
              AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
         );
         let rows = client.query(&query, &[]).map_err(&failed)?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     };
-    for (_, schema, view) in of(&mut client, "v,m")? {
+    for (schema, view) in of(&mut client, "v,m")? {
         let qualified = qualified(&schema, &view);
         // One may have gone with another.
         let drop = format!("DROP VIEW IF EXISTS {qualified} CASCADE");
@@ -162,19 +162,14 @@ fn leave(inner: &Inner, name: &str, wanted: &Database) -> Result<(), Error> {
         let is = |wanted: &Table| wanted.schema == schema && wanted.name == table || wanted.within.contains(&whole);
         wanted.tables.iter().any(is)
     };
-    let mut left: Vec<_> = of(&mut client, "r,p,f")?
-        .into_iter()
-        .filter(|(_, schema, table)| !is_wanted(schema, table))
-        .collect();
+    let mut left: Vec<_> = of(&mut client, "r,p,f")?.into_iter().filter(|(schema, table)| !is_wanted(schema, table)).collect();
     loop {
         let before = left.len();
-        left.retain(|(_, schema, table)| {
-            let kind = if client.batch_execute(&format!("DROP TABLE {}", qualified(schema, table))).is_ok() {
-                None
-            } else {
-                Some("FOREIGN TABLE")
-            };
-            kind.is_some_and(|kind| client.batch_execute(&format!("DROP {kind} {}", qualified(schema, table))).is_err())
+        left.retain(|(schema, table)| {
+            let name = qualified(schema, table);
+            ["TABLE", "FOREIGN TABLE"]
+                .iter()
+                .all(|kind| client.batch_execute(&format!("DROP {kind} {name}")).is_err())
         });
         if left.is_empty() || left.len() == before {
             return Ok(());
@@ -186,14 +181,6 @@ fn leave(inner: &Inner, name: &str, wanted: &Database) -> Result<(), Error> {
 fn dump(inner: &Inner, name: &str, out: &mut (dyn Write + Send)) -> Result<(), Error> {
     let mut command = inner.tool("pg_dump", name)?;
     command.args(["-w", "--no-owner", "--no-privileges", "--encoding=UTF8", "--no-tablespaces", "--no-subscriptions", "--no-publications"]);
-    let failed = |source| Error::Ran { program: "pg_dump".into(), source };
-    let mut process =
-        Process::start(command, TOOL_TIMEOUT, Output::Wanted).map_err(|source| Error::Start { program: "pg_dump".into(), source })?;
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match process.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(()),
-            n => out.write_all(&buffer[..n]).map_err(|source| Error::Write { source })?,
-        }
-    }
+    let process = Process::start(command, TOOL_TIMEOUT, Output::Wanted);
+    process.map_err(|source| Error::Start { program: "pg_dump".into(), source })?.pour("pg_dump", out)
 }

@@ -14,9 +14,11 @@ use super::{Inner, Settings};
 use crate::{Error, secret};
 
 /// What holds of every session: nothing that an administrator or the database sets may change the text of rows.
-const SESSION: &str = "SET search_path = ''; SET row_security = off; SET synchronize_seqscans = off; SET extra_float_digits = 3; SET DateStyle = ISO; \
+pub(super) const SESSION: &str = "SET search_path = ''; SET row_security = off; SET synchronize_seqscans = off; SET extra_float_digits = 3; SET DateStyle = ISO; \
      SET IntervalStyle = postgres; SET TimeZone = 'UTC'; SET statement_timeout = 0; SET lock_timeout = '60s'; SET idle_in_transaction_session_timeout = 0; \
      SET bytea_output = hex; SET xmloption = content; SET default_transaction_read_only = off; SET quote_all_identifiers = on";
+
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A name as SQL has it.
 pub(super) fn ident(name: &str) -> String {
@@ -40,7 +42,7 @@ pub(super) fn failed(action: &'static str, database: &str) -> impl Fn(postgres::
 }
 
 impl Settings {
-    fn is_socket(&self) -> bool {
+    pub(super) fn is_socket(&self) -> bool {
         self.host.starts_with('/')
     }
 
@@ -55,6 +57,14 @@ impl Settings {
         Some((fields.next()?.ok()?, fields.next()?.ok()?))
     }
 
+    /// Does something as the system user to act as. What the server sees is who connects.
+    pub(super) fn acting<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        match self.system_user() {
+            Some((uid, _)) => as_user(uid, act),
+            None => act(),
+        }
+    }
+
     fn password(&self) -> Result<Option<String>, Error> {
         let read = |path: &Path| secret::read(path).map_err(|error| Error::io("read the password", path, error));
         self.password_file.as_deref().map(read).transpose()
@@ -62,11 +72,11 @@ impl Settings {
 }
 
 impl Inner {
-    pub(super) fn connect(&self, database: &str) -> Result<Client, Error> {
+    pub(super) fn config(&self, database: &str) -> Result<tokio_postgres::Config, Error> {
         let Settings { host, port, user, .. } = &self.settings;
-        let mut config = postgres::Config::new();
-        config.port(*port).user(user).dbname(database).connect_timeout(Duration::from_secs(30));
-        config.application_name("resilient").notice_callback(|_| ());
+        let mut config = tokio_postgres::Config::new();
+        config.port(*port).user(user).dbname(database).connect_timeout(CONNECT_TIMEOUT);
+        config.application_name("resilient");
         if self.settings.is_socket() {
             config.host_path(host)
         } else {
@@ -75,11 +85,13 @@ impl Inner {
         if let Some(password) = self.settings.password()? {
             config.password(password);
         }
-        let connect = || config.connect(NoTls);
-        let client = match self.settings.system_user() {
-            Some((uid, _)) => as_user(uid, connect),
-            None => connect(),
-        };
+        Ok(config)
+    }
+
+    pub(super) fn connect(&self, database: &str) -> Result<Client, Error> {
+        let mut config = postgres::Config::from(self.config(database)?);
+        config.notice_callback(|_| ());
+        let client = self.settings.acting(|| config.connect(NoTls));
         let mut client = client.map_err(failed("connect to", database))?;
         client.batch_execute(SESSION).map_err(failed("prepare a session in", database))?;
         Ok(client)
@@ -131,7 +143,7 @@ impl Inner {
     }
 }
 
-/// Does something as another user, on this thread alone. What the server sees is who connects.
+/// Does something as another user, on a thread of its own.
 fn as_user<T>(uid: u32, act: impl FnOnce() -> T + Send) -> T
 where
     T: Send,

@@ -4,20 +4,21 @@ use std::fs;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use postgres::Client;
-
 use super::connect::{failed, ident, literal, qualified};
-use super::lanes::{Lane, Lanes, Reader};
+use super::lanes::{Lanes, Reader};
 use super::manifest::{self, Database, Manifest, Table};
 use super::schema::{self, What};
+use super::wire::Wire;
 use super::{Inner, catalog, preflight};
 use crate::Error;
 use crate::data::{Attributes, Body, Item, Sink, Stop};
 use crate::lock::Lock;
-use crate::rows::Rows;
+use crate::rows::{Counter, Rows};
 
 /// What was last exported, so that it can be repeated when nothing changed.
 const LAST: &str = "last.json";
+/// One state of everything, and nothing that could be written.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 pub(super) fn export(inner: &Arc<Inner>, sink: &mut dyn Sink) -> Result<(), Error> {
     let mut client = inner.connect(catalog::ANY)?;
@@ -81,9 +82,7 @@ impl Tree<'_> {
 
 fn database(inner: &Arc<Inner>, tree: &mut Tree<'_>, name: &str, server: u32) -> Result<Database, Error> {
     let mut leader = inner.connect(name)?;
-    leader
-        .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        .map_err(failed("begin a transaction in", name))?;
+    leader.batch_execute(BEGIN).map_err(failed("begin a transaction in", name))?;
     let row = leader.query_one("SELECT pg_export_snapshot()", &[]).map_err(failed("share a snapshot of", name))?;
     let snapshot: String = row.get(0);
     let mut database = catalog::database(inner, &mut leader, name, server)?;
@@ -148,24 +147,12 @@ fn copy(table: &Table, from: u64, to: Option<u64>, whole: bool) -> String {
 
 /// A connection that sees the same snapshot and reads ranges.
 fn reader(inner: &Arc<Inner>, database: &str, snapshot: &str, jobs: &Arc<Vec<(usize, usize, String)>>) -> Result<Reader, Error> {
-    let mut client = inner.connect(database)?;
-    let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}", literal(snapshot));
-    client.batch_execute(&begin).map_err(failed("share the snapshot of", database))?;
-    let (jobs, database) = (jobs.clone(), database.to_owned());
-    Ok(Box::new(move |number, lane| read(&mut client, &database, &jobs[number].2, lane)))
-}
-
-fn read(client: &mut Client, database: &str, query: &str, lane: &mut Lane<'_>) -> Result<(), Error> {
-    use std::io::BufRead;
-    let mut text = client.copy_out(query).map_err(failed("read a table of", database))?;
-    loop {
-        let part = text.fill_buf().map_err(|source| Error::Read { database: database.to_owned(), source })?;
-        let length = part.len();
-        if length == 0 || !lane.put(part) {
-            return Ok(());
-        }
-        text.consume(length);
-    }
+    let begin = format!("{BEGIN}; SET TRANSACTION SNAPSHOT {}", literal(snapshot));
+    let (mut wire, jobs, database) = (inner.wire(database, &begin)?, jobs.clone(), database.to_owned());
+    Ok(Box::new(move |number, lane| {
+        wire.copy(&jobs[number].2, &mut |text| lane.put(text))
+            .map_err(|source| Error::Read { database: database.clone(), source })
+    }))
 }
 
 /// A range's text as the receiver reads it.
@@ -182,7 +169,8 @@ impl Read for Text {
             if n > 0 || buf.is_empty() {
                 return Ok(n);
             }
-            match self.lanes.take(self.number).map_err(io::Error::other)? {
+            let spent = std::mem::take(&mut self.part).into_inner();
+            match self.lanes.take(self.number, spent).map_err(io::Error::other)? {
                 Some(part) => self.part = io::Cursor::new(part),
                 None => return Ok(0),
             }
@@ -190,19 +178,14 @@ impl Read for Text {
     }
 }
 
-/// How many rows a query has, and their hash: what a load is verified with.
-pub(super) fn count(client: &mut Client, database: &str, table: &Table) -> Result<Rows, Error> {
-    use std::io::BufRead;
-    let whole = table.filter.is_none();
-    let mut text = client.copy_out(&copy(table, 0, None, whole)).map_err(failed("read back a table of", database))?;
-    let mut counter = crate::rows::Counter::default();
-    loop {
-        let part = text.fill_buf().map_err(|source| Error::Read { database: database.to_owned(), source })?;
-        let length = part.len();
-        if length == 0 {
-            return counter.rows().ok_or(Error::Thread);
-        }
-        counter.take(part);
-        text.consume(length);
-    }
+/// How many rows a table has, and their hash: what a load is verified with.
+pub(super) fn count(wire: &mut Wire, database: &str, table: &Table) -> Result<Rows, Error> {
+    let mut counter = Counter::default();
+    let take = &mut |text: &[u8]| {
+        counter.take(text);
+        true
+    };
+    wire.copy(&copy(table, 0, None, table.filter.is_none()), take)
+        .map_err(|source| Error::Read { database: database.to_owned(), source })?;
+    counter.rows().ok_or(Error::Thread)
 }

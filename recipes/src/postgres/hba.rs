@@ -10,16 +10,22 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::connect::{failed, literal};
-use super::{Inner, catalog, cron, roles, swap};
+use super::{Inner, catalog, cron, renew, roles, swap};
 use crate::Error;
 use crate::data::{Finding, Level};
+use crate::replace::replace_as;
 
 const BEGIN: &str =
     "# resilient: this node stands by. Only imports and the reader get in; `importer guard` wrote this, and activation removes it.";
 const END: &str = "# resilient: end of the guard";
 
 pub(super) fn guard(inner: &Inner) -> Result<Vec<Finding>, Error> {
-    let Some(path) = &inner.settings.hba_file else { return roles::guard(inner) };
+    let Some(path) = &inner.settings.hba_file else {
+        return roles::guard(inner).map_err(|error| match is_down(&error) {
+            true => Error::NotRunning { key: "hba_file", names: "the server's pg_hba.conf" },
+            false => error,
+        });
+    };
     let text = read(path)?;
     let guarded = guarded(inner, without(&text)).map_err(|reason| Error::Unguarded { path: path.clone(), reason })?;
     write(path, &text, &guarded)?;
@@ -34,6 +40,7 @@ pub(super) fn guard(inner: &Inner) -> Result<Vec<Finding>, Error> {
 }
 
 pub(super) fn lift(inner: &Inner) -> Result<Vec<Finding>, Error> {
+    renew::forget(inner)?;
     let mut found = roles::lift(inner)?;
     found.extend(cron::bring_back(inner)?);
     if let Some(path) = &inner.settings.hba_file {
@@ -68,16 +75,11 @@ fn write(path: &Path, before: &str, after: &str) -> Result<(), Error> {
     }
     let failed = |error: std::io::Error| Error::io("write", path, error);
     let found = fs::metadata(path).map_err(failed)?;
-    let new = path.with_extension("resilient");
-    let replace = || {
-        fs::write(&new, after)?;
-        fs::set_permissions(&new, found.permissions())?;
-        std::os::unix::fs::chown(&new, Some(found.uid()), Some(found.gid()))?;
-        File::open(&new)?.sync_all()?;
-        fs::rename(&new, path)?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    let owner = |file: &File| {
+        file.set_permissions(found.permissions())?;
+        std::os::unix::fs::fchown(file, Some(found.uid()), Some(found.gid()))
     };
-    replace().map_err(failed)
+    replace_as(path, after.as_bytes(), owner).map_err(failed)
 }
 
 /// Lets the server read the file again, and sends away whoever would not get in now.
@@ -117,8 +119,9 @@ fn guarded(inner: &Inner, text: &str) -> Result<String, String> {
             .filter(|user| users.split(',').any(|name| name == "all") || named.contains(*user))
             .map(|user| format!("\"{user}\""))
             .collect();
-        if !allowed.is_empty() && words.last().is_some_and(|last| last != "reject") {
-            lets_us_in |= allowed.contains(&format!("\"{}\"", settings.user));
+        if !allowed.is_empty() {
+            let refuses = words[3..].iter().any(|word| word == "reject");
+            lets_us_in |= !refuses && allowed.contains(&format!("\"{}\"", settings.user));
             block.push(format!("{kind} {database} {} {}", allowed.join(","), words[3..].join(" ")));
         }
     }

@@ -8,7 +8,7 @@
 //!
 //! So without `swap.json` whatever `loading.json` names is removed. With it the renames happened wholly or not at all, and the names tell which. A rollback is steps 3 to 5.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,10 +20,12 @@ use serde::{Deserialize, Serialize};
 use super::contents::For;
 use super::swap::{self, Place};
 use super::tree::Arrived;
+use super::verify::Verify;
 use super::{Inner, catalog, cron, load, manifest, preflight, renew, roles, verify};
 use crate::Error;
 use crate::data::{self, Finding, Level, Mode, Staging};
 use crate::lock::{Lock, make_folder};
+use crate::replace::replace;
 
 const ARRIVING: &str = "arriving";
 /// What is being loaded beside, so that it is known as ours: others may import into the same server.
@@ -39,15 +41,6 @@ struct Import {
     ready: Option<Vec<Place>>,
     findings: Vec<Finding>,
     _lock: Lock,
-}
-
-/// Durably, or not at all.
-pub(super) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, text)?;
-    File::open(&new)?.sync_all()?;
-    fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 pub(super) fn remove(path: &Path) -> Result<(), Error> {
@@ -83,7 +76,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error>
 
 pub(super) fn keep(path: &Path, what: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_vec(what).expect("names can be written");
-    write(path, &text).map_err(|error| Error::io("write", path, error))
+    replace(path, &text).map_err(|error| Error::io("write", path, error))
 }
 
 /// Locks the scratch folder, and finishes or undoes what an earlier run left.
@@ -184,8 +177,9 @@ impl Import {
     /// Makes what will be one database: of the one that was kept, where that is possible and comes out right, else from the beginning.
     fn side(&mut self, arrived: &Arrived, database: &manifest::Database, place: &Place, turn: usize) -> Result<(), Error> {
         let (inner, side) = (self.inner.clone(), place.new_name());
+        // What was not loaded now is read back whole, however much else is: days may have passed since it was.
         let renewed = renew::renew(&inner, &mut self.client, arrived, database, place).and_then(|renewed| match renewed {
-            true => verify::verify(&inner, &side, database, turn).map(|()| true),
+            true => verify::verify(&inner, &side, database, Verify::Full, turn).map(|()| true),
             false => Ok(false),
         });
         match renewed {
@@ -201,7 +195,7 @@ impl Import {
                 swap::drop_database(&mut self.client, &side)?;
                 load::load(&inner, &mut self.client, arrived, database, &side, For::Import)?;
                 inner.step("verify");
-                verify::verify(&inner, &side, database, turn)?;
+                verify::verify(&inner, &side, database, inner.settings.verify, turn)?;
                 load::properties(&inner, database, &side)?;
             }
         }

@@ -1,7 +1,7 @@
 //! Several connections read ahead of the one that takes: texts of many ranges, handed out in their order.
 //!
 //! Ranges are taken up in order, each by whichever connection is free, so the one that is wanted next is always at work. Together the connections hold no more
-//! than a fixed number of bytes that nobody took yet; only the range that is being taken may always go on. What a connection fails with, the one who takes is told.
+//! than a fixed number of bytes that nobody took yet; the range that is being taken may always have one part more, so that it goes on however much the others hold. What a connection fails with, the one who takes is told.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,11 @@ use crate::Error;
 use crate::rows::{Counter, Rows};
 
 /// So much is read ahead at most, of all ranges together.
-const AHEAD: usize = 48 << 20;
+const AHEAD: usize = 16 << 20;
 /// Texts travel in parts of about this length.
 pub(super) const PART: usize = 256 << 10;
+/// The last piece of a part goes over its end.
+const PART_ROOM: usize = PART + (PART >> 1);
 
 #[derive(Default)]
 struct Range {
@@ -30,9 +32,18 @@ struct State {
     wanted: usize,
     held: usize,
     ranges: BTreeMap<usize, Range>,
+    /// Parts that were read out, to be filled again.
+    spent: Vec<Vec<u8>>,
     failure: Option<Error>,
     /// Nobody takes any more.
     over: bool,
+}
+
+impl State {
+    /// Whether this range is being taken, and nothing of it is there.
+    fn lacks(&self, number: usize) -> bool {
+        self.wanted == number && self.ranges.get(&number).is_none_or(|range| range.parts.is_empty())
+    }
 }
 
 #[derive(Default)]
@@ -71,9 +82,9 @@ impl Lane<'_> {
             return true;
         }
         self.counter.take(&self.part);
-        let part = std::mem::replace(&mut self.part, Vec::with_capacity(PART + (PART >> 2)));
+        let part = std::mem::take(&mut self.part);
         let mut state = self.shared.lock();
-        while !state.over && state.wanted != self.number && state.held + part.len() > AHEAD {
+        while !state.over && state.held + part.len() > AHEAD && !state.lacks(self.number) {
             state = self.shared.wait(state);
         }
         if state.over {
@@ -81,6 +92,7 @@ impl Lane<'_> {
         }
         state.held += part.len();
         state.ranges.entry(self.number).or_default().parts.push_back(part);
+        self.part = state.spent.pop().unwrap_or_else(|| Vec::with_capacity(PART_ROOM));
         self.shared.moved.notify_all();
         true
     }
@@ -109,9 +121,13 @@ impl Lanes {
         Lanes { shared, threads }
     }
 
-    /// The next part of a range; none at its end. Ranges are wanted in order.
-    pub fn take(&self, number: usize) -> Result<Option<Vec<u8>>, Error> {
+    /// The next part of a range, in exchange for the one before; none at its end. Ranges are wanted in order.
+    pub fn take(&self, number: usize, mut spent: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
+        spent.clear();
         let mut state = self.shared.lock();
+        if spent.capacity() >= PART_ROOM {
+            state.spent.push(spent);
+        }
         if state.wanted != number {
             state.wanted = number;
             self.shared.moved.notify_all();
@@ -179,7 +195,7 @@ fn serve(shared: &Shared, count: usize, reader: &mut Reader) -> Result<(), Error
             state.next += 1;
             state.next - 1
         };
-        let mut lane = Lane { shared, number, counter: Counter::default(), part: Vec::with_capacity(PART + (PART >> 2)) };
+        let mut lane = Lane { shared, number, counter: Counter::default(), part: Vec::with_capacity(PART_ROOM) };
         reader(number, &mut lane)?;
         if !lane.send() {
             return Ok(());
@@ -201,7 +217,7 @@ mod tests {
 
     fn whole(lanes: &Lanes, number: usize) -> Result<Vec<u8>, Error> {
         let mut all = Vec::new();
-        while let Some(part) = lanes.take(number)? {
+        while let Some(part) = lanes.take(number, vec![])? {
             all.extend(part);
         }
         Ok(all)
@@ -226,6 +242,28 @@ mod tests {
     }
 
     #[test]
+    fn one_endless_range_runs_no_further_ahead_than_all_together_may() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let (put, taken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (all, gone) = (put.clone(), taken.clone());
+        let read = move |_: usize, lane: &mut Lane<'_>| {
+            while lane.put(&[b'\n'; 4096]) {
+                let ahead = all.fetch_add(4096, Ordering::SeqCst) + 4096 - gone.load(Ordering::SeqCst);
+                assert!(ahead <= AHEAD + 3 * PART, "{ahead} bytes ahead");
+            }
+            Ok(())
+        };
+        let lanes = Lanes::start(1, readers(1, read));
+        while taken.load(Ordering::SeqCst) < 4 * AHEAD {
+            let part = lanes.take(0, vec![]).unwrap().unwrap();
+            // Slower than it is put.
+            let rows = (0..20).map(|_| memchr::memchr_iter(b'\n', &part).count()).sum::<usize>();
+            assert_eq!(rows, 20 * part.len());
+            taken.fetch_add(part.len(), Ordering::SeqCst);
+        }
+    }
+
+    #[test]
     fn a_connection_that_fails_or_panics_fails_whoever_takes() {
         for panics in [false, true] {
             let read = move |number: usize, lane: &mut Lane<'_>| {
@@ -245,7 +283,7 @@ mod tests {
             Ok(())
         };
         let lanes = Lanes::start(10, readers(2, read));
-        assert!(lanes.take(0).unwrap().is_some());
+        assert!(lanes.take(0, vec![]).unwrap().is_some());
         drop(lanes);
     }
 }

@@ -1,10 +1,11 @@
 //! A database that is loaded again only where it differs: the one that was kept for a rollback becomes the new one.
 //!
 //! It is a whole state, two imports old, in which nobody was. When the definitions are the same bytes, only tables whose rows differ are emptied and filled anew; it
-//! is then compared like any other, and when it is not what it should be, everything is loaded after all. Readers stay in the one that is in place. While such an
+//! is then read back whole, and when it is not what it should be, everything is loaded after all. Readers stay in the one that is in place. While such an
 //! import is at work there is nothing to go back to: one that fails half-way leaves what is in place, and no older state beside it.
 //!
-//! What each database holds stands in a file, by the number that the server gives it, which stays through renames. The entry goes before anything is touched.
+//! What each database holds stands in a file, by the number that the server gives it, which stays through renames. The entry goes before anything is touched, and all of
+//! them go when the guard is lifted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -54,6 +55,11 @@ pub(super) fn hold(inner: &Inner, client: &mut Client, arrived: &Arrived, databa
         held.insert(number, Held { database: database.clone(), definitions: definitions(arrived, database)? });
     }
     import::keep(&path(inner), &held)
+}
+
+/// Nothing is known of any database: from here on others write to them.
+pub(super) fn forget(inner: &Inner) -> Result<(), Error> {
+    import::remove(&path(inner))
 }
 
 fn definitions(arrived: &Arrived, database: &Database) -> Result<String, Error> {

@@ -45,7 +45,7 @@ fn guarded(inner: &Inner) -> Result<BTreeSet<String>, Error> {
 fn keep(inner: &Inner, names: &BTreeSet<String>) -> Result<(), Error> {
     let path = file(inner);
     let text = serde_json::to_vec(names).expect("names can be written");
-    super::import::write(&path, &text).map_err(|error| Error::io("write", &path, error))
+    crate::replace::replace(&path, &text).map_err(|error| Error::io("write", &path, error))
 }
 
 /// Makes the roles of a snapshot that are missing here, with their passwords, settings and memberships.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::connect::{failed, qualified};
 use super::manifest::{Database, Table};
+use super::wire::Wire;
 use super::{Inner, export};
 use crate::Error;
 
@@ -21,22 +22,19 @@ pub enum Verify {
 }
 
 /// Compares each table; several at a time. `turn` chooses the sample.
-pub(super) fn verify(inner: &Inner, side: &str, database: &Database, turn: usize) -> Result<(), Error> {
+pub(super) fn verify(inner: &Inner, side: &str, database: &Database, how: Verify, turn: usize) -> Result<(), Error> {
     let (next, problems) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || -> Result<(), Error> {
-        let mut client = inner.connect(side)?;
-        // One state of everything, and nothing that could be written.
-        client
-            .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            .map_err(failed("verify", side))?;
+        let (mut client, mut wire) = (inner.connect(side)?, inner.wire(side, export::BEGIN)?);
+        client.batch_execute(export::BEGIN).map_err(failed("verify", side))?;
         while let Some(table) = database.tables.get(next.fetch_add(1, Ordering::Relaxed)) {
             let number = database.tables.iter().position(|other| std::ptr::eq(other, table)).unwrap_or_default();
-            let whole = match inner.settings.verify {
+            let whole = match how {
                 Verify::Full => true,
                 Verify::Sampled => number % 4 == turn % 4,
                 Verify::Counts => false,
             };
-            if let Some(problem) = differs(&mut client, side, table, whole)? {
+            if let Some(problem) = differs((&mut client, &mut wire), side, table, whole)? {
                 problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(problem);
             }
         }
@@ -50,11 +48,11 @@ pub(super) fn verify(inner: &Inner, side: &str, database: &Database, turn: usize
     if problems.is_empty() { Ok(()) } else { Err(Error::Differs { database: database.name.clone(), problems }) }
 }
 
-fn differs(client: &mut postgres::Client, side: &str, table: &Table, whole: bool) -> Result<Option<String>, Error> {
+fn differs((client, wire): (&mut postgres::Client, &mut Wire), side: &str, table: &Table, whole: bool) -> Result<Option<String>, Error> {
     let name = qualified(&table.schema, &table.name);
     let wanted = table.rows;
     if whole {
-        let found = export::count(client, side, table)?;
+        let found = export::count(wire, side, table)?;
         let what =
             if found.count == wanted.count { "other rows".to_owned() } else { format!("{} rows instead of {}", found.count, wanted.count) };
         return Ok((found != wanted).then(|| format!("{name} has {what}")));

@@ -79,8 +79,10 @@ fn one_that_was_written_to_is_found_out_and_loaded_anew() {
     let (from, to) = (Server::start(&[]), Server::start(&[]));
     from.sql(TABLES);
     import(&from, &to);
-    to.sql("SET GLOBAL read_only = 0");
-    to.sql_in("app", "UPDATE steady SET text = 'mine' WHERE id = 7");
-    assert_eq!(stayed(&import(&from, &to)), 4, "it, and the one that refers to it, are loaded");
-    same(&from, &to);
+    for wrote in ["UPDATE steady SET text = 'mine' WHERE id = 7", "ALTER TABLE steady ADD COLUMN mine INT"] {
+        to.sql("SET GLOBAL read_only = 0");
+        to.sql_in("app", wrote);
+        assert_eq!(stayed(&import(&from, &to)), 4, "it, and the one that refers to it, are loaded: {wrote}");
+        same(&from, &to);
+    }
 }

@@ -40,6 +40,16 @@ fn a_server_that_is_started_lets_nobody_in_but_us_and_the_reader() {
     served.lift().expect("it is lifted");
     assert_eq!(std::fs::read_to_string(&hba).unwrap(), original);
     assert!(enters("app", "shop").is_ok());
+    // Who was refused before is refused by the block as well.
+    std::fs::write(&hba, format!("local all reports reject\n{original}")).unwrap();
+    served.guard().expect("it is guarded");
+    assert!(enters("reports", "shop").is_err() && enters("postgres", "shop").is_ok());
+    served.lift().expect("it is lifted");
+    // Without the file's name, a server that does not run cannot be guarded, and that is said.
+    to.kill();
+    let error = to.recipe().served().expect("it is a server").guard().unwrap_err().to_string();
+    assert!(error.contains("as `hba_file` in the node file"), "{error}");
+    to.up();
     // A file that would lock us out is not written.
     std::fs::write(&hba, "local all app trust\n").unwrap();
     let error = served.guard().unwrap_err().to_string();

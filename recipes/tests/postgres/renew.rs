@@ -1,8 +1,10 @@
 //! A database whose tables changed in part is loaded in part, and is what it would have been.
 
 use super::server::Server;
+use recipes::Postgres;
 use recipes::data::conform::Collect;
 use recipes::data::{Data, Finding, Mode};
+use recipes::postgres::{Settings, Verify};
 
 const TABLES: &str = "CREATE TABLE region (id int PRIMARY KEY, name text); CREATE TABLE customer (id int PRIMARY KEY, region int, seen timestamptz, \
       CONSTRAINT \"in region\" FOREIGN KEY (region) REFERENCES region ON DELETE SET NULL); COMMENT ON CONSTRAINT \"in region\" ON customer IS 'where'; \
@@ -27,13 +29,33 @@ const HOURS: [&str; 5] = [
 ];
 
 fn import(from: &Server, to: &Server) -> Vec<Finding> {
-    let (taken, recipe) = (Collect::of(&from.recipe()).taken, to.recipe());
+    import_by(from, &to.recipe())
+}
+
+fn import_by(from: &Server, recipe: &Postgres) -> Vec<Finding> {
+    let taken = Collect::of(&from.recipe()).taken;
     let staging = recipe.stage().expect("it begins");
     for place in staging.places() {
         assert_eq!(place.mode, Mode::Switch);
         recipes::data::conform::write_tree(&taken, place);
     }
     staging.commit(&mut |_| false).expect("it is switched")
+}
+
+#[test]
+fn what_was_active_in_between_is_loaded_anew() {
+    let (from, to) = (Server::start(), Server::start());
+    from.sql("postgres", "CREATE DATABASE shop");
+    from.sql("shop", TABLES);
+    (0..2).for_each(|_| drop(import(&from, &to)));
+    to.recipe().served().expect("it is a server").lift().expect("it is lifted");
+    to.sql("shop", "ALTER TABLE steady ADD COLUMN mine int");
+    for turn in 0..2 {
+        assert!(!renewed(&import(&from, &to)), "import {turn}");
+        same(&from, &to);
+    }
+    assert!(renewed(&import(&from, &to)));
+    same(&from, &to);
 }
 
 fn renewed(found: &[Finding]) -> bool {
@@ -85,9 +107,10 @@ fn one_that_was_written_to_is_found_out_and_loaded_anew() {
     from.sql("postgres", "CREATE DATABASE shop");
     from.sql("shop", TABLES);
     (0..2).for_each(|_| drop(import(&from, &to)));
-    // By somebody who may do anything, in the one that is kept.
+    // By somebody who may do anything, in the one that is kept; as many rows as before, and only those are to be counted of what is loaded.
     to.sql("shop__resilient_old", "UPDATE steady SET text = 'mine' WHERE id = 77");
-    let found = import(&from, &to);
+    let counting = Postgres::new(Settings { verify: Verify::Counts, ..to.settings() }).unwrap();
+    let found = import_by(&from, &counting);
     assert!(
         found
             .iter()

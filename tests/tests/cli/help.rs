@@ -8,8 +8,23 @@ fn every_command_explains_itself() {
         let top = run(name, ["--help"]).ended(0);
         insta::assert_snapshot!(format!("{name}_help"), top.text());
     }
-    for command in ["snapshots", "ls", "find", "diff", "restore", "check", "retain", "reseal"] {
+    for command in
+        ["snapshots", "ls", "find", "diff", "restore", "check", "retain", "reseal", "elect", "pause", "resume", "ack", "attest", "expel"]
+    {
         insta::assert_snapshot!(format!("help_{command}"), run("pull-backup", [command, "--help"]).ended(0).text());
+    }
+    for (command, inside) in [
+        ("quarantine", "list"),
+        ("quarantine", "diff"),
+        ("quarantine", "restore"),
+        ("quarantine", "export"),
+        ("quarantine", "drop"),
+        ("epoch", "show"),
+        ("epoch", "resolve"),
+        ("takeover", "plan"),
+    ] {
+        let text = run("pull-backup", [command, inside, "--help"]).ended(0);
+        insta::assert_snapshot!(format!("help_{command}_{inside}"), text.text());
     }
 }
 

@@ -253,6 +253,7 @@ fn names_that_a_node_offers_lead_to_no_other_place() {
     host.trial.export(&good);
     let odd = ["..", ".", "", "../bank/data", "a/b", ".hidden", "-x", "a\0b", "data/../../bank", "/etc", &"x".repeat(300)];
     let head = |cluster: &str, dataset: &str| Head {
+        reigns: None,
         cluster: cluster.into(),
         dataset: dataset.into(),
         change: "1".into(),

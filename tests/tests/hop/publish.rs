@@ -39,7 +39,12 @@ fn a_node_that_stands_by_or_has_no_role_beside_the_active_publishes_nothing() {
     arrives(&works, &at, &good, "the active's export");
     assert_eq!(at.snapshots(&works.dataset).len(), 1);
     let followed: Vec<_> = at.daemon.contacts().into_iter().map(|(pin, _)| pin).collect();
-    assert_eq!(followed.len(), 1, "only the active is asked");
+    assert_eq!(
+        followed.len(),
+        2,
+        "the active, and the one that stands by, for what it alone has; without a role there is no reign to lose"
+    );
+    assert!(at.daemon.publish().quarantine.all().is_empty(), "epoch 0 is nobody's reign");
 }
 
 #[test]

@@ -79,6 +79,8 @@ fn a_web_application_with_mariadb_stands_by_and_comes_back_by_date_in_part_and_i
     assert!(again.err.contains("is taken"), "{again:?}");
     let sql = cluster.path("orders.sql");
     cluster.run("web2", "importer", &[&part[..], &["--sql", sql.to_str().unwrap()]].concat()).ended(0);
+    let again = cluster.run("web2", "importer", &[&part[..], &["--sql", sql.to_str().unwrap()]].concat()).ended(3);
+    assert!(again.err.contains("is there already"), "{again:?}");
     web2.sql("CREATE DATABASE loaded");
     web2.sql_in("loaded", &std::fs::read_to_string(&sql).unwrap());
     assert_eq!(web2.sql_in("loaded", COUNT), "2\n");

@@ -36,10 +36,18 @@ impl Order {
             if self.deferred_bytes < INLINE_BYTES || self.spare.is_empty() {
                 return if self.spare.is_empty() { self.do_deferred(runs) } else { Ok(()) };
             }
-            self.start();
-            return std::mem::take(&mut self.deferred).into_iter().try_for_each(|job| self.offer(runs, job));
+            return self.start(runs);
         }
         self.offer(runs, job)
+    }
+
+    /// Waits for one job to be done; begins the threads for it if need be.
+    pub(super) fn wait(&mut self, runs: &Runs) -> Result<()> {
+        if self.threads.is_empty() {
+            self.start(runs)?;
+        }
+        let done = self.done.recv().expect("this side holds a sender");
+        self.handle(runs, done)
     }
 
     fn offer(&mut self, runs: &Runs, mut job: Job) -> Result<()> {
@@ -48,16 +56,16 @@ impl Order {
                 None => return self.hear(runs),
                 Some(back) => job = back,
             }
-            let done = self.done.recv().expect("this side holds a sender");
-            self.handle(runs, done)?;
+            self.wait(runs)?;
         }
     }
 
-    fn start(&mut self) {
+    fn start(&mut self, runs: &Runs) -> Result<()> {
         for hand in std::mem::take(&mut self.spare) {
             let (queue, sender, stop) = (self.queue.clone(), self.sender.clone(), self.stop.clone());
             self.threads.push(std::thread::spawn(move || hand.serve(&queue, &sender, &stop)));
         }
+        std::mem::take(&mut self.deferred).into_iter().try_for_each(|job| self.offer(runs, job))
     }
 
     /// Takes what has come, without waiting.
@@ -90,8 +98,7 @@ impl Order {
         self.flush_batch(runs)?;
         self.do_deferred(runs)?;
         if !self.threads.is_empty() && !self.pending.is_empty() {
-            let done = self.done.recv().expect("this side holds a sender");
-            self.handle(runs, done)?;
+            self.wait(runs)?;
         }
         self.emit()
     }

@@ -4,7 +4,7 @@ use super::{
     AGAIN_MAX, ATTEMPTS, Coming, INDEX_MATCH_MIN, IndexStream, Large, Order, Pending, Progress, content_list, same_content, touches,
 };
 use crate::digest;
-use crate::entry::{self, Content};
+use crate::entry::Content;
 use crate::error::{Error, Result};
 use crate::export::base::BaseFile;
 use crate::export::item::{Contents, Stamp};
@@ -16,7 +16,7 @@ use crate::export::walk::BaseList;
 use crate::export::work::{Done, Job, LargeFile, RegionDone, Source};
 use crate::local::state::EntryStamp;
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -102,40 +102,15 @@ impl Order {
         Ok(())
     }
 
-    /// Content that is read once, in order.
-    pub fn stream(
+    pub(super) fn region_done(
         &mut self,
         runs: &Runs,
-        coming: Coming,
-        mut stream: Box<dyn io::Read + Send>,
-        base: Option<BaseList>,
-        read_ms: u64,
+        number: u64,
+        attempt: u32,
+        index: u64,
+        mut result: io::Result<RegionDone>,
     ) -> Result<()> {
-        self.flush_batch(runs)?;
-        let path = coming.entry.path.clone();
-        let number = self.begin_large(coming, None, None, 0, base, read_ms);
-        let mut index = 0;
-        loop {
-            let mut bytes = Vec::with_capacity(REGION);
-            if let Err(error) = io::Read::take(&mut stream, REGION as u64).read_to_end(&mut bytes) {
-                return Err(Error::Store { operation: "read the stream", name: entry::display(&path), source: error });
-            }
-            let len = bytes.len();
-            if len > 0 {
-                let file = self.large_mut(number).expect("streams are not dropped").file.clone();
-                self.dispatch(runs, Job::Region { file, attempt: 1, index, len, source: Source::Bytes(bytes) }, len as u64)?;
-                index += 1;
-            }
-            if len < REGION {
-                break;
-            }
-        }
-        let large = self.large_mut(number).expect("streams are not dropped");
-        large.regions = Some(index);
-        self.complete_large(number)
-    }
-
-    pub(super) fn region_done(&mut self, runs: &Runs, number: u64, attempt: u32, index: u64, result: io::Result<RegionDone>) -> Result<()> {
+        self.streams.back(result.as_mut().ok().and_then(|done| done.buffer.take()));
         let Some(large) = self.large_mut(number).filter(|large| large.attempt == attempt) else { return Ok(()) };
         match result {
             Ok(done) => {
@@ -148,7 +123,8 @@ impl Order {
             unreachable!("it was looked at")
         };
         while let Some(done) = large.stash.remove(&large.next) {
-            let full = (large.len - large.next * REGION as u64).min(REGION as u64);
+            // Of a stream the length is not known before its end.
+            let full = large.len.saturating_sub(large.next * REGION as u64).min(REGION as u64);
             large.next += 1;
             self.read_bytes += done.len;
             if large.short {

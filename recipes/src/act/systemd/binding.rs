@@ -9,9 +9,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::record::replace;
 use crate::Error;
 use crate::data::{Finding, Level};
+use crate::replace::replace;
 
 pub const TARGET: &str = "resilient-active.target";
 /// Where an administrator's own units and drop-ins lie.

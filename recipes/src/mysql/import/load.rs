@@ -174,7 +174,7 @@ fn table_rows(inner: &Inner, client: &mut Client, database: &Database, table: &T
             _ => wrong(error.to_string()),
         })?;
     }
-    let found = found(inner, client, &name, table)?;
+    let found = found(inner, client, &name, table, inner.settings.verify)?;
     if found != table.rows {
         let how =
             if found.count == table.rows.count { "they are others".into() } else { format!("{} of {}", found.count, table.rows.count) };
@@ -183,9 +183,9 @@ fn table_rows(inner: &Inner, client: &mut Client, database: &Database, table: &T
     Ok(())
 }
 
-/// What rows a table has, as far as the settings say that it is looked.
-pub(super) fn found(inner: &Inner, client: &mut Client, name: &str, table: &Table) -> Result<Rows, Error> {
-    Ok(match inner.settings.verify {
+/// What rows a table has, as far as it is looked.
+pub(super) fn found(inner: &Inner, client: &mut Client, name: &str, table: &Table, how: Verify) -> Result<Rows, Error> {
+    Ok(match how {
         Verify::Full => {
             let mut counter = Counter::default();
             let mut row = Vec::new();

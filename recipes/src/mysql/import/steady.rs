@@ -1,7 +1,7 @@
 //! Tables that are what they would become stay where they are, and are not loaded.
 //!
-//! What the last import made of each table is in the record. One is the same when its rows are, by count and hash, and the statement that makes it; it is read in place as what is
-//! loaded is read back, so one that somebody wrote to is loaded after all. Foreign keys do not cross: tables that refer to each other stay all or come all, because a table that
+//! What the last import made of each table is in the record. One may be the same when its rows are, by count and hash, and the statement that makes it. Then it is looked at in place: the
+//! server's own statement, and every row; so one that somebody wrote to or altered is loaded after all. Foreign keys do not cross: tables that refer to each other stay all or come all, because a table that
 //! changes its place takes those that refer to it along.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,8 @@ use super::super::manifest::{Consistency, Database, Manifest, Table};
 use super::super::names::{of, text};
 use super::super::record::Held;
 use super::super::schema::Object;
-use super::{Import, load, switch};
+use super::super::{Verify, catalog};
+use super::{Import, load};
 use crate::Error;
 
 /// What is to be remembered of a database that was imported.
@@ -33,10 +34,16 @@ pub(super) fn find(import: &Import, client: &mut Client, manifest: &Manifest) ->
         let Some(held) = import.record.held.get(&database.name) else { continue };
         let schema = import.schema(database)?;
         let failed = import.inner.failed("look at");
-        let live = switch::tables(client, &database.name).map_err(&failed)?;
+        let Some(live) = catalog::read(client, &database.name).map_err(&failed)? else { continue };
+        let same_here = |table: &Table| {
+            schema
+                .iter()
+                .any(|object| object.name == table.name && object.kind.holds_rows() && live.objects.contains(object))
+        };
         let mut steady = BTreeSet::new();
-        for table in database.tables.iter().filter(|table| live.contains(&table.name) && is_held(held, table, &schema)) {
-            if load::found(&import.inner, client, &of(&database.name, &table.name), table)? == table.rows {
+        for table in database.tables.iter().filter(|table| is_held(held, table, &schema) && same_here(table)) {
+            // All of it, however much of what is loaded is read back: days may have passed since it was.
+            if load::found(&import.inner, client, &of(&database.name, &table.name), table, Verify::Full)? == table.rows {
                 steady.insert(table.name.clone());
             }
         }

@@ -1,9 +1,14 @@
 //! The hosts of the demo: configurations, processes, and what is shown of them.
+//!
+//! All of them are this one machine, so no packet filter can tell them apart: that a dead host is off a person must say.
 
 use crate::shop::{Shop, look};
 use console::node_file::NodeFile;
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -13,6 +18,9 @@ use tests::wait::until;
 /// Nothing in the demo may take longer.
 const LIMIT: Duration = Duration::from_secs(30);
 const DAY_MS: i64 = 86_400_000;
+/// Where the shop listens, on the address of each host.
+const SHOP: u16 = 8090;
+const NODES: [&str; 3] = ["web1", "web2", "web3"];
 
 pub struct Hosts {
     programs: PathBuf,
@@ -48,28 +56,30 @@ impl Hosts {
 
     pub fn configure(&self) {
         let web1 = self.path("web1");
-        for (number, name) in ["web1", "web2", "web3"].into_iter().enumerate() {
+        for (number, name) in NODES.into_iter().enumerate() {
             let own = self.path(name);
             let mut node = format!(
-                "cluster = \"shop\"\n\n[node]\nname = \"{name}\"\nstate = {:?}\nlisten = \"{}.{}\"\n",
+                "cluster = \"shop\"\n\n[node]\nname = \"{name}\"\nstate = {:?}\nrun = {:?}\nlisten = \"{}.{}\"\nidentity = {:?}\n",
                 own.join("state"),
+                own.join("run"),
                 self.net,
-                number + 2
+                number + 2,
+                self.path("identity")
             );
             if name != "web1" {
                 node += &format!(
-                    "identity = {:?}\nsource.shop.sqlite.path = {:?}\nsource.shop.uploads.paths = [{:?}]\n",
-                    self.path("identity"),
+                    "source.shop.sqlite.path = {:?}\nsource.shop.uploads.paths = [{:?}]\n",
                     own.join("shop.db"),
                     own.join("uploads")
                 );
             }
             std::fs::create_dir_all(&own).expect("a folder for the host");
             let text = format!(
-                "{node}\n[seal]\nrecipients = [\"{}\"]\n\n[[dataset]]\nname = \"shop\"\nevery = \"5s\"\n\n  [[dataset.source]]\n  recipe = \"sqlite\"\n  path = {:?}\n\n  [[dataset.source]]\n  name = \"uploads\"\n  recipe = \"files\"\n  paths = [{:?}]\n",
+                "{node}\n[seal]\nrecipients = [\"{}\"]\n\n[[dataset]]\nname = \"shop\"\nevery = \"5s\"\n\n  [[dataset.source]]\n  recipe = \"sqlite\"\n  path = {:?}\n\n  [[dataset.source]]\n  name = \"uploads\"\n  recipe = \"files\"\n  paths = [{:?}]\n{}",
                 self.recipient,
                 web1.join("shop.db"),
-                web1.join("uploads")
+                web1.join("uploads"),
+                self.takeover(name, number)
             );
             if name == "web1" {
                 print!("{}", self.short(&text));
@@ -77,12 +87,73 @@ impl Hosts {
             std::fs::write(self.path(&format!("{name}.toml")), text).expect("the node file is written");
         }
         let text = format!(
-            "listen = \"{0}.1:8025\"\naddress = \"{0}.1:8025\"\nhealth = \"{0}.1:8028\"\nstate = {1:?}\nstore = {{ path = {2:?} }}\n",
+            "listen = \"{0}.1:8025\"\naddress = \"{0}.1:8025\"\nhealth = \"{0}.1:8028\"\nstate = {1:?}\nstore = {{ path = {2:?} }}\n\n[cluster.shop]\nautomatic = true\nprofile = \"fast\"\n",
             self.net,
             self.path("backup/state"),
             self.path("backup/archive")
         );
+        println!("\nand the file of the host that keeps the history, and decides:\n");
+        print!("{}", self.short(&text));
         std::fs::write(self.path("backup.toml"), text).expect("the configuration is written");
+    }
+
+    /// What an active host runs, and how it is known that it works.
+    fn takeover(&self, name: &str, number: usize) -> String {
+        let at = format!("{}.{}:{SHOP}", self.net, number + 2);
+        let database = self.path(name).join("shop.db");
+        let words = |what: &str| format!("[{:?}, {what:?}, {database:?}, {at:?}]", self.programs.join("till"));
+        format!(
+            "\n[takeover]\nautomatic = true\n\n  [[takeover.service]]\n  name = \"shop\"\n  start = {}\n  stop = {}\n  status = {}\n\n  [[takeover.check]]\n  http = \"http://{at}/\"\n",
+            words("start"),
+            words("stop"),
+            words("status")
+        )
+    }
+
+    /// Where customers ask, with each host's folder.
+    pub fn shops(&self) -> Vec<(SocketAddr, PathBuf)> {
+        let at = |number: usize| format!("{}.{}:{SHOP}", self.net, number + 2).parse().expect("it is an address");
+        NODES.iter().enumerate().map(|(number, name)| (at(number), self.path(name))).collect()
+    }
+
+    /// Ends everything that a host runs, at once.
+    pub fn dies(&mut self, host: &'static str) {
+        let mine: Vec<_> = self.daemons.keys().filter(|(of, _)| *of == host).copied().collect();
+        for (_, program) in mine {
+            self.kill(host, program);
+        }
+        let pid = std::fs::read_to_string(self.path(host).join("shop.pid")).expect("the shop runs there");
+        println!("{host} $ kill -9 {pid}    (the shop itself)");
+        let pid = Pid::from_raw(pid.trim().parse().expect("a process id")).expect("a process id");
+        kill_process(pid, Signal::KILL).expect("it can be killed");
+    }
+
+    /// Has the best one elected, once that can be.
+    pub fn elect(&self, why_not_yet: &str) {
+        let arguments = ["elect", "shop"];
+        self.show("backup", "pull-backup", &arguments);
+        let mut waited = false;
+        let out = until(LIMIT, "somebody to be elected", || {
+            let output = self.command("backup", "pull-backup", &arguments).output().expect("the program runs");
+            if !output.status.success() && !std::mem::replace(&mut waited, true) {
+                println!("(not yet: {why_not_yet})");
+            }
+            let said = String::from_utf8_lossy(if output.status.success() { &output.stdout } else { &output.stderr }).into_owned();
+            if output.status.success() { Ok(said) } else { Err(said) }
+        });
+        print!("{}", self.short(&out));
+    }
+
+    /// Which of them is active, once one is.
+    pub fn active_among(&self, nodes: &[&'static str]) -> &'static str {
+        until(LIMIT, "one of them to be active", || {
+            let stands = |node: &&&'static str| {
+                let number = NODES.iter().position(|name| name == *node).unwrap_or_default();
+                let at: SocketAddr = format!("{}.{}:8026", self.net, number + 2).parse().expect("it is an address");
+                asked(at, "/primary")
+            };
+            nodes.iter().find(stands).copied()
+        })
     }
 
     fn command(&self, host: &str, program: &str, arguments: &[&str]) -> Command {
@@ -111,11 +182,6 @@ impl Hosts {
         out
     }
 
-    pub fn run_failing(&self, host: &str, program: &str, arguments: &[&str]) {
-        let (status, _) = self.ran(host, program, arguments);
-        assert_ne!(status, Some(0), "{program} {arguments:?} should fail");
-    }
-
     pub fn start(&mut self, host: &'static str, program: &'static str) {
         self.show(host, program, &["serve &"]);
         let log = self.path(&format!("{host}-{program}.log"));
@@ -142,8 +208,7 @@ impl Hosts {
 
     pub fn stop(&mut self, limit: Duration) {
         for ((host, program), mut child) in std::mem::take(&mut self.daemons) {
-            rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
-                .expect("it can be asked");
+            kill_process(Pid::from_child(&child), Signal::TERM).expect("it can be asked");
             until(limit, &format!("{program} on {host} to end"), || child.try_wait().expect("it is ours"));
         }
     }
@@ -161,7 +226,7 @@ impl Hosts {
         let then = now.timestamp().as_millisecond() - DAY_MS;
         let file = NodeFile::open(&self.path("web1.toml")).expect("the node file is read");
         let clock = Arc::new(move || then.unsigned_abs());
-        let (report, _) = exporter::export::export(&file, &file.datasets[0], clock).expect("it is exported");
+        let (report, _) = exporter::export::export(&file, &file.datasets[0], None, clock).expect("it is exported");
         let (content, stored) = (console::human::bytes(report.content_bytes), console::human::bytes(report.stored_bytes));
         println!("{} entries, {content}; compressed and sealed: {stored}", report.entries);
         now.checked_sub(jiff::Span::new().days(1))
@@ -229,6 +294,19 @@ impl Drop for Hosts {
             let _ = child.wait();
         }
     }
+}
+
+/// Whether a host says yes to a plain question.
+fn asked(at: SocketAddr, path: &str) -> bool {
+    let answer = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(at)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    answer().is_ok_and(|text| text.starts_with("HTTP/1.1 200"))
 }
 
 fn text(path: &Path) -> String {

@@ -1,7 +1,7 @@
 //! `cargo demo`: the main job end to end on this host, with real processes on loopback, for somebody who sees it for the first time.
 //!
-//! A shop in SQLite and a folder of uploads change all the while. What is exported arrives in an archive and on two hosts that stand by; a process is killed
-//! in the middle; the data is destroyed, and yesterday's state is restored by date. It cleans up after itself, unless `--keep` is given.
+//! A shop in SQLite takes orders all the while. What is exported arrives in an archive and on two hosts that stand by; the process that keeps the history is killed in the
+//! middle; then the whole host that works dies, and another takes over. Yesterday's state is restored by date. It cleans up after itself, unless `--keep` is given.
 
 mod hosts;
 mod shop;
@@ -60,18 +60,23 @@ fn play(hosts: &mut Hosts, mut shop: Shop) {
     for (node, role) in [("web1", "--active"), ("web2", "--standby"), ("web3", "--standby")] {
         hosts.join(node, role);
     }
-    say("The daemons start, and the shop is open: orders and uploads come in all the while.");
-    shop.begin();
-    hosts.start("web1", "exporter");
-    hosts.start("web2", "importer");
-    hosts.start("web3", "importer");
+    say("The daemons start. Nothing of the shop runs before its host was granted the role; a person grants the first one:");
+    for node in ["web1", "web2", "web3"] {
+        hosts.start(node, "exporter");
+        hosts.start(node, "importer");
+    }
+    hosts.run("web1", "importer", &["activate", "--adopt"]);
+    say("The shop is open: orders and uploads come in all the while, from customers who ask whichever host answers.");
+    shop.begin(hosts.shops());
     hosts.both_stand_by(&shop, 10);
     say("Both that stand by have the shop's data: real databases, imported and checked.");
     hosts.show_orders(&["web1", "web2", "web3"]);
     say("What travelled: each snapshot is the whole shop, and cost what had changed (CONTENT is all of it, NEW is what was stored).");
     hosts.snapshots();
 
-    say("The process that keeps the history is killed in the middle of its work: kill -9. The shop goes on.");
+    say(
+        "The process that keeps the history, and decides, is killed in the middle of its work: kill -9. The shop goes on, since both others give their word not to take over.",
+    );
     hosts.kill("backup", "pull-backup");
     shop.more(20);
     hosts.turns_bad("web1", "exporter");
@@ -82,16 +87,31 @@ fn play(hosts: &mut Hosts, mut shop: Shop) {
     hosts.both_stand_by(&shop, orders);
     hosts.show_orders(&["web1", "web2", "web3"]);
 
-    say("A disaster on `web1`: the database and the uploads are deleted. A source that is gone is an error, never an empty export:");
+    say("A disaster: the whole of `web1` dies. Who would take over, and what would be lost:");
+    hosts.run("backup", "pull-backup", &["takeover", "plan"]);
+    hosts.dies("web1");
+    say(
+        "Where a packet gate or a program that turns hosts off makes sure of it, the next one takes over by itself. On this one machine a person must say that `web1` is off:",
+    );
+    hosts.run("backup", "pull-backup", &["attest", "shop", "--off", "web1", "--yes", "web1"]);
+    hosts.elect("both gave the dead one their word a moment ago, for as long as its lease could live");
+    let next = hosts.active_among(&["web2", "web3"]);
+    println!("{next} is active");
+    shop.more(20);
+    say("Customers are served, by another host. What the others know of it:");
+    hosts.show_status("backup", "pull-backup");
+    say("`web1` comes back. It stands by, and what it alone has is put aside before anything is written over:");
+    hosts.start("web1", "exporter");
+    hosts.start("web1", "importer");
+    shop.more(20);
     shop.end();
-    shop.destroy();
-    hosts.run_failing("web1", "exporter", &["run"]);
-    hosts.show_orders(&["web1", "web2", "web3"]);
+    hosts.run("backup", "pull-backup", &["quarantine", "list"]);
+    hosts.show_orders(&[next]);
+    println!("the customers were told of {} orders", shop.count());
     say("Yesterday's state comes back by date, from the archive, with the identity that opens it:");
     hosts.restore(&yesterday);
     say("How things stand, on each host; a status that has no evidence is never `ok`:");
     hosts.show_status("web1", "exporter");
-    hosts.show_status("backup", "pull-backup");
     hosts.show_status("web2", "importer");
     hosts.stop(Duration::from_secs(20));
 }

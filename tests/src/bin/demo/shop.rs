@@ -1,6 +1,8 @@
-//! The shop: a database that takes orders, and a folder of uploads.
+//! The shop: a database that takes orders, a folder of uploads, and customers who ask whichever host answers.
 
 use rusqlite::Connection;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +10,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub struct Shop {
-    folder: PathBuf,
     stop: Arc<AtomicBool>,
     /// Orders that were taken.
     taken: Arc<AtomicU64>,
@@ -17,6 +18,8 @@ pub struct Shop {
 
 /// An order comes so often.
 const EVERY: Duration = Duration::from_millis(100);
+/// A host that does not answer is not waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 fn pause(time: Duration) {
     #[expect(clippy::disallowed_methods, reason = "the customers of a demo come at intervals")]
@@ -48,22 +51,25 @@ impl Shop {
         order(&database, 0);
         let picture: Vec<u8> = (0..400_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         std::fs::write(folder.join("uploads/picture.jpg"), picture).expect("an upload");
-        Shop { folder: folder.into(), stop: Arc::default(), taken: Arc::new(AtomicU64::new(1)), clerk: None }
+        Shop { stop: Arc::default(), taken: Arc::new(AtomicU64::new(1)), clerk: None }
     }
 
-    /// Takes orders until it ends.
-    pub fn begin(&mut self) {
-        let (folder, stop, taken) = (self.folder.clone(), self.stop.clone(), self.taken.clone());
+    /// Customers come until it ends, and ask at all of these places, each with its host's folder.
+    pub fn begin(&mut self, places: Vec<(SocketAddr, PathBuf)>) {
+        let (stop, taken) = (self.stop.clone(), self.taken.clone());
         self.clerk = Some(std::thread::spawn(move || {
-            let database = Connection::open(folder.join("shop.db")).expect("the database opens");
+            let mut number = taken.load(Ordering::SeqCst);
             while !stop.load(Ordering::SeqCst) {
-                let number = taken.load(Ordering::SeqCst);
-                order(&database, number);
-                if number.is_multiple_of(10) {
-                    let note = format!("an upload beside order {number}\n");
-                    std::fs::write(folder.join(format!("uploads/note-{number}.txt")), note).expect("an upload");
+                let served = places.iter().find(|(at, _)| ordered(*at, number));
+                if let Some((_, folder)) = served {
+                    if number.is_multiple_of(10) {
+                        let note = format!("an upload beside order {number}\n");
+                        std::fs::write(folder.join(format!("uploads/note-{number}.txt")), note).expect("an upload");
+                    }
+                    taken.fetch_add(1, Ordering::SeqCst);
                 }
-                taken.store(number + 1, Ordering::SeqCst);
+                // What was not acknowledged is nobody's: the next order has a number of its own.
+                number += 1;
                 pause(EVERY);
             }
         }));
@@ -87,14 +93,19 @@ impl Shop {
             clerk.join().expect("the shop closes in order");
         }
     }
+}
 
-    pub fn destroy(&self) {
-        for name in ["shop.db", "shop.db-wal", "shop.db-shm"] {
-            // What is not there need not go.
-            let _ = std::fs::remove_file(self.folder.join(name));
-        }
-        std::fs::remove_dir_all(self.folder.join("uploads")).expect("the uploads go");
-    }
+/// Whether an order was taken there.
+fn ordered(at: SocketAddr, number: u64) -> bool {
+    let asked = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&at, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "POST /order/{number} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    asked().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
 /// How many orders a copy of the shop has, and how many uploads; `None` where there is no such database.

@@ -5,10 +5,12 @@
 //! - `many MB`: one importer, then eight;
 //! - `idle SECONDS`: a hundred datasets that do not change, polled each 5 s;
 //! - `append MB SECONDS`: a store of that size that grows by 1 MB each 5 s;
+//! - `arbiters SECONDS`: fifty clusters of three members at rest, whose arbiters are all one daemon's;
 //! - `soak SECONDS`: exports each 5 s with two that stand by, and what the daemons' memory does.
 //!
 //! Real daemons of the same build run on loopback. FOLDER belongs on a tmpfs.
 
+mod arbiters;
 mod copy;
 mod measure;
 
@@ -29,9 +31,10 @@ fn main() {
         Some("many") => many(number(1, 200)),
         Some("idle") => idle(number(1, 60)),
         Some("append") => append(number(1, 2000), number(2, 60)),
+        Some("arbiters") => arbiters::arbiters(number(1, 30)),
         Some("soak") => soak(number(1, 3600)),
         _ => {
-            eprintln!("usage: hops sync|notice|many|idle|append|soak [NUMBER ...]");
+            eprintln!("usage: hops sync|notice|many|idle|append|arbiters|soak [NUMBER ...]");
             std::process::exit(2);
         }
     }

@@ -52,6 +52,13 @@ impl Stand {
         Stand::of(cluster, vec![])
     }
 
+    /// A pull-backup by itself.
+    pub fn alone() -> Stand {
+        let mut cluster = Cluster::new(77);
+        cluster.keeper("keeper", "");
+        Stand::of(cluster, vec![])
+    }
+
     fn of(mut cluster: Cluster, standbys: Vec<String>) -> Stand {
         let keeper = cluster.daemon("keeper", "pull-backup").pid();
         Stand { cluster, standbys, running: BTreeMap::from([("pull-backup of keeper".to_owned(), keeper)]) }

@@ -1,0 +1,224 @@
+//! This node's part in takeover: the member of `election` as a thread that lives, and what it orders done on this host.
+//!
+//! `seat` runs the member: it alone steps it, in one thread, so that nothing that this host decides waits for anything else than a small file. What takes long (starting
+//! and stopping services, imports, the last export) is done beside it (`doing`), and told to it when it ended. `acting` has the acts by the node file, `kept` what must not be
+//! forgotten, `looking` how this node's data stands, `ways` the paths of envelopes, `told` what happened, for commands that wait, and `orders` what commands ask.
+//!
+//! Without `[takeover]` nothing of this runs: the role is given by hand.
+
+pub mod acting;
+pub mod checks;
+pub mod doing;
+mod exporting;
+pub mod kept;
+pub mod looking;
+pub mod orders;
+pub mod plainly;
+pub mod seat;
+pub mod told;
+pub mod ways;
+pub mod words;
+
+use crate::serve::Daemon;
+use acting::Acting;
+use checks::Colours;
+use console::exit::Failure;
+use console::node_file::{NodeFile, Takeover};
+use doing::Doing;
+use election::Timers;
+use election::member::{Alert, Config, Input};
+use election::message::Standing;
+use election::timers::Values;
+use link::identity::Identity;
+use link::post::Post;
+use looking::Looking;
+use orders::Orders;
+use seat::{Inbox, Mail, Seat};
+use standing::log::Log;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use told::{Event, Told};
+use ways::Paths;
+
+/// How often a node that stands by says how it stands, and how often it looks.
+const REPORT: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(500);
+/// Whether the gate could be is asked of the kernel, which costs a process.
+const LOOK_AT_GATE: u32 = 60;
+const ALONE: Duration = Duration::from_secs(60);
+
+/// What takeover is begun with.
+pub struct Beginning {
+    pub file: NodeFile,
+    pub takeover: Takeover,
+    /// The node file's path, for the exporter.
+    pub config: PathBuf,
+    pub identity: Identity,
+    pub daemon: Arc<Daemon>,
+    pub log: Log,
+    pub runtime: Handle,
+    pub stop: watch::Receiver<bool>,
+}
+
+/// This node's part in takeover, running.
+pub struct Running {
+    pub orders: Arc<Orders>,
+    inbox: Inbox,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends the member's thread; what this node holds it keeps, until its lease is over or a new process takes it up.
+    pub fn end(self) {
+        self.inbox.end();
+        // It has told what went wrong.
+        let _ = self.thread.join();
+    }
+}
+
+impl Beginning {
+    /// Takes part from now on. Whatever this host may not do is closed first.
+    pub fn begin(self) -> Result<Running, Failure> {
+        let Beginning { file, takeover, config, identity, daemon, log, runtime, stop } = self;
+        let acting = Arc::new(Acting::new(&file, &takeover)?);
+        acting.bind()?;
+        let (inbox, mail) = Inbox::new();
+        let (told, colours) = (Arc::new(Told::default()), Colours::default());
+        let around = doing::Around {
+            acting: acting.clone(),
+            daemon: daemon.clone(),
+            config,
+            checks: takeover.checks.clone(),
+            activation: takeover.activation,
+            inbox: inbox.clone(),
+            told: told.clone(),
+            log: log.clone(),
+            runtime: runtime.clone(),
+        };
+        let doing = Doing::new(around, file.clone());
+        close_unless_held(&file, &acting, &doing)?;
+        let paths = Paths::new(&file, identity, daemon.node().clone(), inbox.clone(), told.clone());
+        daemon.node().elect_by(paths.clone());
+        let orders = Arc::new(Orders {
+            file: file.clone(),
+            inbox: inbox.clone(),
+            told: told.clone(),
+            colours: colours.clone(),
+            paths: paths.clone(),
+            runtime: runtime.clone(),
+            activation: takeover.activation,
+            descent: takeover.final_export + takeover.max_pause,
+        });
+        for check in &takeover.checks {
+            runtime.spawn(checks::watch(check.clone(), doing.clone(), told.clone(), colours.clone(), stop.clone()));
+        }
+        let guarded = acting.is_guarded();
+        let first = Looking { imports: daemon.imports(), takeover: &takeover, guarded }.readiness();
+        let seat = Seat {
+            state: file.node.state.clone(),
+            config: config_of(&file, &takeover)?,
+            readiness: first,
+            acting: acting.clone(),
+            doing: doing.clone(),
+            post: Post::new(paths.clone(), runtime.clone()),
+            paths,
+            told: told.clone(),
+            log,
+        };
+        let thread = member_thread(seat, mail)?;
+        let watching = Watching { takeover, acting, doing, daemon, told, inbox: inbox.clone() };
+        runtime.spawn(watching.run(guarded, stop));
+        Ok(Running { orders, inbox, thread })
+    }
+}
+
+fn member_thread(seat: Seat, mail: Mail) -> Result<std::thread::JoinHandle<()>, Failure> {
+    let thread = std::thread::Builder::new().name("member".into()).spawn(move || seat.run(&mail));
+    thread.map_err(|error| Failure::failed(format!("cannot begin a thread: {error}")))
+}
+
+/// What no lease of this boot keeps open is closed.
+fn close_unless_held(file: &NodeFile, acting: &Acting, doing: &Doing) -> Result<(), Failure> {
+    let state = &file.node.state;
+    let seen = kept::member(state).map_err(crate::cmd::failure)?.seen.0;
+    let now = link::membership::Reign::open(state).map_err(crate::cmd::failure)?;
+    doing.reigning(seen.max(now.as_ref().map_or(0, |reign| reign.epoch)));
+    if now.is_some_and(|reign| reign.active) {
+        return Ok(());
+    }
+    acting.close(doing.epoch())
+}
+
+fn config_of(file: &NodeFile, takeover: &Takeover) -> Result<Config, Failure> {
+    let timers = Timers::new(Values::DEFAULT, Duration::ZERO).map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(Config {
+        cluster: file.cluster.as_str().into(),
+        node: file.node.name.as_str().into(),
+        timers,
+        final_export_max: takeover.final_export,
+        activation_max: takeover.activation,
+        pause_max: takeover.max_pause,
+        report_every: REPORT,
+        alone_after: ALONE,
+    })
+}
+
+/// Looks how this node's data stands, and does what follows from a role that changed.
+struct Watching {
+    takeover: Takeover,
+    acting: Arc<Acting>,
+    doing: Doing,
+    daemon: Arc<Daemon>,
+    told: Arc<Told>,
+    inbox: Inbox,
+}
+
+impl Watching {
+    async fn run(self, mut guarded: bool, mut stop: watch::Receiver<bool>) {
+        let this = Arc::new(self);
+        let (mut last, mut next, mut rounds) = (None, 0, 0_u32);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = this.daemon.imported() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            rounds = rounds.wrapping_add(1);
+            let (look, of_gate) = (this.clone(), rounds.is_multiple_of(LOOK_AT_GATE));
+            let looked = tokio::task::spawn_blocking(move || {
+                let guarded = if of_gate { look.acting.is_guarded() } else { guarded };
+                let looking = Looking { imports: look.daemon.imports(), takeover: &look.takeover, guarded };
+                (looking.readiness(), guarded)
+            });
+            // A look that failed is done again.
+            let Ok((readiness, now_guarded)) = looked.await else { continue };
+            guarded = now_guarded;
+            if last.as_ref() != Some(&readiness) {
+                this.inbox.put(Input::Readiness(readiness.clone()));
+                last = Some(readiness);
+            }
+            next = this.follow(next);
+        }
+    }
+
+    /// What a role that changed asks for beside the member's own orders.
+    fn follow(&self, mut next: u64) -> u64 {
+        for event in self.told.since(next, Duration::ZERO) {
+            next += 1;
+            if let Event::Alert(Alert::Active { .. }) = event {
+                self.doing.begin_exporting();
+                self.doing.announce();
+            }
+        }
+        if matches!(self.told.standing(), Standing::Passive | Standing::Syncing | Standing::Ready | Standing::Closed) {
+            self.doing.capture();
+        }
+        if self.told.standing() == Standing::Closed {
+            self.doing.bring_back();
+        }
+        next
+    }
+}

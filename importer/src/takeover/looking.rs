@@ -1,0 +1,123 @@
+//! How this node's data stands, as the member tells it: what is imported and verified, or exported where this node is active.
+
+use crate::import::Imports;
+use crate::imported::Imported;
+use crate::takeover::kept::Reigned;
+use archive::name;
+use console::node_file::{NodeFile, Takeover};
+use election::message::Readiness;
+use election::{Dataset, Epoch, Point, Position, SnapshotId};
+use link::membership::Reign;
+use link::message::snapshot_of;
+use link::state_file;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A first guess, before one was measured.
+const ACTIVATION: Duration = Duration::from_secs(30);
+
+/// How long activations took here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    pub activation_ms: u64,
+}
+
+impl Measured {
+    pub fn open(state: &Path) -> Measured {
+        state_file::read(&state.join("measured.toml")).ok().flatten().unwrap_or_default()
+    }
+
+    /// A figure that is lost is measured again.
+    pub fn keep(self, state: &Path) {
+        let _ = state_file::say_lightly(&state.join("measured.toml"), &self);
+    }
+}
+
+pub fn point(snapshot: &str) -> Option<Point> {
+    let (at, id) = snapshot_of(snapshot)?;
+    Some(Point { epoch: Epoch(at.epoch), sequence: at.sequence, id: SnapshotId(id.to_string()) })
+}
+
+/// The newest in the node's own repositories, by name: of an active node, what it exported.
+pub fn exported(file: &NodeFile) -> Position {
+    let newest = |dataset: &str| {
+        let snapshots = file.node.state.join("datasets").join(dataset).join("repository").join(name::SNAPSHOTS);
+        let names = std::fs::read_dir(snapshots).ok()?.flatten();
+        let names = names.filter_map(|entry| Some(format!("{}/{}", name::SNAPSHOTS, entry.file_name().to_str()?)));
+        point(&names.filter_map(|name| Some((name::parse_snapshot(&name)?, name))).max()?.1)
+    };
+    let known = file
+        .datasets
+        .iter()
+        .filter_map(|dataset| Some((Dataset(dataset.name.clone()), newest(&dataset.name)?)));
+    Position(known.collect())
+}
+
+/// What is imported whole, and whether that is so of every dataset that anything is known of.
+pub fn imported(file: &NodeFile) -> (Position, bool) {
+    let mut position = Position::default();
+    let mut whole = true;
+    for dataset in &file.datasets {
+        let imported = Imported::open(&file.node.state, &dataset.name);
+        let Ok(imported) = imported else {
+            whole = false;
+            continue;
+        };
+        whole &= imported.begun.is_none();
+        match imported.snapshot.as_deref().and_then(point) {
+            Some(point) => drop(position.0.insert(Dataset(dataset.name.clone()), point)),
+            // Of a dataset that was never exported there is nothing to have.
+            None => whole &= !holds_any(file, &dataset.name),
+        }
+    }
+    (position, whole)
+}
+
+fn holds_any(file: &NodeFile, dataset: &str) -> bool {
+    let folder = file.node.state.join("datasets").join(dataset).join("repository").join("snapshots");
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// What differs from look to look, and what does not.
+pub struct Looking<'a> {
+    pub imports: &'a Imports,
+    pub takeover: &'a Takeover,
+    pub guarded: bool,
+}
+
+impl Looking<'_> {
+    pub fn readiness(&self) -> Readiness {
+        let file = &self.imports.file;
+        let state = &file.node.state;
+        let works = Reign::written(state).ok().flatten().is_some_and(|reign| reign.active);
+        let pending = !matches!(Reigned::open(state), Ok(None));
+        let (position, whole) = if works || pending { (exported(file), true) } else { imported(file) };
+        let begun =
+            |dataset: &console::node_file::Dataset| Imported::open(state, &dataset.name).is_ok_and(|imported| imported.begun.is_some());
+        let blind = !matches!(self.imports.keyring, Ok(Some(_))) && file.datasets.iter().any(|dataset| dataset.seal);
+        let measured = Measured::open(state);
+        Readiness {
+            position,
+            importing: !works && file.datasets.iter().any(begun),
+            // What a node wrote and nobody has stands in the way of everything.
+            verified: whole && (works || !pending),
+            valid: self.is_valid(),
+            automatic: self.takeover.automatic,
+            blind,
+            guarded: self.guarded,
+            activation: match measured.activation_ms {
+                0 => ACTIVATION,
+                ms => Duration::from_millis(ms),
+            },
+        }
+    }
+
+    fn is_valid(&self) -> bool {
+        let Some(words) = &self.takeover.valid else { return true };
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+}

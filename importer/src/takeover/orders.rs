@@ -1,0 +1,291 @@
+//! What commands ask of the daemon, and how they are answered: each order is handed to the member, and its outcome is what the member and its acts then say.
+
+use crate::takeover::checks::Colours;
+use crate::takeover::doing::wait;
+use crate::takeover::kept::Before;
+use crate::takeover::looking::{exported, imported};
+use crate::takeover::seat::Inbox;
+use crate::takeover::told::{Event, Told};
+use crate::takeover::ways::Paths;
+use crate::takeover::words;
+use console::node_file::NodeFile;
+use election::checks::Colour;
+use election::member::{Alert, Input, Order};
+use election::message::{Refusal, Standing};
+use election::{NodeId, Position, Time};
+use link::boot;
+use link::control::Ended;
+use serde::{Deserialize, Serialize};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// The name under which this node's daemon is asked.
+pub const DAEMON: &str = "importer";
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// How this node stands in takeover.
+    Standing,
+    Activate {
+        accept_loss: bool,
+        adopt: bool,
+    },
+    Force {
+        off: String,
+    },
+    Switchover {
+        to: String,
+    },
+    Close,
+    /// Home again: take part, be ready, and get the role back.
+    Failback,
+}
+
+/// How this node stands in takeover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stands {
+    pub node: String,
+    pub standing: Standing,
+    pub epoch: u64,
+    pub lease_left_ms: u64,
+    /// What it holds of each dataset: EPOCH/SEQUENCE.
+    pub position: BTreeMap<String, String>,
+    pub checks: BTreeMap<String, Colour>,
+}
+
+/// Answers commands.
+pub struct Orders {
+    pub file: NodeFile,
+    pub inbox: Inbox,
+    pub told: Arc<Told>,
+    pub colours: Colours,
+    pub paths: Arc<Paths>,
+    pub runtime: Handle,
+    /// An activation, or a step down, may take as long.
+    pub activation: Duration,
+    pub descent: Duration,
+}
+
+/// A wish that nobody answered is over after this time.
+const UNHEARD: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(500);
+/// How long an order is left alone before it is given again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often, where nobody was eligible.
+const TRIES: u32 = 5;
+
+impl Orders {
+    pub fn answer(&self, question: Question, say: &dyn Fn(String)) -> Ended<Stands> {
+        match question {
+            Question::Standing => Ended::Done(self.stands()),
+            Question::Activate { accept_loss, adopt } => self.rise(Order::Activate { accept_loss, adopt }, say),
+            Question::Force { off } => self.rise(Order::Force { off: NodeId(off) }, say),
+            Question::Switchover { to } => self.hand_over(NodeId(to), say),
+            Question::Close => self.close(say),
+            Question::Failback => self.failback(say),
+        }
+    }
+
+    pub fn stands(&self) -> Stands {
+        let role = self.told.role();
+        let standing = role.as_ref().map_or(Standing::Passive, |role| role.standing);
+        let works = matches!(standing, Standing::Active | Standing::Failsafe | Standing::SteppingDown);
+        let position: Position = if works { exported(&self.file) } else { imported(&self.file).0 };
+        let shown = |point: &election::Point| format!("{}/{}", point.epoch, point.sequence);
+        Stands {
+            node: self.file.node.name.clone(),
+            standing,
+            epoch: self.told.epoch(),
+            lease_left_ms: role.map_or(0, |role| role.lease_until.since(boot::now()).as_millis() as u64),
+            position: position.0.iter().map(|(dataset, point)| (dataset.0.clone(), shown(point))).collect(),
+            checks: self.colours.all(),
+        }
+    }
+
+    /// Gives an order, tells what comes of it, and waits for the end.
+    fn follow(&self, order: Order, limit: Duration, say: &dyn Fn(String), end: &dyn Fn(&Event) -> Option<Ended<()>>) -> Ended<Stands> {
+        let next = self.told.next();
+        self.inbox.put(Input::Order(order));
+        self.listen(next, limit, say, end, &|_| false)
+    }
+
+    /// Tells what happens, until `end` says that this is the end, or something is refused for good.
+    fn listen(
+        &self,
+        mut next: u64,
+        limit: Duration,
+        say: &dyn Fn(String),
+        end: &dyn Fn(&Event) -> Option<Ended<()>>,
+        again: &dyn Fn(&Refusal) -> bool,
+    ) -> Ended<Stands> {
+        let until: Time = boot::now() + limit;
+        let (mut trouble, mut said) = (None, None);
+        while boot::now() < until {
+            for event in self.told.since(next, LOOK) {
+                next += 1;
+                if let Event::Trouble(what) = &event {
+                    trouble = Some(what.clone());
+                }
+                let ended = match &event {
+                    Event::Refused(refusal) if again(refusal) => None,
+                    Event::Refused(refusal) => {
+                        let (why, hint) = words::refusal(refusal);
+                        Some(Ended::refused(why, hint))
+                    }
+                    event => end(event),
+                };
+                match ended {
+                    Some(Ended::Done(())) => return Ended::Done(self.stands()),
+                    Some(Ended::Refused { why, hint }) => return Ended::Refused { why, hint },
+                    Some(Ended::Failed { why, hint }) => return Ended::Failed { why: trouble.unwrap_or(why), hint },
+                    // The same again and again is said once.
+                    None => {
+                        let words = event.words().filter(|words| said.as_ref() != Some(words));
+                        words.iter().cloned().for_each(say);
+                        said = words.or(said);
+                    }
+                }
+            }
+        }
+        let why = trouble.unwrap_or_else(|| format!("nothing came of it within {} s", limit.as_secs()));
+        Ended::Failed {
+            why,
+            hint: Some("is `pull-backup serve` running where the arbiter is, and heard from here? See `importer status`".into()),
+        }
+    }
+
+    fn rise(&self, order: Order, say: &dyn Fn(String)) -> Ended<Stands> {
+        if matches!(self.told.standing(), Standing::Active) {
+            say("this node is active already".into());
+            return Ended::Done(self.stands());
+        }
+        self.rise_after(Some(order), say)
+    }
+
+    /// While the arbiter does not know yet whether a lease of this very node, or of nobody, lives, the order is given again.
+    fn rise_after(&self, order: Option<Order>, say: &dyn Fn(String)) -> Ended<Stands> {
+        let next = self.told.next();
+        let put = || order.iter().for_each(|order| self.inbox.put(Input::Order(order.clone())));
+        put();
+        let (own, tries) = (NodeId(self.file.node.name.clone()), Cell::new(0));
+        let again = |refusal: &Refusal| {
+            let waits = match refusal {
+                Refusal::Leased { holder } => holder.as_ref().is_none_or(|holder| *holder == own),
+                // Nobody answered in time, or what was exported last was just on its way.
+                Refusal::Blocked { lost } => lost.is_empty() && tries.replace(tries.get() + 1) < TRIES,
+                _ => false,
+            };
+            if waits && order.is_some() {
+                wait(AGAIN);
+                put();
+            }
+            waits && order.is_some()
+        };
+        let end = |event: &Event| match event {
+            Event::Alert(Alert::Active { .. }) => Some(Ended::Done(())),
+            // It was granted, and what it should start did not start.
+            Event::Role(role) if matches!(role.standing, Standing::Fencing | Standing::Fenced) => {
+                Some(Ended::failed("the activation was broken off"))
+            }
+            _ => None,
+        };
+        self.listen(next, self.activation, say, &end, &again)
+    }
+
+    fn hand_over(&self, to: NodeId, say: &dyn Fn(String)) -> Ended<Stands> {
+        if !matches!(self.told.standing(), Standing::Active) {
+            let hint = "run it on the active node; `importer activate` takes over where that one is dead";
+            return Ended::refused(format!("this node {}", words::standing(self.told.standing())), hint);
+        }
+        let order = Order::Switchover { to: to.clone() };
+        self.follow(order, self.descent, say, &|event| match event {
+            Event::Alert(Alert::ExchangeFailed { .. }) => {
+                Some(Ended::failed(format!("{to} did not take over: this node goes on as the active one")))
+            }
+            Event::Alert(Alert::Superseded { .. }) => Some(Ended::Done(())),
+            Event::Role(role) if matches!(role.standing, Standing::Passive | Standing::Ready | Standing::Syncing) => Some(Ended::Done(())),
+            _ => None,
+        })
+    }
+
+    fn close(&self, say: &dyn Fn(String)) -> Ended<Stands> {
+        if matches!(self.told.standing(), Standing::Closed) {
+            say("this node is closed already".into());
+            return Ended::Done(self.stands());
+        }
+        let ended = self.follow(Order::Close, self.descent, say, &|event| match event {
+            Event::Role(role) if role.standing == Standing::Closed => Some(Ended::Done(())),
+            _ => None,
+        });
+        if matches!(ended, Ended::Done(_)) {
+            return self.brought_back(say);
+        }
+        ended
+    }
+
+    /// Waits until what was here before this node took over is the data again.
+    fn brought_back(&self, say: &dyn Fn(String)) -> Ended<Stands> {
+        let until = boot::now() + self.activation;
+        let mut next = self.told.next();
+        while matches!(Before::open(&self.file.node.state), Ok(Some(_))) {
+            if boot::now() >= until {
+                return Ended::failed("this node is closed, and what was here before is not the data again yet; its log says why");
+            }
+            for event in self.told.since(next, LOOK) {
+                next += 1;
+                event.words().into_iter().for_each(say);
+            }
+        }
+        Ended::Done(self.stands())
+    }
+
+    /// What was written elsewhere is imported first; what this node alone has was put aside before that.
+    fn failback(&self, say: &dyn Fn(String)) -> Ended<Stands> {
+        if matches!(self.told.standing(), Standing::Active) {
+            say("this node is active already".into());
+            return Ended::Done(self.stands());
+        }
+        if matches!(self.told.standing(), Standing::Closed) {
+            let opened = self.follow(Order::Reopen, UNHEARD, say, &|event| match event {
+                Event::Role(role) if role.standing != Standing::Closed => Some(Ended::Done(())),
+                _ => None,
+            });
+            if !matches!(opened, Ended::Done(_)) {
+                return opened;
+            }
+        }
+        if let Err(ended) = self.made_ready(say) {
+            return ended;
+        }
+        match self.runtime.block_on(self.paths.ask_for_the_role()) {
+            Ok(from) => {
+                say(format!("{from} hands the role over"));
+                self.rise_after(None, say)
+            }
+            Err(said) => {
+                said.into_iter().for_each(say);
+                self.rise(Order::Activate { accept_loss: false, adopt: false }, say)
+            }
+        }
+    }
+
+    fn made_ready(&self, say: &dyn Fn(String)) -> Result<(), Ended<Stands>> {
+        let until = boot::now() + self.activation;
+        let mut next = self.told.next();
+        while self.told.standing() != Standing::Ready {
+            if boot::now() >= until {
+                let why = format!("this node {}, and did not become ready", words::standing(self.told.standing()));
+                return Err(Ended::refused(why, "`importer status` and the log of `importer serve` say what is in the way"));
+            }
+            for event in self.told.since(next, LOOK) {
+                next += 1;
+                event.words().into_iter().for_each(say);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! The paths of envelopes: to the arbiter, which is one of the pull-backups that this node joined, and to its fellows, whose addresses and keys the arbiter told.
+
+use crate::takeover::seat::Inbox;
+use crate::takeover::told::Told;
+use crate::takeover::words;
+use console::node_file::NodeFile;
+use election::Peer;
+use election::member::{Input, Order};
+use election::message::Standing;
+use link::client::{Client, Deadlines, Way};
+use link::identity::{Identity, Pin};
+use link::membership::PullBackup;
+use link::node::{Electing, Node};
+use link::post::{Fellows, Said, Ways, genuine};
+use link::state_file;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+/// An answer that takes longer is given up, where no lease says otherwise.
+const LIMIT: Duration = Duration::from_secs(2);
+
+pub struct Paths {
+    identity: Identity,
+    cluster: String,
+    name: String,
+    /// HOST:PORT of the pull-backup that the node file marks.
+    marked: Option<String>,
+    node: Arc<Node>,
+    file: PathBuf,
+    fellows: RwLock<Arc<Fellows>>,
+    clients: Mutex<HashMap<Peer, (Pin, String, Arc<Client>)>>,
+    limit_ms: AtomicU64,
+    inbox: Inbox,
+    told: Arc<Told>,
+}
+
+impl Paths {
+    pub fn new(file: &NodeFile, identity: Identity, node: Arc<Node>, inbox: Inbox, told: Arc<Told>) -> Arc<Paths> {
+        let of_url = |url: &str| url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/').to_owned();
+        let marked = file.pull_backups.iter().find(|known| known.arbiter).map(|known| of_url(&known.url));
+        let path = file.node.state.join("fellows.toml");
+        // What cannot be read is told again.
+        let fellows = state_file::read::<Fellows>(&path).ok().flatten().unwrap_or_default();
+        Arc::new(Paths {
+            identity,
+            cluster: file.cluster.clone(),
+            name: file.node.name.clone(),
+            marked,
+            node,
+            file: path,
+            fellows: RwLock::new(Arc::new(fellows)),
+            clients: Mutex::default(),
+            limit_ms: AtomicU64::new(LIMIT.as_millis() as u64),
+            inbox,
+            told,
+        })
+    }
+
+    /// How long an answer is waited for, by the timers of a reign.
+    pub fn wait_at_most(&self, limit: Option<Duration>) {
+        self.limit_ms.store(limit.unwrap_or(LIMIT).as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn decides(&self) -> Option<PullBackup> {
+        let joined = self.node.pull_backups();
+        let marked = joined.iter().find(|known| self.marked.as_ref() == Some(&known.address));
+        marked
+            .or(match joined.as_slice() {
+                [only] => Some(only),
+                _ => None,
+            })
+            .cloned()
+    }
+
+    fn place(&self, to: &Peer) -> Option<(Pin, String)> {
+        match to {
+            Peer::Arbiter => self.decides().map(|known| (known.pin, known.address)),
+            Peer::Node(name) => {
+                let fellows = self.fellows();
+                let fellow = fellows.nodes.get(&name.0)?;
+                Some((fellow.pin, fellow.address.clone()?))
+            }
+        }
+    }
+
+    fn learn(&self, told: Fellows) {
+        let mut fellows = self.fellows.write().unwrap_or_else(PoisonError::into_inner);
+        if **fellows != told {
+            // It is told again when this process forgot it.
+            let _ = state_file::say(&self.file, &told);
+            *fellows = Arc::new(told);
+        }
+    }
+
+    fn take(&self, from: &Peer, said: Said) {
+        if let Some(fellows) = said.fellows.filter(|_| *from == Peer::Arbiter) {
+            self.learn(fellows);
+        }
+        for envelope in genuine(said.envelopes, &self.cluster, from) {
+            self.inbox.receive(envelope);
+        }
+    }
+}
+
+impl Ways for Paths {
+    fn client(&self, to: &Peer) -> Option<Arc<Client>> {
+        let (pin, address) = self.place(to)?;
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, client)) = clients.get(to).filter(|(known, at, _)| *known == pin && *at == address) {
+            return Some(client.clone());
+        }
+        let tls = link::tls::client(&self.identity, pin).ok()?;
+        let deadlines = Deadlines { connect: LIMIT, answer: LIMIT, stretch: LIMIT, ..Deadlines::default() };
+        let client = Arc::new(Client::new(&address, Way::Dial { address: address.clone(), tls }, deadlines, None));
+        clients.insert(to.clone(), (pin, address, client.clone()));
+        Some(client)
+    }
+
+    fn say(&self, to: &Peer, said: &mut Said) {
+        if *to == Peer::Arbiter {
+            said.knows = Some(self.fellows().mark());
+        }
+    }
+
+    fn heard(&self, from: &Peer, said: Said) {
+        self.take(from, said);
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_millis(self.limit_ms.load(Ordering::Relaxed))
+    }
+}
+
+impl Electing for Paths {
+    fn arbiter(&self) -> Option<Pin> {
+        self.decides().map(|known| known.pin)
+    }
+
+    fn fellows(&self) -> Arc<Fellows> {
+        self.fellows.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn hear(&self, from: &Peer, mut said: Said) -> Said {
+        if let Some(fellows) = said.fellows.take().filter(|_| *from == Peer::Arbiter) {
+            self.learn(fellows);
+        }
+        let refused = if said.hand_over { self.asked_to_hand_over(from) } else { None };
+        let mut answers = Vec::new();
+        for envelope in said.envelopes {
+            answers.extend(self.inbox.ask(envelope, from));
+        }
+        Said {
+            envelopes: answers,
+            knows: (*from == Peer::Arbiter).then(|| self.fellows().mark()),
+            refused,
+            ..Said::default()
+        }
+    }
+}
+
+impl Paths {
+    /// A fellow that is ready wants the role. Why it does not get it.
+    fn asked_to_hand_over(&self, from: &Peer) -> Option<String> {
+        let Peer::Node(to) = from else { return Some("the arbiter takes no role".into()) };
+        match self.told.standing() {
+            Standing::Active => {
+                self.inbox.put(Input::Order(Order::Switchover { to: to.clone() }));
+                None
+            }
+            other => Some(format!("{} {}", self.name, words::standing(other))),
+        }
+    }
+
+    /// Asks all fellows for the role. Whether one hands it over, and what the others said.
+    pub async fn ask_for_the_role(&self) -> Result<String, Vec<String>> {
+        let mut said = Vec::new();
+        let names: Vec<String> = self.fellows().nodes.keys().filter(|name| **name != self.name).cloned().collect();
+        for name in names {
+            let Some(client) = self.client(&Peer::Node(name.as_str().into())) else {
+                said.push(format!("{name} cannot be reached from here"));
+                continue;
+            };
+            let question = Said { hand_over: true, ..Said::default() };
+            match client.post::<Said>("/v1/election", &question).await {
+                Ok(Said { refused: None, .. }) => return Ok(name),
+                Ok(Said { refused: Some(why), .. }) => said.push(why),
+                Err(error) => said.push(link::pull::chain(&error)),
+            }
+        }
+        Err(said)
+    }
+}

@@ -1,0 +1,40 @@
+//! A planned exchange under load: no acknowledged write is lost, and the pause is short.
+
+use crate::scene::{Scene, judge};
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Scenario 20.
+#[test]
+fn timed_a_switchover_under_load_loses_nothing() {
+    let mut scene = Scene::new(2, "", "");
+    let customer = scene.customer();
+    customer.more(50, "web1");
+    scene.cluster.run("web1", "importer", &["switchover", "--to", "web2"]).ended(0);
+    customer.more(50, "web2");
+    scene.cluster.run("web2", "importer", &["switchover", "--to", "web1"]).ended(0);
+    customer.more(50, "web1");
+    let taken = customer.end();
+    let pause = judge(&taken);
+    println!("unserved for {} ms at most", pause.as_millis());
+    let there: HashSet<i64> = scene.orders("web1").into_iter().collect();
+    let lost: Vec<i64> = taken.iter().map(|taken| taken.number).filter(|number| !there.contains(number)).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    assert!(pause < Duration::from_secs(3), "the service paused for {pause:?}");
+    scene.cluster.stop();
+}
+
+/// Scenario 21: the candidate dies in the middle.
+#[test]
+fn a_candidate_that_dies_in_a_switchover_leaves_the_role_where_it_was() {
+    let mut scene = Scene::new(2, "", "");
+    let customer = scene.customer();
+    customer.more(20, "web1");
+    scene.kill_host("web2");
+    let refused = scene.cluster.run("web1", "importer", &["switchover", "--to", "web2"]);
+    assert_ne!(refused.status, 0, "{}", refused.err);
+    scene.becomes("web1", "active");
+    customer.more(20, "web1");
+    judge(&customer.end());
+    scene.cluster.stop();
+}
