@@ -201,6 +201,13 @@ pub struct Command {
     pub timeout: Option<Duration>,
 }
 
+impl Dataset {
+    /// Each of its sources, with itself.
+    pub fn with_sources(&self) -> impl Iterator<Item = (&Dataset, &Source)> {
+        self.sources.iter().map(move |source| (self, source))
+    }
+}
+
 impl NodeFile {
     /// Reads the file at `path`.
     pub fn open(path: &Path) -> Result<NodeFile, Error> {

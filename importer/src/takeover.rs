@@ -111,6 +111,7 @@ impl Beginning {
             runtime: runtime.clone(),
             activation: takeover.activation,
             descent: takeover.final_export + takeover.max_pause,
+            stop: stop.clone(),
         });
         for check in &takeover.checks {
             runtime.spawn(checks::watch(check.clone(), doing.clone(), told.clone(), colours.clone(), stop.clone()));
@@ -205,9 +206,9 @@ impl Watching {
     }
 
     /// What a role that changed asks for beside the member's own orders.
-    fn follow(&self, mut next: u64) -> u64 {
-        for event in self.told.since(next, Duration::ZERO) {
-            next += 1;
+    fn follow(&self, next: u64) -> u64 {
+        let (events, next) = self.told.since(next, Duration::ZERO);
+        for event in events {
             if let Event::Alert(Alert::Active { .. }) = event {
                 self.doing.begin_exporting();
                 self.doing.announce();

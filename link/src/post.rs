@@ -23,15 +23,25 @@ pub struct Said {
     /// Of a member to the arbiter: which list of its fellows it has.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub knows: Option<String>,
-    /// Of a member to a fellow: hand the role over to me.
-    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
-    pub hand_over: bool,
-    /// Why that is not done, in the answer.
+    /// Of a member to a fellow.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub role: Option<OfRole>,
+    /// Why that is not done or so, in the answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub refused: Option<String>,
     /// Of the arbiter to a member that has another list.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fellows: Option<Fellows>,
+}
+
+/// What a member asks a fellow of its role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OfRole {
+    /// Hand it over to me.
+    HandOver,
+    /// Are you active?
+    IsActive,
 }
 
 /// Where the members of a cluster are, and how they are known.

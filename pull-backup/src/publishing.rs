@@ -164,14 +164,16 @@ impl Admission for Rule {
         let held = self.hold()?;
         let reigns = self.now()?;
         let verdict = rule::judge(&reigns, &self.dataset.name, offer);
-        if verdict == Verdict::Publish {
-            if rule::begins(&reigns, &self.dataset.name, offer.known) {
-                let begun = self.ledger.begins(&self.dataset.cluster, &held, &self.dataset.name, At::of(offer.known));
-                begun.map_err(|error| self.failed(error))?;
-            }
-            held.publishes().map_err(|error| self.failed(error))?;
-            publish()?;
+        if let Verdict::Aside(_) = verdict {
+            return Ok(verdict);
         }
-        Ok(verdict)
+        if rule::begins(&reigns, &self.dataset.name, offer.known) {
+            let begun = self.ledger.begins(&self.dataset.cluster, &held, &self.dataset.name, At::of(offer.known));
+            begun.map_err(|error| self.failed(error))?;
+        }
+        // What goes as without a rule is news for the arbiter all the same.
+        held.publishes().map_err(|error| self.failed(error))?;
+        publish()?;
+        Ok(Verdict::Publish)
     }
 }

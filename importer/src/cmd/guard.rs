@@ -37,7 +37,7 @@ impl Guard {
             return Ok(Status::Done);
         }
         let (mut guarded, mut failed) = (0, None);
-        for (dataset, source) in chosen.iter().flat_map(|dataset| dataset.sources.iter().map(move |source| (dataset, source))) {
+        for (dataset, source) in chosen.iter().copied().flat_map(Dataset::with_sources) {
             let data = sources::recipe::data(source, &file.node.state, &dataset.name)?;
             let Some(served) = data.served() else { continue };
             // The others are guarded in any case.

@@ -19,8 +19,12 @@ use standing::look::{LOOK, pulse};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+/// What is still asked of a daemon that ends has so long to end.
+const END: Duration = Duration::from_secs(5);
 
 /// Keeps a mirror of the cluster's datasets and imports what is new, until it is asked to end
 #[derive(Args, Debug)]
@@ -44,7 +48,7 @@ impl Serve {
         let around = super::around(Log::stderr(Arc::new(super::now_ms)));
         let (log, alone) = (around.log.clone(), Arc::new(alone));
         let runtime = super::runtime()?;
-        runtime.block_on(async {
+        let ended = runtime.block_on(async {
             let stop = until_asked_to_end().map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
             let listen = file.node.listens();
             let health = file.node.listen.filter(IpAddr::is_loopback).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -87,8 +91,9 @@ impl Serve {
             // Alerts under way have their bound.
             let _ = looking.await;
             Ok::<(), Failure>(())
-        })?;
-        Ok(Status::Done)
+        });
+        runtime.shutdown_timeout(END);
+        ended.map(|()| Status::Done)
     }
 }
 

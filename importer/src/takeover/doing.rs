@@ -14,7 +14,7 @@ use crate::takeover::looking::{Measured, exported, imported};
 use crate::takeover::seat::Inbox;
 use crate::takeover::told::{Event, Told};
 use console::exit::Failure;
-use console::node_file::{Check, NodeFile};
+use console::node_file::{Check, Dataset, NodeFile};
 use election::member::Input;
 use election::{Epoch, Position, Time};
 use link::boot;
@@ -157,7 +157,8 @@ impl Doing {
         });
     }
 
-    pub fn import(&self, _heads: &Position) {
+    /// There is something newer, as the arbiter said.
+    pub fn import(&self) {
         self.0.around.daemon.poke_all();
     }
 
@@ -269,12 +270,7 @@ impl Inside {
         if !goes_on() {
             return Err(over());
         }
-        for (dataset, source) in self
-            .file
-            .datasets
-            .iter()
-            .flat_map(|dataset| dataset.sources.iter().map(move |source| (dataset, source)))
-        {
+        for (dataset, source) in self.file.datasets.iter().flat_map(Dataset::with_sources) {
             let data = sources::recipe::data(source, state, &dataset.name)?;
             if let Some(served) = data.served() {
                 served.lift().map_err(|error| sources::recipe::failure(&source.name, error))?;
@@ -350,12 +346,7 @@ impl Inside {
 
     /// Nobody writes to databases of a node that is no more active.
     fn guard(&self) {
-        for (dataset, source) in self
-            .file
-            .datasets
-            .iter()
-            .flat_map(|dataset| dataset.sources.iter().map(move |source| (dataset, source)))
-        {
+        for (dataset, source) in self.file.datasets.iter().flat_map(Dataset::with_sources) {
             let data = match sources::recipe::data(source, &self.file.node.state, &dataset.name) {
                 Ok(data) => data,
                 Err(failure) => {

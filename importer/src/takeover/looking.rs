@@ -91,7 +91,8 @@ impl Looking<'_> {
     pub fn readiness(&self) -> Readiness {
         let file = &self.imports.file;
         let state = &file.node.state;
-        let works = Reign::written(state).ok().flatten().is_some_and(|reign| reign.active);
+        // What was written long ago is no reign of now.
+        let works = Reign::open(state).ok().flatten().is_some_and(|reign| reign.active);
         let pending = !matches!(Reigned::open(state), Ok(None));
         let (position, whole) = if works || pending { (exported(file), true) } else { imported(file) };
         let begun =

@@ -2,7 +2,7 @@
 
 use crate::takeover::checks::Colours;
 use crate::takeover::doing::wait;
-use crate::takeover::kept::Before;
+use crate::takeover::kept::{Before, Reigned};
 use crate::takeover::looking::{exported, imported};
 use crate::takeover::seat::Inbox;
 use crate::takeover::told::{Event, Told};
@@ -15,12 +15,14 @@ use election::message::{Refusal, Standing};
 use election::{NodeId, Position, Time};
 use link::boot;
 use link::control::Ended;
+use link::post::OfRole;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 /// The name under which this node's daemon is asked.
 pub const DAEMON: &str = "importer";
@@ -68,6 +70,21 @@ pub struct Orders {
     /// An activation, or a step down, may take as long.
     pub activation: Duration,
     pub descent: Duration,
+    /// Nobody waits for a daemon that ends.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// What is waited for.
+struct Awaited<'a> {
+    /// Events from this number on.
+    next: u64,
+    limit: Duration,
+    /// Whether an event is the end.
+    end: &'a dyn Fn(&Event) -> Option<Ended<()>>,
+    /// Whether a refusal is not for good.
+    again: &'a dyn Fn(&Refusal) -> bool,
+    /// Whether it ended although nothing happened here; asked between looks.
+    look: &'a dyn Fn() -> Option<Ended<()>>,
 }
 
 /// A wish that nobody answered is over after this time.
@@ -77,6 +94,9 @@ const LOOK: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often, where nobody was eligible.
 const TRIES: u32 = 5;
+/// Who hands the role over is asked so often how far that is, and has so many tries.
+const ASK: Duration = Duration::from_secs(3);
+const HAND_OVERS: u32 = 3;
 
 impl Orders {
     pub fn answer(&self, question: Question, say: &dyn Fn(String)) -> Ended<Stands> {
@@ -110,33 +130,44 @@ impl Orders {
     fn follow(&self, order: Order, limit: Duration, say: &dyn Fn(String), end: &dyn Fn(&Event) -> Option<Ended<()>>) -> Ended<Stands> {
         let next = self.told.next();
         self.inbox.put(Input::Order(order));
-        self.listen(next, limit, say, end, &|_| false)
+        self.listen(&Awaited { next, limit, end, again: &|_| false, look: &|| None }, say)
+    }
+
+    /// What happened since, waited for a little; or why nothing is waited for any longer.
+    fn heard(&self, next: &mut u64) -> Result<Vec<Event>, Ended<Stands>> {
+        if *self.stop.borrow() {
+            return Err(Ended::Failed {
+                why: "`importer serve` ends, and what was asked of it is not at its end".into(),
+                hint: Some("ask again when it runs".into()),
+            });
+        }
+        let events;
+        (events, *next) = self.told.since(*next, LOOK);
+        Ok(events)
     }
 
     /// Tells what happens, until `end` says that this is the end, or something is refused for good.
-    fn listen(
-        &self,
-        mut next: u64,
-        limit: Duration,
-        say: &dyn Fn(String),
-        end: &dyn Fn(&Event) -> Option<Ended<()>>,
-        again: &dyn Fn(&Refusal) -> bool,
-    ) -> Ended<Stands> {
-        let until: Time = boot::now() + limit;
-        let (mut trouble, mut said) = (None, None);
+    fn listen(&self, awaited: &Awaited<'_>, say: &dyn Fn(String)) -> Ended<Stands> {
+        let until: Time = boot::now() + awaited.limit;
+        let (mut next, mut trouble, mut said) = (awaited.next, None, None);
         while boot::now() < until {
-            for event in self.told.since(next, LOOK) {
-                next += 1;
-                if let Event::Trouble(what) = &event {
+            let events = match self.heard(&mut next) {
+                Ok(events) => events,
+                Err(ended) => return ended,
+            };
+            let seen = events.iter().map(Some).chain([None]);
+            for event in seen {
+                if let Some(Event::Trouble(what)) = event {
                     trouble = Some(what.clone());
                 }
-                let ended = match &event {
-                    Event::Refused(refusal) if again(refusal) => None,
-                    Event::Refused(refusal) => {
+                let ended = match event {
+                    None => (awaited.look)(),
+                    Some(Event::Refused(refusal)) if (awaited.again)(refusal) => None,
+                    Some(Event::Refused(refusal)) => {
                         let (why, hint) = words::refusal(refusal);
                         Some(Ended::refused(why, hint))
                     }
-                    event => end(event),
+                    Some(event) => (awaited.end)(event),
                 };
                 match ended {
                     Some(Ended::Done(())) => return Ended::Done(self.stands()),
@@ -144,14 +175,14 @@ impl Orders {
                     Some(Ended::Failed { why, hint }) => return Ended::Failed { why: trouble.unwrap_or(why), hint },
                     // The same again and again is said once.
                     None => {
-                        let words = event.words().filter(|words| said.as_ref() != Some(words));
+                        let words = event.and_then(Event::words).filter(|words| said.as_ref() != Some(words));
                         words.iter().cloned().for_each(say);
                         said = words.or(said);
                     }
                 }
             }
         }
-        let why = trouble.unwrap_or_else(|| format!("nothing came of it within {} s", limit.as_secs()));
+        let why = trouble.unwrap_or_else(|| format!("nothing came of it within {} s", awaited.limit.as_secs()));
         Ended::Failed {
             why,
             hint: Some("is `pull-backup serve` running where the arbiter is, and heard from here? See `importer status`".into()),
@@ -163,11 +194,11 @@ impl Orders {
             say("this node is active already".into());
             return Ended::Done(self.stands());
         }
-        self.rise_after(Some(order), say)
+        self.rise_after(Some(order), &|| None, say)
     }
 
     /// While the arbiter does not know yet whether a lease of this very node, or of nobody, lives, the order is given again.
-    fn rise_after(&self, order: Option<Order>, say: &dyn Fn(String)) -> Ended<Stands> {
+    fn rise_after(&self, order: Option<Order>, look: &dyn Fn() -> Option<Ended<()>>, say: &dyn Fn(String)) -> Ended<Stands> {
         let next = self.told.next();
         let put = || order.iter().for_each(|order| self.inbox.put(Input::Order(order.clone())));
         put();
@@ -193,7 +224,7 @@ impl Orders {
             }
             _ => None,
         };
-        self.listen(next, self.activation, say, &end, &again)
+        self.listen(&Awaited { next, limit: self.activation, end: &end, again: &again, look }, say)
     }
 
     fn hand_over(&self, to: NodeId, say: &dyn Fn(String)) -> Ended<Stands> {
@@ -235,9 +266,9 @@ impl Orders {
             if boot::now() >= until {
                 return Ended::failed("this node is closed, and what was here before is not the data again yet; its log says why");
             }
-            for event in self.told.since(next, LOOK) {
-                next += 1;
-                event.words().into_iter().for_each(say);
+            match self.heard(&mut next) {
+                Ok(events) => events.iter().filter_map(Event::words).for_each(say),
+                Err(ended) => return ended,
             }
         }
         Ended::Done(self.stands())
@@ -264,7 +295,7 @@ impl Orders {
         match self.runtime.block_on(self.paths.ask_for_the_role()) {
             Ok(from) => {
                 say(format!("{from} hands the role over"));
-                self.rise_after(None, say)
+                self.rise_after(None, &self.watching(&from, say), say)
             }
             Err(said) => {
                 said.into_iter().for_each(say);
@@ -273,18 +304,44 @@ impl Orders {
         }
     }
 
+    /// Looks after who hands the role over. One that is active again kept it, since this node did not take it in time: it is asked once more, and not for ever.
+    fn watching<'a>(&'a self, from: &'a str, say: &'a dyn Fn(String)) -> impl Fn() -> Option<Ended<()>> + 'a {
+        let (next, tries) = (Cell::new(boot::now() + ASK), Cell::new(1));
+        move || {
+            if boot::now() < next.get() || matches!(self.told.standing(), Standing::Claiming | Standing::Activating) {
+                return None;
+            }
+            next.set(boot::now() + ASK);
+            let asked = |what| self.runtime.block_on(self.paths.ask_fellow(from, what));
+            if asked(OfRole::IsActive).is_err() {
+                return None;
+            }
+            if tries.get() == HAND_OVERS {
+                let why = format!(
+                    "{from} would have handed the role over {HAND_OVERS} times, and this node did not take it: {from} goes on as the active one"
+                );
+                let hint = format!("`importer status` here, and the log of `importer serve` here and on {from}, say what was in the way");
+                return Some(Ended::Failed { why, hint: Some(hint) });
+            }
+            if asked(OfRole::HandOver).is_ok() {
+                tries.set(tries.get() + 1);
+                say(format!("{from} kept the role, since this node did not take it in time; it is asked again"));
+            }
+            None
+        }
+    }
+
+    /// Ready, by what stands here now: what this node wrote when it was active is captured, and newer data imported over it.
     fn made_ready(&self, say: &dyn Fn(String)) -> Result<(), Ended<Stands>> {
         let until = boot::now() + self.activation;
         let mut next = self.told.next();
-        while self.told.standing() != Standing::Ready {
+        let captured = || matches!(Reigned::open(&self.file.node.state), Ok(None));
+        while !(captured() && self.told.standing() == Standing::Ready) {
             if boot::now() >= until {
                 let why = format!("this node {}, and did not become ready", words::standing(self.told.standing()));
                 return Err(Ended::refused(why, "`importer status` and the log of `importer serve` say what is in the way"));
             }
-            for event in self.told.since(next, LOOK) {
-                next += 1;
-                event.words().into_iter().for_each(say);
-            }
+            self.heard(&mut next)?.iter().filter_map(Event::words).for_each(say);
         }
         Ok(())
     }

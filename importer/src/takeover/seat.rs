@@ -235,7 +235,7 @@ impl Run {
             Output::Start { epoch, base, adopt } => seat.doing.start(epoch, base, adopt),
             Output::Stop { kill_at } => seat.doing.stop(kill_at),
             Output::Export { epoch, until } => seat.doing.export(epoch, until),
-            Output::Import { heads } => seat.doing.import(&heads),
+            Output::Import { .. } => seat.doing.import(),
             Output::Alert(alert) => {
                 let event = Event::Alert(alert);
                 seat.log.say(Said::warn("takeover", event.words().unwrap_or_default()));

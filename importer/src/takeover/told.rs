@@ -106,11 +106,12 @@ impl Told {
         self.role().map_or(Duration::ZERO, |role| role.lease_until.since(now))
     }
 
-    /// The events from this number on; waits so long for one.
-    pub fn since(&self, number: u64, wait: Duration) -> Vec<Event> {
+    /// The events from this number on, and the number of the next; waits so long for one.
+    pub fn since(&self, number: u64, wait: Duration) -> (Vec<Event>, u64) {
         let inside = self.inside();
         let none = |inside: &mut Inside| inside.first + inside.events.len() as u64 <= number;
         let (inside, _) = self.news.wait_timeout_while(inside, wait, none).unwrap_or_else(PoisonError::into_inner);
-        inside.events.iter().skip(number.saturating_sub(inside.first) as usize).cloned().collect()
+        let events = inside.events.iter().skip(number.saturating_sub(inside.first) as usize).cloned();
+        (events.collect(), inside.first + inside.events.len() as u64)
     }
 }

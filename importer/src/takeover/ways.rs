@@ -11,7 +11,7 @@ use link::client::{Client, Deadlines, Way};
 use link::identity::{Identity, Pin};
 use link::membership::PullBackup;
 use link::node::{Electing, Node};
-use link::post::{Fellows, Said, Ways, genuine};
+use link::post::{Fellows, OfRole, Said, Ways, genuine};
 use link::state_file;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -147,7 +147,7 @@ impl Electing for Paths {
         if let Some(fellows) = said.fellows.take().filter(|_| *from == Peer::Arbiter) {
             self.learn(fellows);
         }
-        let refused = if said.hand_over { self.asked_to_hand_over(from) } else { None };
+        let refused = said.role.and_then(|asked| self.asked_of_the_role(from, asked));
         let mut answers = Vec::new();
         for envelope in said.envelopes {
             answers.extend(self.inbox.ask(envelope, from));
@@ -162,15 +162,16 @@ impl Electing for Paths {
 }
 
 impl Paths {
-    /// A fellow that is ready wants the role. Why it does not get it.
-    fn asked_to_hand_over(&self, from: &Peer) -> Option<String> {
+    /// A fellow that is ready wants the role, or to know who has it. Why it does not get it, or it is not here.
+    fn asked_of_the_role(&self, from: &Peer, asked: OfRole) -> Option<String> {
         let Peer::Node(to) = from else { return Some("the arbiter takes no role".into()) };
-        match self.told.standing() {
-            Standing::Active => {
+        match (self.told.standing(), asked) {
+            (Standing::Active, OfRole::HandOver) => {
                 self.inbox.put(Input::Order(Order::Switchover { to: to.clone() }));
                 None
             }
-            other => Some(format!("{} {}", self.name, words::standing(other))),
+            (Standing::Active, OfRole::IsActive) => None,
+            (other, _) => Some(format!("{} {}", self.name, words::standing(other))),
         }
     }
 
@@ -179,17 +180,23 @@ impl Paths {
         let mut said = Vec::new();
         let names: Vec<String> = self.fellows().nodes.keys().filter(|name| **name != self.name).cloned().collect();
         for name in names {
-            let Some(client) = self.client(&Peer::Node(name.as_str().into())) else {
-                said.push(format!("{name} cannot be reached from here"));
-                continue;
-            };
-            let question = Said { hand_over: true, ..Said::default() };
-            match client.post::<Said>("/v1/election", &question).await {
-                Ok(Said { refused: None, .. }) => return Ok(name),
-                Ok(Said { refused: Some(why), .. }) => said.push(why),
-                Err(error) => said.push(link::pull::chain(&error)),
+            match self.ask_fellow(&name, OfRole::HandOver).await {
+                Ok(()) => return Ok(name),
+                Err(why) => said.push(why),
             }
         }
         Err(said)
+    }
+
+    /// Whether a fellow does it, or it is so; else why not.
+    pub async fn ask_fellow(&self, name: &str, asked: OfRole) -> Result<(), String> {
+        let client = self.client(&Peer::Node(name.into()));
+        let client = client.ok_or_else(|| format!("{name} cannot be reached from here"))?;
+        let question = Said { role: Some(asked), ..Said::default() };
+        let answer = client.post::<Said>("/v1/election", &question).await;
+        match answer.map_err(|error| link::pull::chain(&error))?.refused {
+            None => Ok(()),
+            Some(why) => Err(why),
+        }
     }
 }

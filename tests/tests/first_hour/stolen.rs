@@ -26,8 +26,8 @@ fn an_archive_that_was_put_back_or_forged_gives_nothing_older_or_uncertified_uns
     let mut importer = hosts.serve("web2", "importer");
     hosts.arrived(&hosts.repository("web1"), &hosts.repository("web2"));
     let before = snapshots(&hosts.repository("web2"));
-    // The exporter is gone, so that nothing mends it; the thief puts yesterday in place of today.
-    assert!(exporter.stop(LIMIT).success() && keeper.stop(LIMIT).success());
+    // The exporter and the standby do not serve, so that nothing mends it; the thief puts yesterday in place of today.
+    assert!(exporter.stop(LIMIT).success() && importer.stop(LIMIT).success() && keeper.stop(LIMIT).success());
     fs::remove_dir_all(hosts.archive()).unwrap();
     copy_folder(&hosts.path("yesterday"), &hosts.archive());
     let mut keeper = hosts.serve("backup", "pull-backup");
@@ -47,12 +47,18 @@ fn an_archive_that_was_put_back_or_forged_gives_nothing_older_or_uncertified_uns
     let name = archive::name::snapshot(at, forged_id);
     fs::write(hosts.archive().join(&name), alone(&forged)).unwrap();
     let _keeper = hosts.serve("backup", "pull-backup");
+    let mut importer = hosts.serve("web2", "importer");
     importer.says(LIMIT, &format!("{name}: its signer"));
     assert_eq!(snapshots(&hosts.repository("web2")), before, "the mirror has what it had");
     let refused = hosts.run("web2", "importer", &["ls", "latest", "--from", "archive"]).ended(3);
     assert!(refused.err.contains("was not certified by the cluster key"), "{}", refused.err);
     let by_id = ["restore", "--at", id(&old), "--to", to.to_str().unwrap(), "--identity", identity.to_str().unwrap(), "--from", "archive"];
     hosts.run("web2", "importer", &by_id).ended(0);
+    // A standby that serves gives back what the archive lost.
+    tests::wait::until(LIMIT, "what the archive lost, from the standby", || {
+        let there = snapshots(&hosts.archive());
+        if there.contains(&new) { Ok(()) } else { Err(format!("{there:?}")) }
+    });
 }
 
 #[test]

@@ -122,9 +122,8 @@ impl Hosts {
         for (_, program) in mine {
             self.kill(host, program);
         }
-        let pid = std::fs::read_to_string(self.path(host).join("shop.pid")).expect("the shop runs there");
-        println!("{host} $ kill -9 {pid}    (the shop itself)");
-        let pid = Pid::from_raw(pid.trim().parse().expect("a process id")).expect("a process id");
+        let pid = till(&self.path(host)).expect("the shop runs there");
+        println!("{host} $ kill -9 {}    (the shop itself)", pid.as_raw_nonzero());
         kill_process(pid, Signal::KILL).expect("it can be killed");
     }
 
@@ -211,6 +210,15 @@ impl Hosts {
             kill_process(Pid::from_child(&child), Signal::TERM).expect("it can be asked");
             until(limit, &format!("{program} on {host} to end"), || child.try_wait().expect("it is ours"));
         }
+        self.close_shops();
+    }
+
+    /// A service outlives the daemon that started it.
+    fn close_shops(&self) {
+        for pid in NODES.iter().filter_map(|host| till(&self.path(host))) {
+            // It may end by itself.
+            let _ = kill_process(pid, Signal::TERM);
+        }
     }
 
     pub fn join(&self, node: &str, role: &str) {
@@ -293,7 +301,18 @@ impl Drop for Hosts {
             let _ = child.kill();
             let _ = child.wait();
         }
+        self.close_shops();
+        if std::thread::panicking() {
+            eprintln!("what failed can be looked at in {}", self.keep().display());
+        }
     }
+}
+
+/// The shop's process on a host, where it runs.
+fn till(host: &Path) -> Option<Pid> {
+    let pid = Pid::from_raw(std::fs::read_to_string(host.join("shop.pid")).ok()?.trim().parse().ok()?)?;
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok()?;
+    (name.trim() == "till").then_some(pid)
 }
 
 /// Whether a host says yes to a plain question.

@@ -103,10 +103,12 @@ fn play(hosts: &mut Hosts, mut shop: Shop) {
     say("`web1` comes back. It stands by, and what it alone has is put aside before anything is written over:");
     hosts.start("web1", "exporter");
     hosts.start("web1", "importer");
+    say("The way home: `web1` imports what was written elsewhere, and gets the role back without losing an order:");
+    hosts.run("web1", "importer", &["failback"]);
     shop.more(20);
     shop.end();
     hosts.run("backup", "pull-backup", &["quarantine", "list"]);
-    hosts.show_orders(&[next]);
+    hosts.show_orders(&["web1", next]);
     println!("the customers were told of {} orders", shop.count());
     say("Yesterday's state comes back by date, from the archive, with the identity that opens it:");
     hosts.restore(&yesterday);
