@@ -331,9 +331,9 @@ impl Arbiter {
             _ => (self.now, Cause::Automatic),
         };
         self.give_up_election();
-        if let Cause::Switchover { source, .. } = &cause {
-            let (source, refusal) = (source.clone(), Refusal::Blocked { lost: blocked.lost });
-            self.send(&source, Message::Refused { refusal });
+        if let Cause::Switchover { source, to, .. } = cause {
+            self.send(&source, Message::Refused { refusal: Refusal::Blocked { lost: blocked.lost.clone() } });
+            self.alert(Alert::NotHandedOver { to, blocked });
             self.state = State::Leased;
             return;
         }

@@ -88,6 +88,11 @@ pub enum Alert {
         reign: Reign,
     },
     Blocked(Blocked),
+    /// A planned exchange came to nothing, and why; the source goes on.
+    NotHandedOver {
+        to: NodeId,
+        blocked: Blocked,
+    },
     /// These members have not answered: nothing is granted before they did, or a person vouched for them.
     Recovery {
         missing: BTreeSet<NodeId>,

@@ -4,7 +4,7 @@
 //! only by a word younger than the taking back: the arbiter may just have passed the role on.
 
 use super::{Alert, Member, Output, Role, State};
-use crate::message::{Handing, Standing};
+use crate::message::{Handing, Refusal, Standing};
 use crate::{Epoch, NodeId, Position, Time};
 
 /// Why one steps down in order.
@@ -89,9 +89,11 @@ impl Member {
         }
     }
 
-    /// Nothing runs. Whatever lease there was, a pause's too, is given up: only a new word counts.
+    /// Nothing runs. Whatever lease there was, a pause's too, is given up: only a new word counts. The arbiter's is waited for a moment: members that gave
+    /// theirs could not be handed the role for as long as it binds them.
     pub(super) fn fenced(&mut self) {
         self.beat.begin(self.now, Time::default());
+        self.beat.ask_members_from(self.now + self.timers().request());
         self.lease_until = self.now;
         self.enter(State::Fenced { since: self.now });
     }
@@ -208,6 +210,27 @@ impl Member {
         }
     }
 
+    /// A person wants the role elsewhere. While members are bound by their word to us, we go on.
+    pub(super) fn hand_over(&mut self, to: NodeId) {
+        if !matches!(self.state, State::Active | State::Failsafe) {
+            return self.refuse();
+        }
+        self.hand_to = Some(to);
+    }
+
+    pub(super) fn drive_handing(&mut self) {
+        match &self.state {
+            State::Active if self.now > self.beat.binds() => {
+                if let Some(to) = self.hand_to.take() {
+                    self.step_down(Purpose::HandOver { to, cancelled: false });
+                }
+            }
+            State::Active | State::Failsafe => {}
+            // Something else came first.
+            _ => self.hand_to = None,
+        }
+    }
+
     pub(super) fn step_down(&mut self, purpose: Purpose) {
         if !matches!(self.state, State::Active | State::Failsafe) {
             if purpose != Purpose::Release {
@@ -229,7 +252,7 @@ impl Member {
             // One that is stopping or exporting finishes that first.
             *cancelled = true;
             if descent.waits_for_successor() {
-                return self.exchange_failed();
+                return self.exchange_failed(None);
             }
         }
         if matches!(descent.stage, Stage::Exporting { until } if now >= until) {
@@ -238,10 +261,10 @@ impl Member {
     }
 
     /// The source goes on, once it knows that nobody was granted the role meanwhile.
-    pub(super) fn exchange_failed(&mut self) {
+    pub(super) fn exchange_failed(&mut self, why: Option<Refusal>) {
         if let State::SteppingDown(Descent { purpose: Purpose::HandOver { to, .. }, .. }) = &self.state {
             let to = to.clone();
-            self.alert(Alert::ExchangeFailed { to });
+            self.alert(Alert::ExchangeFailed { to, why });
             self.fenced();
         }
     }

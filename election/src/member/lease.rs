@@ -19,6 +19,8 @@ pub(super) struct Beat {
     heard: Option<Stamp>,
     round: Option<Round>,
     next_round: Time,
+    /// Until then members may be bound by their word to us.
+    binds: Time,
     pause: PauseHere,
 }
 
@@ -47,13 +49,24 @@ impl Beat {
             heard: None,
             round: None,
             next_round: now,
+            binds: Time::default(),
             pause: PauseHere::default(),
         }
     }
 
     /// A reign begins whose first word was sent then.
     pub fn begin(&mut self, now: Time, sent: Time) {
-        *self = Beat { renewed: sent, ..Beat::new(now) };
+        *self = Beat { renewed: sent, binds: self.binds, ..Beat::new(now) };
+    }
+
+    /// Members are asked no sooner.
+    pub fn ask_members_from(&mut self, at: Time) {
+        self.next_round = at;
+    }
+
+    /// While a member is bound, nobody can hand over to it.
+    pub fn binds(&self) -> Time {
+        self.binds
     }
 
     /// The pause that is lived under.
@@ -97,6 +110,7 @@ impl Member {
         self.lapse();
         self.drive_activation();
         self.drive_descent();
+        self.drive_handing();
         let now = self.now;
         let quiet = now >= self.quiet_at();
         if matches!(self.state, State::Active) && quiet && !self.leases_itself() {
@@ -240,6 +254,10 @@ impl Member {
         let Some(epoch) = self.record.own.as_ref().map(|own| own.epoch) else { return };
         let sent = self.stamp();
         let wait = if binding { self.timers().over() } else { Duration::ZERO };
+        if binding {
+            // Each counts from when it hears it.
+            self.beat.binds = self.now + wait + self.timers().request();
+        }
         for node in self.others() {
             self.send(&Peer::Node(node), Message::Hold { epoch, sent: sent.clone(), wait });
         }
@@ -308,6 +326,7 @@ impl Member {
         let beat = if own { self.beat.next } else { never };
         let state = match &self.state {
             State::Active if self.leases_itself() => fencing,
+            State::Active if self.hand_to.is_some() => fencing.min(self.quiet_at()).min(self.beat.binds),
             State::Active => fencing.min(self.quiet_at()),
             State::Failsafe => fencing.min(self.beat.next_round),
             State::Activating(activation) => fencing

@@ -150,6 +150,8 @@ pub enum Alert {
     Alone,
     ExchangeFailed {
         to: NodeId,
+        /// What the arbiter said, where it said something.
+        why: Option<Refusal>,
     },
 }
 
@@ -182,6 +184,8 @@ pub struct Member {
     lease_until: Time,
     beat: lease::Beat,
     adopt: bool,
+    /// A person's, to hand the role over, as soon as that can be.
+    hand_to: Option<NodeId>,
     /// A person's, to activate with or without loss; void soon, since nobody waits for ever.
     wish: Option<(bool, Time)>,
     /// Told until the arbiter heard it.
@@ -214,6 +218,7 @@ impl Member {
             lease_until: now,
             beat,
             adopt: false,
+            hand_to: None,
             wish: None,
             release: None,
             heard: now,
@@ -311,7 +316,7 @@ impl Member {
                 self.send(&Peer::Arbiter, Message::Activate { accept_loss, heard: None });
             }
             Order::Force { off } if self.record.own.is_none() && !self.record.closed => self.force(off),
-            Order::Switchover { to } => self.step_down(down::Purpose::HandOver { to, cancelled: false }),
+            Order::Switchover { to } => self.hand_over(to),
             Order::Close if self.record.own.is_some() => self.step_down(down::Purpose::Close),
             Order::Close => self.close(),
             Order::Reopen if self.record.closed => {

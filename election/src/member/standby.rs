@@ -157,7 +157,7 @@ impl Member {
         if let State::SteppingDown(descent) = &mut self.state
             && descent.waits_for_successor()
         {
-            return self.exchange_failed();
+            return self.exchange_failed(Some(refusal));
         }
         self.outputs.push(super::Output::Refused(refusal));
     }

@@ -53,6 +53,39 @@ fn s21_when_the_candidate_dies_in_a_switchover_the_source_goes_on() {
     world.sound();
 }
 
+fn failed_exchanges(world: &World) -> usize {
+    world.told(|alert| matches!(alert, Alert::Member(1, member::Alert::ExchangeFailed { .. })))
+}
+
+#[test]
+fn a_switchover_waits_while_members_are_bound_by_their_word_and_the_source_serves_meanwhile() {
+    let mut world = World::reigning(Setup::new(3));
+    world.crash(ARBITER);
+    assert!(world.until(60 * S, |world| world.standing(1) == Some(Standing::Failsafe)));
+    world.run(3 * S);
+    world.start(ARBITER);
+    assert!(world.until(60 * S, |world| world.standing(1) == Some(Standing::Active)));
+    let bound = world.hosts[3].member_record.hold.clone().unwrap();
+    world.order(1, member::Order::Switchover { to: name(3) });
+    world.run(10 * S);
+    assert!(serves(&world, 1), "until {:?}", bound.until);
+    assert!(world.until(60 * S, |world| serves(world, 3)));
+    assert_eq!((failed_exchanges(&world), world.epoch()), (0, 2));
+    world.sound();
+}
+
+#[test]
+fn an_exchange_that_failed_binds_nobody() {
+    let mut world = World::reigning(Setup::new(3));
+    world.power_off(3);
+    world.order(1, member::Order::Switchover { to: name(3) });
+    assert!(world.until(100 * S, |world| failed_exchanges(world) == 1 && serves(world, 1)));
+    world.order(1, member::Order::Switchover { to: name(2) });
+    assert!(world.until(15 * S, |world| serves(world, 2)));
+    assert_eq!(failed_exchanges(&world), 1);
+    world.sound();
+}
+
 #[test]
 fn a_switchover_whose_arbiter_is_lost_is_taken_back_only_by_everybodys_word() {
     let mut world = World::reigning(Setup::new(3));

@@ -103,7 +103,7 @@ impl Looking<'_> {
             position,
             importing: !works && file.datasets.iter().any(begun),
             // What a node wrote and nobody has stands in the way of everything.
-            verified: whole && (works || !pending),
+            verified: whole && !pending,
             valid: self.is_valid(),
             automatic: self.takeover.automatic,
             blind,

@@ -30,7 +30,8 @@ pub fn alert(alert: &Alert) -> String {
         }
         Alert::Active { epoch } => format!("this node is active in epoch {epoch}, and its gate is open"),
         Alert::Alone => "neither the arbiter nor the active node is heard: nobody takes over by itself now; a person can, with `importer activate --force`".into(),
-        Alert::ExchangeFailed { to } => format!("{to} did not take over; this node goes on"),
+        Alert::ExchangeFailed { to, why: None } => format!("{to} did not take over in time; this node goes on"),
+        Alert::ExchangeFailed { to, why: Some(why) } => format!("{to} did not take over; this node goes on: {}", refusal(why).0),
     }
 }
 

@@ -142,6 +142,14 @@ pub fn alert(alert: &Alert, cluster: &str, now: Time) -> String {
             }
             text
         }
+        Alert::NotHandedOver { to, blocked: found } => {
+            let shape = blocked(found, cluster, now);
+            let members = shape.members.iter().map(|(node, why)| format!("{node} {why}"));
+            format!(
+                "{cluster}: {to} is not handed the role, and the active goes on: {}",
+                list(members.chain(shape.lost.into_iter().map(|lost| format!("{lost} is lacking"))))
+            )
+        }
         Alert::Recovery { missing } => format!(
             "{cluster}: this arbiter does not know all that was granted, and grants nothing until it heard {}; when one of them is off for good: `pull-backup attest {cluster} --off NODE`",
             list(missing)
