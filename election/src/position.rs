@@ -146,6 +146,12 @@ impl History {
         position.0.iter().find(|entry| foreign(*entry)).map(|(dataset, _)| dataset.clone())
     }
 
+    /// Whether the head of a dataset is above `position`: whoever imports it stands there, wherever it stood before.
+    pub fn passed(&self, dataset: &Dataset, position: &Position) -> bool {
+        let number = |of: &Position| of.0.get(dataset).map(Point::number);
+        number(&self.heads) > number(position)
+    }
+
     /// What was published above `position`, exactly, dataset by dataset.
     pub fn above(&self, position: &Position) -> Vec<Lost> {
         let mut lost = Vec::new();

@@ -223,7 +223,7 @@ impl Arbiter {
     fn decide(&mut self) {
         let State::Electing(election) = &self.state else { return };
         let cause = election.cause.clone();
-        let (mut at_heads, mut behind, mut reasons) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (mut at_heads, mut behind, mut strayed, mut reasons) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
         for node in self.wanted(&cause) {
             let tried = election.tried.contains(&node);
             let judged = election
@@ -233,7 +233,14 @@ impl Arbiter {
             match judged {
                 Ok(true) => at_heads.push(node),
                 Ok(false) => behind.push(node),
-                Err(reason) => drop(reasons.insert(node, reason)),
+                Err(reason) => {
+                    // One that came back with a tail of its own stands elsewhere until it imported what is newer.
+                    if matches!(&reason, Ineligible::Diverged(dataset) if self.history.passed(dataset, &election.answers[&node].readiness.position))
+                    {
+                        strayed.push(node.clone());
+                    }
+                    reasons.insert(node, reason);
+                }
             }
         }
         let answers = election.answers.clone();
@@ -241,9 +248,10 @@ impl Arbiter {
         if let Some(best) = self.best(at_heads, &answers, &cause) {
             return self.offer(best);
         }
-        if !behind.is_empty() && self.now < until {
+        let catching_up = behind.iter().chain(&strayed);
+        if catching_up.clone().next().is_some() && self.now < until {
             let heads = self.history.heads().clone();
-            behind.iter().for_each(|node| self.send(node, Message::CatchUp { heads: heads.clone() }));
+            catching_up.for_each(|node| self.send(node, Message::CatchUp { heads: heads.clone() }));
             let again = self.now + self.policy.timers.request();
             let State::Electing(election) = &mut self.state else { return };
             (election.stage, election.catch_up_until) = (Stage::CatchUp { again }, Some(until));

@@ -249,6 +249,20 @@ fn s25_who_joined_while_the_active_was_cut_off_is_not_electable() {
 }
 
 #[test]
+fn who_stands_beside_the_history_is_handed_the_role_once_it_imported_what_is_newer() {
+    let mut world = World::reigning(Setup::new(3));
+    world.imports[3] = false;
+    world.hosts[3].live.0.values_mut().for_each(|point| point.id = SnapshotId::from("of another way"));
+    world.run(60 * S);
+    world.tell_readiness(3);
+    world.order(1, member::Order::Switchover { to: name(3) });
+    assert!(world.until(30 * S, |world| world.phase() == Some(Phase::CatchUp)));
+    world.imports[3] = true;
+    assert!(world.until(30 * S, |world| world.open_gate() == Some(3)));
+    world.sound();
+}
+
+#[test]
 fn s29_a_diverged_importer_is_not_eligible() {
     let mut world = World::reigning(Setup::new(3));
     world.imports[3] = false;

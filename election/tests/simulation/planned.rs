@@ -77,7 +77,8 @@ fn a_switchover_waits_while_members_are_bound_by_their_word_and_the_source_serve
 #[test]
 fn an_exchange_that_failed_binds_nobody() {
     let mut world = World::reigning(Setup::new(3));
-    world.power_off(3);
+    world.imports[3] = false;
+    world.run(20 * S);
     world.order(1, member::Order::Switchover { to: name(3) });
     assert!(world.until(100 * S, |world| failed_exchanges(world) == 1 && serves(world, 1)));
     world.order(1, member::Order::Switchover { to: name(2) });

@@ -109,7 +109,7 @@ fn play(hosts: &mut Hosts, mut shop: Shop) {
     shop.end();
     hosts.run("backup", "pull-backup", &["quarantine", "list"]);
     hosts.show_orders(&["web1", next]);
-    println!("the customers were told of {} orders", shop.count());
+    println!("the customers were told of {} orders; what `web1` took in its last moments is what was put aside", shop.count());
     say("Yesterday's state comes back by date, from the archive, with the identity that opens it:");
     hosts.restore(&yesterday);
     say("How things stand, on each host; a status that has no evidence is never `ok`:");
