@@ -162,10 +162,11 @@ impl Keyring {
         } else {
             String::from_utf8(bytes).map_err(|_| bad("it is not an identity file of age"))?
         };
-        Self::from_text(&text).map_err(|why| bad(&why))
+        Self::parse(&text).map_err(|why| bad(&why))
     }
 
-    fn from_text(text: &str) -> Result<Self, String> {
+    /// Reads what an identity file holds when it is open.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let identities = lines
             .map(|line| line.parse::<x25519::Identity>().map_err(|why| format!("it has a line that is no identity ({why})")))
@@ -174,6 +175,12 @@ impl Keyring {
             return Err("it holds no identity".into());
         }
         Ok(Keyring { identities, ..Keyring::default() })
+    }
+
+    /// The identities themselves, as `parse` takes them; for another process of the same node, and nobody else.
+    pub fn expose(&self) -> String {
+        let lines = self.identities.iter().map(|identity| format!("{}\n", identity.to_string().expose_secret()));
+        lines.collect()
     }
 
     /// Who can seal for these identities: `age1…`.

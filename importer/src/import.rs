@@ -7,6 +7,7 @@
 //! import mends that.
 
 use crate::imported::Imported;
+use crate::keys::{Held, Keys};
 use crate::takeover::kept::Reigned;
 use archive::id::SnapshotId;
 use archive::identity::Keyring;
@@ -24,13 +25,12 @@ use rustix::fs::{FlockOperation, flock};
 use sources::import::{Broken, failure, import};
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// What there is to import with.
 pub struct Imports {
     pub file: NodeFile,
-    /// None: this node is blind. An error: the identity that is configured cannot be opened.
-    pub keyring: Result<Option<Mutex<Keyring>>, String>,
+    pub keys: Keys,
     /// Signs the evidence of what was imported.
     pub signer: Arc<Signer>,
     pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
@@ -67,19 +67,20 @@ pub struct Done {
 const BLIND: &str = "no identity is configured: the mirror is kept ready and not imported";
 
 impl Imports {
+    /// Something is sealed, and nothing opens it here.
+    pub fn is_blind(&self) -> bool {
+        self.keys.is_blind() && self.file.datasets.iter().any(|dataset| dataset.seal)
+    }
+
     /// Imports the newest snapshot, unless that was done. It blocks for as long as it takes.
     pub fn newest(&self, dataset: &Dataset, purpose: For) -> Result<Did, Failure> {
         let state = &self.file.node.state;
         if let Some(why) = self.elsewhere(purpose)? {
             return Ok(Did::NotHere(why));
         }
-        let none = Mutex::new(Keyring::default());
-        let keyring = match &self.keyring {
-            Ok(Some(keyring)) => keyring,
-            Ok(None) if dataset.seal => return Ok(Did::NotHere(BLIND)),
-            Ok(None) => &none,
-            Err(why) => return Err(self.cannot_open(dataset, why)),
-        };
+        if dataset.seal && matches!(*self.keys.held(), Ok(None)) {
+            return Ok(Did::NotHere(BLIND));
+        }
         let path = self.repository(dataset);
         if !path.join(name::CONFIG).exists() {
             return Ok(Did::Nothing);
@@ -91,14 +92,23 @@ impl Imports {
         }
         let repository = Repository::open_folder(&path, Access::Shared).map_err(failure)?;
         let Some(known) = repository.snapshots().map_err(failure)?.pop() else { return Ok(Did::Nothing) };
-        let mut imported = Imported::open(state, &dataset.name).map_err(crate::cmd::failure)?;
+        let imported = Imported::open(state, &dataset.name).map_err(crate::cmd::failure)?;
         if imported.begun.is_none() && imported.has(&known.name) {
             return self.judge_newest(dataset, &known, &imported);
         }
-        let keyring = &mut *keyring.lock().unwrap_or_else(PoisonError::into_inner);
+        self.bring_and_note(&repository, dataset, &known, imported)
+    }
+
+    fn bring_and_note(&self, repository: &Repository, dataset: &Dataset, known: &Known, mut imported: Imported) -> Result<Did, Failure> {
+        let mut none = Keyring::default();
+        let held: &mut Held = &mut self.keys.held();
+        let keyring = match held {
+            Ok(keyring) => keyring.as_mut().unwrap_or(&mut none),
+            Err(why) => return Err(self.cannot_open(dataset, why)),
+        };
         let mixed_before = imported.begun.clone();
-        let outcome = self.bring(&repository, dataset, &known, keyring, &mut imported);
-        self.note(&repository, dataset, &known, outcome, Imported { begun: mixed_before, ..imported })
+        let outcome = self.bring(repository, dataset, known, keyring, &mut imported);
+        self.note(repository, dataset, known, outcome, Imported { begun: mixed_before, ..imported })
     }
 
     /// Why nothing is imported here.
@@ -124,24 +134,14 @@ impl Imports {
     pub fn back_to(&self, dataset: &Dataset, name: &str) -> Result<(), Failure> {
         let state = &self.file.node.state;
         let _alone = self.alone(dataset)?;
-        let mut imported = Imported::open(state, &dataset.name).map_err(crate::cmd::failure)?;
+        let imported = Imported::open(state, &dataset.name).map_err(crate::cmd::failure)?;
         let repository = Repository::open_folder(&self.repository(dataset), Access::Shared).map_err(failure)?;
         let known = repository.snapshots().map_err(failure)?.into_iter().find(|known| known.name == name);
         let known = known.ok_or_else(|| {
             Failure::failed(format!("dataset {}: {name} is no more in the mirror", dataset.name))
                 .hint("`importer restore --at` brings it back by date from the archive")
         })?;
-        let none = Mutex::new(Keyring::default());
-        let keyring = match &self.keyring {
-            Ok(Some(keyring)) => keyring,
-            Ok(None) => &none,
-            Err(why) => return Err(self.cannot_open(dataset, why)),
-        };
-        let keyring = &mut *keyring.lock().unwrap_or_else(PoisonError::into_inner);
-        let mixed_before = imported.begun.clone();
-        let outcome = self.bring(&repository, dataset, &known, keyring, &mut imported);
-        self.note(&repository, dataset, &known, outcome, Imported { begun: mixed_before, ..imported })
-            .map(drop)
+        self.bring_and_note(&repository, dataset, &known, imported).map(drop)
     }
 
     /// Takes back the last import; which one that was, and what is worth knowing. It is not imported again by itself.

@@ -16,6 +16,7 @@ pub mod distant;
 pub mod drilled;
 pub mod import;
 pub mod imported;
+pub mod keys;
 pub mod resolve;
 pub mod serve;
 pub mod status;

@@ -108,6 +108,7 @@ impl Beginning {
             told: told.clone(),
             colours: colours.clone(),
             paths: paths.clone(),
+            daemon: daemon.clone(),
             runtime: runtime.clone(),
             activation: takeover.activation,
             descent: takeover.final_export + takeover.max_pause,

@@ -11,6 +11,7 @@ pub mod sync;
 pub mod takeover;
 
 use crate::import::Imports;
+use crate::keys::Keys;
 use crate::serve::Around;
 use archive::sign::Signer;
 use console::exit::Failure;
@@ -24,7 +25,7 @@ use lookup::Surroundings;
 use lookup::open::Identity;
 use standing::Log;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An error between hosts, with what can be done about it.
@@ -65,12 +66,12 @@ fn imports(file: &NodeFile, given: &Identity) -> Result<Imports, Failure> {
             .or_else(|| file.node.identity.clone().map(PathBuf::into_os_string)),
         passphrase_file: given.passphrase_file.clone(),
     };
-    let keyring = match means.keyring() {
+    let keys = Keys::new(match means.keyring() {
         Ok(keyring) if keyring.is_empty() => Ok(None),
-        Ok(keyring) => Ok(Some(Mutex::new(keyring))),
+        Ok(keyring) => Ok(Some(keyring)),
         Err(failure) => Err(failure.to_string()),
-    };
-    Ok(Imports { file: file.clone(), keyring, signer: Arc::new(signer), clock: Arc::new(now_ms) })
+    });
+    Ok(Imports { file: file.clone(), keys, signer: Arc::new(signer), clock: Arc::new(now_ms) })
 }
 
 /// What a command waits with.

@@ -1,6 +1,6 @@
 //! What a person orders of this node's part in takeover: `activate`, `close`, `failback`, `switchover`; asked of the daemon, which alone decides.
 
-use crate::takeover::orders::{DAEMON, Question, Stands};
+use crate::takeover::orders::{DAEMON, Opens, Question, Stands};
 use crate::takeover::words;
 use clap::Args;
 use console::exit::{Failure, Status};
@@ -9,6 +9,7 @@ use console::output::{Output, tell};
 use link::control::{Ended, ask};
 use lookup::Surroundings;
 use lookup::cmd::document;
+use lookup::open::Identity;
 use std::path::PathBuf;
 
 /// Makes this node the active one, when no lease lives
@@ -30,6 +31,8 @@ pub struct Activate {
     /// With --force: you have made sure that this node is off
     #[arg(long, value_name = "NODE", requires = "force")]
     pub old_active_off: Option<String>,
+    #[command(flatten)]
+    pub means: Identity,
     /// One JSON document on standard output
     #[arg(long)]
     pub json: bool,
@@ -73,10 +76,18 @@ pub struct Failback {
 impl Activate {
     pub fn run(&self, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
         let question = match &self.old_active_off {
-            Some(off) => Question::Force { off: off.clone() },
-            None => Question::Activate { accept_loss: self.accept_data_loss, adopt: self.adopt },
+            Some(off) => Question::Force { off: off.clone(), opens: self.opens()? },
+            None => Question::Activate { accept_loss: self.accept_data_loss, adopt: self.adopt, opens: self.opens()? },
         };
         order(&question, self.json, config, surroundings)
+    }
+}
+
+impl Activate {
+    /// A passphrase is asked for here, where a person sits, and not by the daemon.
+    fn opens(&self) -> Result<Option<Opens>, Failure> {
+        let keyring = self.means.keyring()?;
+        Ok((!keyring.is_empty()).then(|| Opens(keyring.expose())))
     }
 }
 

@@ -97,7 +97,6 @@ impl Looking<'_> {
         let (position, whole) = if works || pending { (exported(file), true) } else { imported(file) };
         let begun =
             |dataset: &console::node_file::Dataset| Imported::open(state, &dataset.name).is_ok_and(|imported| imported.begun.is_some());
-        let blind = !matches!(self.imports.keyring, Ok(Some(_))) && file.datasets.iter().any(|dataset| dataset.seal);
         let measured = Measured::open(state);
         Readiness {
             position,
@@ -106,7 +105,7 @@ impl Looking<'_> {
             verified: whole && !pending,
             valid: self.is_valid(),
             automatic: self.takeover.automatic,
-            blind,
+            blind: self.imports.is_blind(),
             guarded: self.guarded,
             activation: match measured.activation_ms {
                 0 => ACTIVATION,

@@ -1,5 +1,6 @@
 //! What commands ask of the daemon, and how they are answered: each order is handed to the member, and its outcome is what the member and its acts then say.
 
+use crate::serve::Daemon;
 use crate::takeover::checks::Colours;
 use crate::takeover::doing::wait;
 use crate::takeover::kept::{Before, Reigned};
@@ -8,6 +9,7 @@ use crate::takeover::seat::Inbox;
 use crate::takeover::told::{Event, Told};
 use crate::takeover::ways::Paths;
 use crate::takeover::words;
+use archive::identity::Keyring;
 use console::node_file::NodeFile;
 use election::checks::Colour;
 use election::member::{Alert, Input, Order};
@@ -35,9 +37,12 @@ pub enum Question {
     Activate {
         accept_loss: bool,
         adopt: bool,
+        /// What opens sealed content here, where the node has nothing of its own.
+        opens: Option<Opens>,
     },
     Force {
         off: String,
+        opens: Option<Opens>,
     },
     Switchover {
         to: String,
@@ -45,6 +50,16 @@ pub enum Question {
     Close,
     /// Home again: take part, be ready, and get the role back.
     Failback,
+}
+
+/// Identities, as an open identity file has them. They are kept in memory only, and shown nowhere.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Opens(pub String);
+
+impl std::fmt::Debug for Opens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opens")
+    }
 }
 
 /// How this node stands in takeover.
@@ -66,6 +81,7 @@ pub struct Orders {
     pub told: Arc<Told>,
     pub colours: Colours,
     pub paths: Arc<Paths>,
+    pub daemon: Arc<Daemon>,
     pub runtime: Handle,
     /// An activation, or a step down, may take as long.
     pub activation: Duration,
@@ -102,12 +118,21 @@ impl Orders {
     pub fn answer(&self, question: Question, say: &dyn Fn(String)) -> Ended<Stands> {
         match question {
             Question::Standing => Ended::Done(self.stands()),
-            Question::Activate { accept_loss, adopt } => self.rise(Order::Activate { accept_loss, adopt }, say),
-            Question::Force { off } => self.rise(Order::Force { off: NodeId(off) }, say),
+            Question::Activate { accept_loss, adopt, opens } => self.rise_seeing(opens, Order::Activate { accept_loss, adopt }, say),
+            Question::Force { off, opens } => self.rise_seeing(opens, Order::Force { off: NodeId(off) }, say),
             Question::Switchover { to } => self.hand_over(NodeId(to), say),
             Question::Close => self.close(say),
             Question::Failback => self.failback(say),
         }
+    }
+
+    /// Sees from now on, until this daemon ends.
+    fn open_with(&self, opens: &Opens, say: &dyn Fn(String)) -> Result<(), String> {
+        let keyring = Keyring::parse(&opens.0)?;
+        self.daemon.imports().keys.give(keyring);
+        self.daemon.poke_all();
+        say("the identity is kept in the memory of `importer serve`, and gone when that ends".into());
+        Ok(())
     }
 
     pub fn stands(&self) -> Stands {
@@ -187,6 +212,19 @@ impl Orders {
             why,
             hint: Some("is `pull-backup serve` running where the arbiter is, and heard from here? See `importer status`".into()),
         }
+    }
+
+    fn rise_seeing(&self, opens: Option<Opens>, order: Order, say: &dyn Fn(String)) -> Ended<Stands> {
+        if let Some(Err(why)) = opens.map(|opens| self.open_with(&opens, say)) {
+            return Ended::failed(why);
+        }
+        if self.daemon.imports().is_blind() {
+            return Ended::refused(
+                "this node has no identity, so it cannot open what it mirrors, and has nothing to serve",
+                "`importer activate --identity FILE` gives it one, asks for its passphrase, and keeps it in memory only",
+            );
+        }
+        self.rise(order, say)
     }
 
     fn rise(&self, order: Order, say: &dyn Fn(String)) -> Ended<Stands> {

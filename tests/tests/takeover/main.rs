@@ -2,6 +2,7 @@
 //! and counts what was acknowledged by whom.
 
 mod automatic;
+mod blind;
 mod commands;
 mod fencing;
 mod forced;
