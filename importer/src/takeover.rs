@@ -7,6 +7,7 @@
 //! Without `[takeover]` nothing of this runs: the role is given by hand.
 
 pub mod acting;
+pub mod by_hand;
 pub mod checks;
 pub mod doing;
 mod exporting;
@@ -15,6 +16,7 @@ pub mod looking;
 pub mod orders;
 pub mod plainly;
 pub mod seat;
+mod served;
 pub mod told;
 pub mod ways;
 pub mod words;

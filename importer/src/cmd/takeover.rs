@@ -1,11 +1,12 @@
 //! What a person orders of this node's part in takeover: `activate`, `close`, `failback`, `switchover`; asked of the daemon, which alone decides.
 
 use crate::takeover::orders::{DAEMON, Opens, Question, Stands};
-use crate::takeover::words;
+use crate::takeover::{by_hand, words};
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::node_file::NodeFile;
 use console::output::{Output, tell};
+use console::place;
 use link::control::{Ended, ask};
 use lookup::Surroundings;
 use lookup::cmd::document;
@@ -28,8 +29,8 @@ pub struct Activate {
     /// Without the arbiter; two nodes may both have taken the role then, and a person must say which counts
     #[arg(long, requires = "old_active_off", conflicts_with_all = ["adopt", "accept_data_loss"])]
     pub force: bool,
-    /// With --force: you have made sure that this node is off
-    #[arg(long, value_name = "NODE", requires = "force")]
+    /// You have made sure that this node is off: with --force, or where the node file has no [takeover]
+    #[arg(long, value_name = "NODE")]
     pub old_active_off: Option<String>,
     #[command(flatten)]
     pub means: Identity,
@@ -75,11 +76,21 @@ pub struct Failback {
 
 impl Activate {
     pub fn run(&self, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
+        let file = super::open(config, surroundings)?;
+        if file.takeover.is_none() {
+            let imports = super::imports(&file, &self.means)?;
+            let stands = by_hand::activate(&file, self.old_active_off.as_deref(), &imports, &mut |word| tell(word))?;
+            return show(&stands, self.json);
+        }
         let question = match &self.old_active_off {
+            Some(_) if !self.force => {
+                return Err(Failure::usage("--old-active-off is for --force here")
+                    .hint("the arbiter knows when the lease of a dead node is over; `pull-backup attest --off NODE` tells it sooner"));
+            }
             Some(off) => Question::Force { off: off.clone(), opens: self.opens()? },
             None => Question::Activate { accept_loss: self.accept_data_loss, adopt: self.adopt, opens: self.opens()? },
         };
-        order(&question, self.json, config, surroundings)
+        order(&question, self.json, &file)
     }
 }
 
@@ -93,27 +104,34 @@ impl Activate {
 
 impl Close {
     pub fn run(&self, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
-        order(&Question::Close, self.json, config, surroundings)
+        let file = super::open(config, surroundings)?;
+        if file.takeover.is_none() {
+            let path = place::of(config.map(PathBuf::as_path), surroundings.config.as_deref(), place::NODE);
+            return show(&by_hand::close(&file, &path, &mut |word| tell(word))?, self.json);
+        }
+        order(&Question::Close, self.json, &file)
     }
 }
 
 impl Switchover {
     pub fn run(&self, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
-        order(&Question::Switchover { to: self.to.clone() }, self.json, config, surroundings)
+        order(&Question::Switchover { to: self.to.clone() }, self.json, &super::open(config, surroundings)?)
     }
 }
 
 impl Failback {
     pub fn run(&self, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
-        order(&Question::Failback, self.json, config, surroundings)
+        order(&Question::Failback, self.json, &super::open(config, surroundings)?)
     }
 }
 
-fn order(question: &Question, json: bool, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
-    let file = super::open(config, surroundings)?;
-    let stands = put(&file, question, &mut |word| tell(word))?;
+fn order(question: &Question, json: bool, file: &NodeFile) -> Result<Status, Failure> {
+    show(&put(file, question, &mut |word| tell(word))?, json)
+}
+
+fn show(stands: &Stands, json: bool) -> Result<Status, Failure> {
     if json {
-        document(&stands)?;
+        document(stands)?;
         return Ok(Status::Done);
     }
     let mut output = Output::stdout();

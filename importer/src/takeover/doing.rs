@@ -12,9 +12,10 @@ use crate::takeover::exporting::exporter;
 use crate::takeover::kept::{Before, Reigned};
 use crate::takeover::looking::{Measured, exported, imported};
 use crate::takeover::seat::Inbox;
+use crate::takeover::served;
 use crate::takeover::told::{Event, Told};
 use console::exit::Failure;
-use console::node_file::{Check, Dataset, NodeFile};
+use console::node_file::{Check, NodeFile};
 use election::member::Input;
 use election::{Epoch, Position, Time};
 use link::boot;
@@ -270,12 +271,7 @@ impl Inside {
         if !goes_on() {
             return Err(over());
         }
-        for (dataset, source) in self.file.datasets.iter().flat_map(Dataset::with_sources) {
-            let data = sources::recipe::data(source, state, &dataset.name)?;
-            if let Some(served) = data.served() {
-                served.lift().map_err(|error| sources::recipe::failure(&source.name, error))?;
-            }
-        }
+        served::lift(&self.file)?;
         reigned.keep(state).map_err(crate::cmd::failure)?;
         if !goes_on() {
             return Err(over());
@@ -346,17 +342,8 @@ impl Inside {
 
     /// Nobody writes to databases of a node that is no more active.
     fn guard(&self) {
-        for (dataset, source) in self.file.datasets.iter().flat_map(Dataset::with_sources) {
-            let data = match sources::recipe::data(source, &self.file.node.state, &dataset.name) {
-                Ok(data) => data,
-                Err(failure) => {
-                    self.trouble(failure.to_string());
-                    continue;
-                }
-            };
-            if let Some(Err(error)) = data.served().map(|served| served.guard()) {
-                self.trouble(sources::recipe::failure(&source.name, error).to_string());
-            }
+        for failure in served::guard(&self.file) {
+            self.trouble(failure.to_string());
         }
     }
 

@@ -74,6 +74,14 @@ pub struct Stands {
     pub checks: BTreeMap<String, Colour>,
 }
 
+impl Stands {
+    pub fn new(node: &str, standing: Standing, epoch: u64, position: &Position) -> Stands {
+        let shown = |point: &election::Point| format!("{}/{}", point.epoch, point.sequence);
+        let position = position.0.iter().map(|(dataset, point)| (dataset.0.clone(), shown(point))).collect();
+        Stands { node: node.into(), standing, epoch, lease_left_ms: 0, position, checks: BTreeMap::new() }
+    }
+}
+
 /// Answers commands.
 pub struct Orders {
     pub file: NodeFile,
@@ -140,14 +148,10 @@ impl Orders {
         let standing = role.as_ref().map_or(Standing::Passive, |role| role.standing);
         let works = matches!(standing, Standing::Active | Standing::Failsafe | Standing::SteppingDown);
         let position: Position = if works { exported(&self.file) } else { imported(&self.file).0 };
-        let shown = |point: &election::Point| format!("{}/{}", point.epoch, point.sequence);
         Stands {
-            node: self.file.node.name.clone(),
-            standing,
-            epoch: self.told.epoch(),
             lease_left_ms: role.map_or(0, |role| role.lease_until.since(boot::now()).as_millis() as u64),
-            position: position.0.iter().map(|(dataset, point)| (dataset.0.clone(), shown(point))).collect(),
             checks: self.colours.all(),
+            ..Stands::new(&self.file.node.name, standing, self.told.epoch(), &position)
         }
     }
 

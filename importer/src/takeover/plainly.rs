@@ -1,4 +1,4 @@
-//! What load balancers ask without keys, on the plain health address: `/primary`, `/standby?lag=10m`, `/cluster`, `/history`.
+//! What load balancers ask without keys, on the plain health address: `/primary`, `/standby?lag=10m`, `/cluster`.
 //!
 //! `/primary` is 200 only while this node is active, its gate may be open and its lease lives; everything that is not known is 503.
 

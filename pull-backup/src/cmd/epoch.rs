@@ -52,8 +52,9 @@ struct Resolve {
     keep: String,
 }
 
+/// Whose epochs they were and are.
 #[derive(Serialize)]
-struct Shape {
+pub struct Shape {
     clusters: Vec<ClusterShape>,
 }
 
@@ -63,6 +64,19 @@ struct ClusterShape {
     conflict: bool,
     #[serde(flatten)]
     reigns: Reigns,
+}
+
+impl Shape {
+    /// Of all clusters, or of one.
+    pub fn of(ledger: &Ledger, only: Option<&str>) -> link::Result<Shape> {
+        let mut clusters = Vec::new();
+        for cluster in ledger.clusters().into_iter().filter(|cluster| only.is_none_or(|only| only == cluster)) {
+            if let Some(reigns) = ledger.open(&cluster)? {
+                clusters.push(ClusterShape { cluster, conflict: reigns.conflict().is_some(), reigns });
+            }
+        }
+        Ok(Shape { clusters })
+    }
 }
 
 impl Epoch {
@@ -78,29 +92,20 @@ impl Epoch {
 
 impl Show {
     fn run(&self, file: &PullBackupFile, surroundings: &Surroundings) -> Result<Status, Failure> {
-        let ledger = Ledger::new(&file.state, &file.store);
-        let clusters = ledger
-            .clusters()
-            .into_iter()
-            .filter(|cluster| self.cluster.as_ref().is_none_or(|only| only == cluster));
-        let mut shown = Vec::new();
-        for cluster in clusters {
-            if let Some(reigns) = ledger.open(&cluster).map_err(failure)? {
-                shown.push(ClusterShape { cluster, conflict: reigns.conflict().is_some(), reigns });
-            }
-        }
+        let shape = Shape::of(&Ledger::new(&file.state, &file.store), self.cluster.as_deref()).map_err(failure)?;
+        let shown = &shape.clusters;
         if let Some(only) = self.cluster.as_ref().filter(|_| shown.is_empty()) {
             return Err(
                 Failure::failed(format!("nobody reigns in cluster {only}")).hint("`pull-backup invite NAME --active` begins epoch 1")
             );
         }
         if self.json {
-            document(&Shape { clusters: shown })?;
+            document(&shape)?;
             return Ok(Status::Done);
         }
         let zone = surroundings.now.time_zone();
         let mut table = Table::new(&["CLUSTER", ">EPOCH", "NODE", "STATE", "WHEN", "HEADS"]);
-        for ClusterShape { cluster, reigns, .. } in &shown {
+        for ClusterShape { cluster, reigns, .. } in shown {
             for sealed in &reigns.sealed {
                 let heads: Vec<String> = sealed.heads.iter().map(|(dataset, at)| format!("{dataset} {}", at.position())).collect();
                 let (node, when) = (sealed.holder.node.clone(), show::time(sealed.sealed_ms, zone));

@@ -1,7 +1,13 @@
 //! `serve`: the daemon, until it is asked to end.
 
+use crate::cmd::epoch::Shape;
 use crate::cmd::init::RECEIPT_KEY;
+use crate::reigns::Ledger;
 use crate::serve::{Around, Daemon};
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::get;
 use clap::Args;
 use console::exit::{Failure, Status};
 use console::place;
@@ -60,7 +66,8 @@ impl Serve {
             let (listener, health) = (bind(file.listen).await?, bind(file.health).await?);
             let daemon = Daemon::new(&file, identity, receipt, around);
             let look = daemon.looking(&file, LOOK);
-            tokio::spawn(plain(health, router(look.newest.clone()), stop.clone()));
+            let ledger = Ledger::new(&file.state, &file.store);
+            tokio::spawn(plain(health, router(look.newest.clone()).merge(history(ledger)), stop.clone()));
             tokio::spawn(pulse(alone.clone(), look.wall.clone(), stop.clone()));
             let looking = tokio::spawn(look.run(stop.clone()));
             log.say(Said::info("serves", format!("pull-backup serves at {}", file.listen)));
@@ -71,4 +78,17 @@ impl Serve {
         })?;
         Ok(Status::Done)
     }
+}
+
+/// `/history`: whose epochs they were and are, as `epoch show --json` has it.
+fn history(ledger: Ledger) -> Router {
+    let answer = move || async move {
+        let shape = tokio::task::spawn_blocking(move || Shape::of(&ledger, None)).await;
+        match shape {
+            Ok(Ok(shape)) => axum::Json(shape).into_response(),
+            Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", link::pull::chain(&error))).into_response(),
+            Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        }
+    };
+    Router::new().route("/history", get(answer))
 }

@@ -17,16 +17,3 @@ fn nobody_is_activated_while_a_lease_lives_and_twice_is_once() {
     assert_eq!(scene.ask("web2", "/standby?lag=10m").map(|(status, _)| status), Some(200));
     scene.cluster.stop();
 }
-
-#[test]
-fn a_cluster_without_takeover_says_what_is_missing() {
-    let mut cluster = tests::cluster::Cluster::new(61);
-    cluster.keeper("backup", "");
-    let folder = cluster.path("data");
-    std::fs::create_dir_all(&folder).unwrap();
-    let datasets = format!("[[dataset]]\nname = \"shop\"\n[[dataset.source]]\nrecipe = \"files\"\npaths = [{folder:?}]\n");
-    cluster.node("web1", "", &datasets);
-    let refused = cluster.run("web1", "importer", &["activate"]).ended(3);
-    assert!(refused.err.contains("[takeover]"), "{}", refused.err);
-    cluster.stop();
-}

@@ -3,7 +3,9 @@
 
 mod automatic;
 mod blind;
+mod by_hand;
 mod commands;
+mod elect;
 mod fencing;
 mod forced;
 mod home;
