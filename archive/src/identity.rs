@@ -265,11 +265,11 @@ mod tests {
             segments: vec![],
         };
         let run = Signed::sign(run, &signer);
-        let mut keyring = Keyring::from_text(&private).unwrap();
+        let mut keyring = Keyring::parse(&private).unwrap();
         assert!(keyring.run_key(&run).unwrap().is_none());
         assert!(keyring.open_sealing_identity(&record).unwrap());
         assert_eq!(keyring.run_key(&run).unwrap().unwrap().0, key.0);
-        let mut stranger = Keyring::from_text(&generate().0).unwrap();
+        let mut stranger = Keyring::parse(&generate().0).unwrap();
         assert!(!stranger.open_sealing_identity(&record).unwrap());
     }
 

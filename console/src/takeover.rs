@@ -62,6 +62,8 @@ pub enum Probe {
     Http { at: String, path: String },
     /// HOST:PORT that takes a connection.
     Tcp(String),
+    /// A question to the data of a source, answered by rows that begin with something true.
+    Sql { question: String, source: String, database: Option<String> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,12 +138,17 @@ fn check(mut section: Section<'_>) -> Option<Check> {
     let command = section.program("command").map(Probe::Command);
     let http = section.parsed("http", http);
     let tcp = section.parsed("tcp", at).map(Probe::Tcp);
+    let (question, source, database) = (section.string("sql"), section.string("source"), section.string("database"));
+    let sql = question.zip(source).map(|(question, source)| Probe::Sql { question, source, database });
+    if section.has("sql") && !section.has("source") {
+        section.require("source", "\"orders\", the name of a source of a dataset");
+    }
     let every = section.duration("every").unwrap_or(CHECK_EVERY);
     let within = section.duration("within").unwrap_or(CHECK_WITHIN);
-    let mut probes: Vec<Probe> = [command, http, tcp].into_iter().flatten().collect();
-    let written = ["command", "http", "tcp"].iter().filter(|key| section.has(key)).count();
+    let mut probes: Vec<Probe> = [command, http, tcp, sql].into_iter().flatten().collect();
+    let written = ["command", "http", "tcp", "sql"].iter().filter(|key| section.has(key)).count();
     if written != 1 {
-        section.wrong_here("needs exactly one of `command`, `http` and `tcp`");
+        section.wrong_here("needs exactly one of `command`, `http`, `tcp` and `sql`");
     }
     let named = section.parsed("name", plain_name);
     section.finish(&[]);
@@ -150,6 +157,7 @@ fn check(mut section: Section<'_>) -> Option<Check> {
         Probe::Command(words) => words[0].rsplit('/').next().unwrap_or_default().to_owned(),
         Probe::Http { at, path } => format!("http://{at}{path}"),
         Probe::Tcp(at) => at.clone(),
+        Probe::Sql { source, .. } => format!("sql of {source}"),
     });
     Some(Check { name, probe, every, within })
 }
@@ -190,4 +198,31 @@ pub(crate) fn one_of(text: &str, choices: &[&str]) -> Result<String, String> {
     }
     let list: Vec<String> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
     Err(format!("must be {}, not \"{text}\"", list.join(" or ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::node_file::{NodeFile, Probe};
+    use std::path::Path;
+
+    fn read(check: &str) -> Result<NodeFile, String> {
+        let text = format!(
+            "cluster = \"shop\"\n[node]\nname = \"web1\"\n[[dataset]]\nname = \"shop\"\nseal = false\n[[dataset.source]]\nrecipe = \"sqlite\"\npath = \"/srv/shop.db\"\n[takeover]\n[[takeover.check]]\n{check}\n"
+        );
+        NodeFile::parse(&text, Path::new("node.toml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_check_asks_in_one_way() {
+        let file = read("sql = \"select 1\"\nsource = \"sqlite\"").unwrap();
+        let check = &file.takeover.unwrap().checks[0];
+        let asked = Probe::Sql { question: "select 1".into(), source: "sqlite".into(), database: None };
+        assert_eq!((check.name.as_str(), &check.probe), ("sql of sqlite", &asked));
+        assert!(read("sql = \"select 1\"").unwrap_err().contains("source"));
+        assert!(
+            read("sql = \"select 1\"\nsource = \"sqlite\"\ntcp = \"127.0.0.1:80\"")
+                .unwrap_err()
+                .contains("exactly one of")
+        );
+    }
 }

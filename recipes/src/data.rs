@@ -198,6 +198,12 @@ pub trait Data: Send + Sync {
     /// Takes back the last import: what was before it is the data again.
     fn rollback(&self) -> Result<Vec<Finding>, Error>;
 
+    /// Asks something of the data as it is now, changing nothing; well answered when the first column of each row is true, and there is one. Of this
+    /// database, which may be left out where there is one. `None` where nothing can be asked.
+    fn ask(&self, _database: Option<&str>, _question: &str) -> Option<Result<(), Error>> {
+        None
+    }
+
     /// What can be done with it besides, where it stands behind a server.
     fn served(&self) -> Option<&dyn Served> {
         None

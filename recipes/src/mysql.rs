@@ -215,6 +215,10 @@ impl Inner {
 }
 
 impl Data for Mysql {
+    fn ask(&self, database: Option<&str>, question: &str) -> Option<Result<(), Error>> {
+        Some(beside::ask_live(&self.inner, database, question))
+    }
+
     fn check(&self) -> Result<Vec<Finding>, Error> {
         let mut found = Vec::new();
         if let Err(error) = self.inner.examine(&mut found) {

@@ -154,6 +154,10 @@ impl Inner {
 }
 
 impl Data for Postgres {
+    fn ask(&self, database: Option<&str>, question: &str) -> Option<Result<(), Error>> {
+        Some(beside::ask_live(&self.inner, database, question))
+    }
+
     fn check(&self) -> Result<Vec<Finding>, Error> {
         let mut found = Vec::new();
         if let Err(error) = preflight::exportable(&self.inner, &mut found) {

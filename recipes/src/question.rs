@@ -16,6 +16,16 @@ pub(crate) fn judge<'a>(question: &str, rows: impl Iterator<Item = Option<&'a st
     if count == 0 { bad("no row".into()) } else { Ok(()) }
 }
 
+/// The database that is asked: the one that is named, or the only one.
+pub(crate) fn one<'a>(named: Option<&'a str>, known: &'a [String]) -> Result<&'a str, Error> {
+    match (named, known) {
+        (Some(name), _) if known.iter().any(|known| known == name) => Ok(name),
+        (Some(name), _) => Err(Error::NoPart { what: format!("the database {name}"), known: known.join(", ") }),
+        (None, [only]) => Ok(only),
+        (None, _) => Err(Error::NoPart { what: "the one database that questions are asked of".into(), known: known.join(", ") }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::judge;

@@ -124,25 +124,38 @@ pub fn rehearse(copy: &std::path::Path, questions: &[String]) -> Result<Vec<Find
     let mut findings = Vec::new();
     let copy = copy.join(std::str::from_utf8(NAME).expect("it is a word"));
     let arrived = verify::open(&copy, &copy, &mut findings)?;
-    let failed = |source| Error::Sqlite { action: "ask a question of", path: copy.clone(), source };
     for question in questions {
-        let mut statement = arrived.database.prepare(question).map_err(failed)?;
-        let text = |value: rusqlite::types::Value| match value {
-            rusqlite::types::Value::Null => None,
-            rusqlite::types::Value::Integer(number) => Some(number.to_string()),
-            rusqlite::types::Value::Real(number) => Some(if number == 0.0 { "0".into() } else { number.to_string() }),
-            rusqlite::types::Value::Text(text) => Some(text),
-            rusqlite::types::Value::Blob(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
-        };
-        let rows = statement.query_map([], |row| row.get(0).map(text)).map_err(failed)?;
-        let rows: Vec<Option<String>> = rows.collect::<rusqlite::Result<_>>().map_err(failed)?;
-        crate::question::judge(question, rows.iter().map(Option::as_deref))?;
+        answered(&arrived.database, &copy, question)?;
     }
     findings.push(Finding::new(Level::Note, "the database is whole, by SQLite's own check"));
     Ok(findings)
 }
 
+fn answered(database: &rusqlite::Connection, path: &std::path::Path, question: &str) -> Result<(), Error> {
+    let failed = |source| Error::Sqlite { action: "ask a question of", path: path.to_path_buf(), source };
+    let mut statement = database.prepare(question).map_err(failed)?;
+    let text = |value: rusqlite::types::Value| match value {
+        rusqlite::types::Value::Null => None,
+        rusqlite::types::Value::Integer(number) => Some(number.to_string()),
+        rusqlite::types::Value::Real(number) => Some(if number == 0.0 { "0".into() } else { number.to_string() }),
+        rusqlite::types::Value::Text(text) => Some(text),
+        rusqlite::types::Value::Blob(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+    };
+    let rows = statement.query_map([], |row| row.get(0).map(text)).map_err(failed)?;
+    let rows: Vec<Option<String>> = rows.collect::<rusqlite::Result<_>>().map_err(failed)?;
+    crate::question::judge(question, rows.iter().map(Option::as_deref))
+}
+
 impl Data for Sqlite {
+    fn ask(&self, _: Option<&str>, question: &str) -> Option<Result<(), Error>> {
+        let inner = &self.inner;
+        let asked = || {
+            let real = inner.real()?;
+            answered(&connect::source(&real, inner.patience)?, &real, question)
+        };
+        Some(asked())
+    }
+
     fn check(&self) -> Result<Vec<Finding>, Error> {
         let mut found = Vec::new();
         if let Err(error) = self.inner.examine(&mut found) {

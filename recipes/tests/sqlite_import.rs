@@ -272,3 +272,17 @@ fn one_import_at_a_time() {
     drop(stand.recipe().stage().unwrap());
     assert_eq!(names(stand.folder.path()), ["scratch"]);
 }
+
+#[test]
+fn the_live_database_answers_and_is_not_changed() {
+    let stand = Stand::new();
+    let writer = stand.connect();
+    fill(&writer, WAL, "v1");
+    let ask = |question| stand.recipe().ask(None, question).unwrap();
+    ask("SELECT count(*) = 500 FROM item").unwrap();
+    writer.execute("DELETE FROM item WHERE id = 1", []).unwrap();
+    let error = ask("SELECT count(*) = 500 FROM item").unwrap_err().to_string();
+    assert!(error.contains("was answered by a row that begins with \"0\""), "{error}");
+    assert!(ask("DELETE FROM item RETURNING 1").is_err(), "a question changes nothing");
+    ask("SELECT count(*) = 499 FROM item").unwrap();
+}

@@ -4,7 +4,7 @@
 
 use crate::takeover::doing::Doing;
 use crate::takeover::told::{Event, Told};
-use console::node_file::{Check, Probe};
+use console::node_file::{Check, Dataset, NodeFile, Probe};
 use election::checks::{self, Advice, Colour, Thresholds};
 use election::member::Input;
 use election::message::Standing;
@@ -21,13 +21,14 @@ use tokio::time::{sleep, timeout};
 const HEAD_MAX: usize = 4096;
 
 /// Asks once. Why it does not work.
-pub async fn ask(check: &Check) -> Result<(), String> {
+pub async fn ask(check: &Check, file: &Arc<NodeFile>) -> Result<(), String> {
     let late = |_| format!("{} gave no answer within {} s", check.name, check.within.as_secs_f32());
     let asked = async {
         match &check.probe {
             Probe::Command(words) => command(words).await,
             Probe::Tcp(at) => TcpStream::connect(at).await.map(drop).map_err(|error| format!("cannot connect to {at}: {error}")),
             Probe::Http { at, path } => http(at, path).await,
+            Probe::Sql { .. } => sql(check.probe.clone(), file.clone()).await,
         }
     };
     timeout(check.within, asked).await.map_err(late)?.map_err(|why| format!("{}: {why}", check.name))
@@ -46,6 +47,23 @@ async fn command(words: &[String]) -> Result<(), String> {
         Ok(status) => Err(format!("{} ended with {status}", words[0])),
         Err(error) => Err(format!("cannot start {}: {error}", words[0])),
     }
+}
+
+/// The server's own limits end what is asked when nobody waits for it any more.
+async fn sql(probe: Probe, file: Arc<NodeFile>) -> Result<(), String> {
+    let asked = tokio::task::spawn_blocking(move || {
+        let Probe::Sql { question, source: name, database } = probe else { return Ok(()) };
+        let mut all = file.datasets.iter().flat_map(Dataset::with_sources);
+        let (dataset, source) = all
+            .find(|(_, source)| source.name == name)
+            .ok_or_else(|| format!("no dataset has a source {name}"))?;
+        let data = sources::recipe::data(source, &file.node.state, &dataset.name).map_err(|failure| failure.to_string())?;
+        let answered = data
+            .ask(database.as_deref(), &question)
+            .ok_or_else(|| format!("source {name} is no database that answers"))?;
+        answered.map_err(|error| link::pull::chain(&error))
+    });
+    asked.await.map_err(|error| error.to_string())?
 }
 
 async fn http(at: &str, path: &str) -> Result<(), String> {
@@ -99,7 +117,7 @@ pub async fn watch(check: Check, doing: Doing, told: Arc<Told>, colours: Colours
             known = checks::Check::new(Thresholds::default());
             continue;
         }
-        let outcome = ask(&check).await;
+        let outcome = ask(&check, doing.file()).await;
         let mut advice = known.observe(boot::now(), outcome.is_ok());
         if let Err(why) = &outcome
             && advice != Advice::Nothing
@@ -108,7 +126,7 @@ pub async fn watch(check: Check, doing: Doing, told: Arc<Told>, colours: Colours
         }
         while advice == Advice::Restart {
             doing.restart().await;
-            advice = match ask(&check).await {
+            advice = match ask(&check, doing.file()).await {
                 Ok(()) => Advice::Nothing,
                 Err(_) => known.restarted_in_vain(),
             };

@@ -50,7 +50,7 @@ pub struct Around {
 
 struct Inside {
     around: Around,
-    file: NodeFile,
+    file: Arc<NodeFile>,
     epoch: AtomicU64,
     /// The last order's number.
     order: AtomicU64,
@@ -65,7 +65,7 @@ impl Doing {
     pub fn new(around: Around, file: NodeFile) -> Doing {
         Doing(Arc::new(Inside {
             around,
-            file,
+            file: Arc::new(file),
             epoch: AtomicU64::new(0),
             order: AtomicU64::new(0),
             capturing: AtomicBool::new(false),
@@ -80,6 +80,10 @@ impl Doing {
 
     pub fn epoch(&self) -> u64 {
         self.0.epoch.load(Ordering::SeqCst)
+    }
+
+    pub fn file(&self) -> &Arc<NodeFile> {
+        &self.0.file
     }
 
     pub fn inbox(&self) -> &Inbox {
@@ -309,7 +313,7 @@ impl Inside {
     /// Waits until all checks are good.
     fn well(&self, goes_on: &dyn Fn() -> bool) -> Result<(), Failure> {
         for check in &self.around.checks {
-            while let Err(why) = self.around.runtime.block_on(checks::ask(check)) {
+            while let Err(why) = self.around.runtime.block_on(checks::ask(check, &self.file)) {
                 if !goes_on() {
                     return Err(Failure::failed(why));
                 }

@@ -93,9 +93,25 @@ pub(super) fn rehearse(inner: &Inner, arrived: &Arrived, questions: &[String]) -
     Ok(findings)
 }
 
+/// Whoever asks the live database gave up long before.
+const LIVE: &str = "SET statement_timeout = '60s'";
+
+/// Asks something of a database that others use, changing nothing.
+pub(super) fn ask_live(inner: &Inner, database: Option<&str>, question: &str) -> Result<(), Error> {
+    let mut client = inner.connect(catalog::ANY)?;
+    let known = catalog::databases(inner, &mut client)?;
+    let name = question::one(database, &known)?;
+    let mut client = inner.connect(name)?;
+    client.batch_execute(LIVE).map_err(failed("prepare a session in", name))?;
+    answered(client, name, question)
+}
+
 /// Asks something of a database that was loaded, changing nothing.
 fn ask(inner: &Inner, name: &str, question: &str) -> Result<(), Error> {
-    let mut client = inner.connect(name)?;
+    answered(inner.connect(name)?, name, question)
+}
+
+fn answered(mut client: Client, name: &str, question: &str) -> Result<(), Error> {
     // As an application would find its tables.
     client
         .batch_execute("RESET search_path; SET default_transaction_read_only = on")

@@ -36,6 +36,20 @@ fn a_rehearsal_compares_asks_and_leaves_nothing() {
 }
 
 #[test]
+fn the_live_database_answers_and_is_not_changed() {
+    let server = Server::start(&[]);
+    server.sql(EVERYTHING);
+    let recipe = data(&server, &["app"]);
+    let ask = |database, question| recipe.ask(database, question).expect("it takes questions");
+    ask(None, "SELECT COUNT(*) = 6 FROM parent").expect("it is so");
+    let error = ask(Some("app"), "SELECT COUNT(*) = 7 FROM parent").unwrap_err().to_string();
+    assert!(error.contains("was answered by a row that begins with \"0\""), "{error}");
+    assert!(ask(None, "DELETE FROM parent").is_err(), "a question changes nothing");
+    assert!(ask(Some("mysql"), "SELECT 1").is_err(), "only what is exported is asked");
+    ask(None, "SELECT COUNT(*) = 6 FROM parent").expect("it is so still");
+}
+
+#[test]
 fn a_table_comes_back_as_a_database_of_its_own_or_as_sql() {
     let server = Server::start(&[]);
     server.sql(EVERYTHING);

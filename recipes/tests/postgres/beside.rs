@@ -47,6 +47,20 @@ fn a_rehearsal_compares_asks_and_leaves_nothing() {
 }
 
 #[test]
+fn the_live_database_answers_and_is_not_changed() {
+    let server = full();
+    let recipe = server.recipe();
+    let ask = |database, question| recipe.ask(database, question).expect("it takes questions");
+    ask(Some("shop"), "SELECT count(*) > 3000 FROM sales.customer").expect("it is so");
+    let error = ask(Some("shop"), "SELECT count(*) = 7 FROM sales.customer").unwrap_err().to_string();
+    assert!(error.contains("was answered by a row that begins with \"f\""), "{error}");
+    assert!(ask(Some("shop"), "DELETE FROM sales.customer RETURNING true").is_err(), "a question changes nothing");
+    assert!(ask(Some("nobody"), "SELECT true").unwrap_err().to_string().contains("nobody"));
+    let before = server.sql("shop", "SELECT count(*) FROM sales.customer");
+    assert_ne!(before, "0\n");
+}
+
+#[test]
 fn a_table_comes_back_as_a_database_of_its_own_or_as_sql() {
     let server = full();
     let taken = Collect::of(&server.recipe()).taken;

@@ -65,7 +65,8 @@ impl Scene {
         let datasets = format!(
             "[[dataset]]\nname = \"shop\"\nevery = \"5s\"\n[[dataset.source]]\nrecipe = \"sqlite\"\npath = {database:?}\n\
              [takeover]\nautomatic = true\nports = [{PORT}]\n{of_node}\n[[takeover.service]]\nname = \"till\"\nstart = {}\nstop = {}\nstatus = {}\n\
-             [[takeover.check]]\nhttp = \"http://127.0.0.1:{PORT}/\"\nevery = \"1s\"\n",
+             [[takeover.check]]\nhttp = \"http://127.0.0.1:{PORT}/\"\nevery = \"1s\"\n\
+             [[takeover.check]]\nsql = \"select count(*) >= 0 from orders\"\nsource = \"sqlite\"\nevery = \"1s\"\n",
             words("start"),
             words("stop"),
             words("status")
