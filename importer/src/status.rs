@@ -2,6 +2,7 @@
 
 use crate::drilled::Drilled;
 use crate::imported::Imported;
+use crate::takeover::words;
 use console::node_file::{Dataset, NodeFile};
 use jiff::tz::TimeZone;
 use link::membership::{Membership, PullBackup, Reign};
@@ -9,7 +10,7 @@ use link::pull::chain;
 use link::repositories::{Dataset as Of, Layout};
 use link::running::peek;
 use standing::holding::{Holding, Holdings};
-use standing::host::{Daemon, Drill, Host, Line, Peer};
+use standing::host::{Daemon, Drill, Host, Line, Peer, Role};
 use standing::kept::{Kept, asked, pulling};
 use standing::place::{ms, schedule};
 use standing::receiving::compared;
@@ -50,9 +51,12 @@ impl Looking {
         let reign = Reign::open(state).ok().flatten();
         if reign.as_ref().is_some_and(|reign| reign.active) {
             let rest = "this node is the active one: it exports, and imports nothing";
-            return Host::new("importer", name, Daemon::judged("importer", seen, Some(rest), now_ms), now_ms).at_rest(rest);
+            let mut host = Host::new("importer", name, Daemon::judged("importer", seen, Some(rest), now_ms), now_ms);
+            host.role = self.role();
+            return host.at_rest(rest);
         }
         let mut host = Host::new("importer", name, Daemon::judged("importer", seen, None, now_ms), now_ms);
+        host.role = self.role();
         let wrong = |error: link::Error| Line::judged(self.place(ALL, Hop::Mirror, None), wrong(&error), None, false, now_ms);
         let known: Vec<PullBackup> = match Membership::open(state) {
             Ok(membership) => membership.pull_backups.into_iter().filter(|known| known.cluster == self.file.cluster).collect(),
@@ -73,6 +77,18 @@ impl Looking {
         host.drills = self.drills(&mut host.datasets, now_ms);
         host.peers = known.iter().map(|known| peer(known, &kept, now_ms)).collect();
         host.finish("the node file has no dataset")
+    }
+
+    /// As the daemon wrote it last.
+    fn role(&self) -> Option<Role> {
+        let role = Reign::written(&self.file.node.state).ok()??.lease?;
+        let left = role.lease_until.since(link::boot::now());
+        let holds = link::boot::id().is_ok_and(|boot| boot == role.boot) && !left.is_zero();
+        Some(Role {
+            standing: words::standing(role.standing).into(),
+            epoch: role.epoch.0,
+            lease_left_seconds: holds.then_some(left.as_secs()),
+        })
     }
 
     fn dataset(&self, dataset: &Dataset, known: &[PullBackup], kept: &Kept, imports: bool, now_ms: u64, lines: &mut Vec<Line>) {

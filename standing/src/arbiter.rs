@@ -1,6 +1,7 @@
 //! How the arbiter of a cluster stands: who is active and until when by its word, and why nobody takes over. A part of what `status` shows.
 
 use console::human;
+use console::table::Table;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +26,21 @@ pub struct Arbiter {
     pub takeovers: u64,
     /// Why it does nothing.
     pub halted: Option<String>,
+    /// Those who stand by, by their last word.
+    pub members: Vec<Member>,
+}
+
+/// One that stands by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub node: String,
+    /// `ready`, `syncing`, `passive`, and so on.
+    pub standing: String,
+    /// What is imported and verified of each dataset: EPOCH/SEQUENCE.
+    pub position: BTreeMap<String, String>,
+    /// Published snapshots that it lacks.
+    pub lacks: u64,
+    pub seen_seconds: u64,
 }
 
 /// Why nobody takes over, and what one would lose.
@@ -94,6 +110,17 @@ impl Arbiter {
         if let Some(takeover) = &self.unacknowledged {
             lines.push(more(format!("took over by itself: {takeover}; nobody has seen it yet: `pull-backup ack {}`", self.cluster)));
         }
-        lines.iter().map(|line| human::text(line.as_bytes())).collect::<Vec<_>>().join("\n")
+        let mut text = lines.iter().map(|line| human::text(line.as_bytes())).collect::<Vec<_>>().join("\n");
+        if !self.members.is_empty() {
+            let mut table = Table::new(&["NODE", "STATE", "POSITION", ">LACKS", "SEEN"]);
+            for member in &self.members {
+                let position: Vec<String> = member.position.iter().map(|(dataset, at)| format!("{dataset} {at}")).collect();
+                let safe = |text: &str| human::text(text.as_bytes());
+                let (seen, lacks) = (format!("{} ago", span(member.seen_seconds)), member.lacks.to_string());
+                table.row([safe(&member.node), member.standing.clone(), safe(&position.join(", ")), lacks, seen]);
+            }
+            text.push_str(&format!("\n{}", table.to_string().trim_end()));
+        }
+        text
     }
 }

@@ -33,10 +33,22 @@ pub struct Host {
     /// Who is active by whose word, at a pull-backup that is an arbiter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub arbiters: Vec<Arbiter>,
+    /// This node's own part in takeover.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     pub incidents: Vec<Open>,
     pub deliveries: Vec<Delivery>,
     #[serde(skip)]
     pub at_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Role {
+    /// In words.
+    pub standing: String,
+    pub epoch: u64,
+    /// Of an active one.
+    pub lease_left_seconds: Option<u64>,
 }
 
 /// The binary's daemon.
@@ -176,6 +188,7 @@ impl Host {
             drills: vec![],
             quarantined: vec![],
             arbiters: vec![],
+            role: None,
             incidents: vec![],
             deliveries: vec![],
             at_ms: now_ms,

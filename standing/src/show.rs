@@ -58,6 +58,12 @@ pub fn text(host: &Host) -> String {
         host.peers.iter().for_each(|of| peer(&mut table, of, host.at_ms));
         parts.push(format!("\n{}", table.to_string().trim_end()));
     }
+    if let Some(role) = &host.role {
+        let lease = role
+            .lease_left_seconds
+            .map_or_else(String::new, |left| format!(", {} of its lease left", human::duration(Duration::from_secs(left))));
+        parts.push(format!("\ntakeover: this node {}; epoch {}{lease}", safe(&role.standing), role.epoch));
+    }
     parts.extend(host.arbiters.iter().map(|arbiter| format!("\n{}", arbiter.text())));
     for drill in &host.drills {
         let good = match drill.good_ms {

@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::{Arbiter, Blocked, Cause, Ineligible, State, Why};
+use crate::message::Answer;
 use crate::position::Lost;
-use crate::{NodeId, Position, Record};
+use crate::{NodeId, Position, Record, Time};
 
 /// Where the protocol stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,16 @@ pub struct Plan {
 impl Arbiter {
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// The last word of each member, and when it came.
+    pub fn answers(&self) -> impl Iterator<Item = (&NodeId, Time, &Answer)> {
+        self.answers.iter().map(|(node, (at, answer))| (node, *at, answer))
+    }
+
+    /// How many published snapshots a position lacks.
+    pub fn lacking(&self, position: &Position) -> usize {
+        self.history.above(position).len()
     }
 
     /// s*, as the archive reported it.

@@ -134,9 +134,32 @@ pub fn show(arbiter: &Arbiter, cluster: &str, now: Time) -> (shape::Arbiter, Opt
         unacknowledged: unacknowledged.map(|entry| entry.reign.to_string()),
         takeovers: record.ledger.iter().filter(automatic).count() as u64,
         halted: None,
+        members: members(arbiter, now),
     };
     let active = current.filter(|entry| entry.state == ReignState::Active).map(|entry| entry.reign.node.0.clone());
     (shape, active)
+}
+
+/// The last word of those who stand by.
+fn members(arbiter: &Arbiter, now: Time) -> Vec<shape::Member> {
+    let record = arbiter.record();
+    let known = arbiter
+        .answers()
+        .filter(|(node, ..)| record.members.contains_key(*node) && record.holder.as_ref() != Some(*node));
+    let shown = |(node, at, answer): (&election::NodeId, Time, &election::message::Answer)| shape::Member {
+        node: node.0.clone(),
+        standing: words::standing(answer.standing).to_owned(),
+        position: answer
+            .readiness
+            .position
+            .0
+            .iter()
+            .map(|(dataset, point)| (dataset.0.clone(), format!("{}/{}", point.epoch, point.sequence)))
+            .collect(),
+        lacks: arbiter.lacking(&answer.readiness.position) as u64,
+        seen_seconds: now.since(at).as_secs(),
+    };
+    known.map(shown).collect()
 }
 
 pub fn planned(arbiter: &Arbiter, cluster: &str, now: Time) -> Planned {

@@ -85,7 +85,7 @@ pub fn ineligible(reason: &Ineligible, now: Time) -> String {
     }
 }
 
-fn standing(standing: Standing) -> &'static str {
+pub fn standing(standing: Standing) -> &'static str {
     match standing {
         Standing::Passive => "passive",
         Standing::Syncing => "syncing",
