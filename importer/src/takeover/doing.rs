@@ -282,7 +282,8 @@ impl Inside {
         }
         self.around.acting.grant(epoch.0)?;
         self.around.acting.start(epoch.0, EACH_START, goes_on)?;
-        self.well(goes_on)
+        self.well(goes_on)?;
+        self.around.acting.addresses_are_free(goes_on)
     }
 
     /// Imports until nothing of `base` is lacking. No import of the node's own is at work after it.

@@ -45,6 +45,7 @@ const IFA_LOCAL: u16 = 2;
 const IFA_CACHEINFO: u16 = 6;
 const IFA_FLAGS: u16 = 8;
 const IFA_PROTO: u16 = 11;
+const IFA_F_NOPREFIXROUTE: u32 = 0x200;
 const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_TENTATIVE: u32 = 0x40;
 
@@ -221,6 +222,8 @@ impl Kernel {
             .with(IFA_ADDRESS, &octets(own))
             .with(IFA_CACHEINFO, &lives)
             .with(IFA_PROTO, &[ORIGIN]);
+        // With an address of IPv6 that has an end the kernel does not remove the route to its network: that one is ours to make.
+        let request = if own.is_ipv6() { request.number(IFA_FLAGS, IFA_F_NOPREFIXROUTE) } else { request };
         self.0.change(&request)
     }
 

@@ -8,10 +8,10 @@ use rustix::io::Errno;
 
 use super::super::Holds;
 use super::super::budget::Budget;
-use super::Did;
 use super::frames::{Claim, Sighting};
-use super::kernel::{Kernel, Link, Present, Rule, Way};
+use super::kernel::{Kernel, Link, Present, Rule, Way, network, whole};
 use super::segment::Segment;
+use super::{Did, Route};
 use crate::Error;
 use crate::data::{Finding, Level};
 
@@ -23,6 +23,8 @@ const ATTEMPTS: u32 = 4;
 /// How often the segment is asked, and how long an answer is waited for each time: neighbours answer within a few.
 const QUESTIONS: u32 = 3;
 const ANSWER: Duration = Duration::from_millis(150);
+/// Of the route to the network that an address of IPv6 is in: behind one that this host has for itself.
+const METRIC: u32 = 512;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 pub(super) struct Work<'a> {
@@ -47,6 +49,16 @@ fn setting_6(interface: &str, name: &str) -> Option<String> {
 /// Whether this host is a router on that interface, which neighbours are to go on believing.
 pub(super) fn is_router(interface: &str) -> bool {
     setting_6(interface, "forwarding").is_some_and(|value| value != "0")
+}
+
+/// What goes along with the address.
+fn wanted(did: &Did, index: u32) -> (Vec<Way>, Option<Rule>) {
+    let Did { address, prefix, table, priority, ref routes, .. } = *did;
+    let way = |route: &Route, table| Way { route: route.clone(), table, index, source: Some(address) };
+    let network = Route { to: network(address, prefix), prefix, via: None, metric: Some(METRIC) };
+    let network = (address.is_ipv6() && prefix < whole(address)).then(|| way(&network, None));
+    let ways = network.into_iter().chain(routes.iter().map(|route| way(route, table)));
+    (ways.collect(), table.map(|table| Rule { from: address, table, priority }))
 }
 
 impl<'a> Work<'a> {
@@ -200,7 +212,15 @@ impl<'a> Work<'a> {
                 Some(present) if present.failed => return Err(self.taken(last)),
                 Some(present) if !present.tentative => return Ok(()),
                 Some(_) => {}
-                None => return Err(self.failed("the address")(io::Error::other("it was removed by somebody else"))),
+                // That is what becomes of an address with an end that another host has.
+                None => match segment.map_or(Ok(None), |segment| segment.hear(Duration::ZERO, None)).map_err(&failed)?.or(last) {
+                    Some(sighting) => return Err(self.taken(Some(sighting))),
+                    None => {
+                        return Err(self.failed("the address")(io::Error::other(
+                            "it went again: another host has it, or somebody removed it here",
+                        )));
+                    }
+                },
             }
             if self.budget.is_over() {
                 return Err(self.late(self.budget.whole()));
@@ -213,12 +233,6 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn wanted(&self, link: &Link) -> (Vec<Way>, Option<Rule>) {
-        let Did { address, table, priority, ref routes, .. } = *self.did;
-        let way = |route: &super::Route| Way { route: route.clone(), table, index: link.index, source: Some(address) };
-        (routes.iter().map(way).collect(), table.map(|table| Rule { from: address, table, priority }))
-    }
-
     fn ways(&mut self, link: &Link) -> Result<(), Error> {
         let there = |name: &str, error: io::Error, what: String| match error.raw_os_error() {
             Some(code) if code == Errno::EXIST.raw_os_error() => Error::WayThere { name: name.into(), what },
@@ -228,7 +242,7 @@ impl<'a> Work<'a> {
                 source: io::Error::new(error.kind(), format!("the {what}: {error}")),
             },
         };
-        let (ways, rule) = self.wanted(link);
+        let (ways, rule) = wanted(self.did, link.index);
         let known = if ways.is_empty() { Vec::new() } else { self.kernel.routes(self.did.address).map_err(self.failed("the routes"))? };
         for way in ways.iter().filter(|way| !known.contains(way)) {
             // One that lost its source would be in the way of itself.
@@ -263,8 +277,9 @@ impl<'a> Work<'a> {
         }
         let failed = self.failed("its routes");
         for way in self.kernel.routes(did.address).map_err(&failed)? {
-            let lost = way.source.is_none() && at == Some(way.index) && way.table == did.table && did.routes.contains(&way.route);
-            if lost || way.source == Some(did.address) {
+            // IPv6 forgets whose it was, when the kernel ended the address.
+            let named = Way { source: way.source.or(Some(did.address)), ..way.clone() };
+            if way.source == Some(did.address) || at.is_some_and(|at| wanted(did, at).0.contains(&named)) {
                 self.kernel.remove_route(&way).map_err(&failed)?;
             }
         }
@@ -330,7 +345,7 @@ impl<'a> Work<'a> {
     }
 
     fn holds(&mut self, link: &Link, held: bool) -> Result<Holds, Error> {
-        let (ways, rule) = self.wanted(link);
+        let (ways, rule) = wanted(self.did, link.index);
         let failed = self.failed("its routes");
         let mut parts = vec![held];
         if !ways.is_empty() {
