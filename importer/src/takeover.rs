@@ -141,7 +141,7 @@ impl Beginning {
 
 /// One that a new reign cannot have ends that reign here; of everything else people are told.
 fn told_of_addresses(inbox: &Inbox, told: &Arc<Told>, log: &Log) -> impl Fn(Word) + Send + Sync + 'static {
-    let (inbox, told, log) = (std::sync::Mutex::new(inbox.clone()), told.clone(), log.clone());
+    let (inbox, told, log) = (inbox.clone(), told.clone(), log.clone());
     move |word| {
         let what = match &word {
             Word::Failed(why) => format!("{why}: this node steps down"),
@@ -150,7 +150,7 @@ fn told_of_addresses(inbox: &Inbox, told: &Arc<Told>, log: &Log) -> impl Fn(Word
         log.say(Said::warn("takeover", &what));
         told.tell(Event::Trouble(what));
         if let Word::Failed(_) = word {
-            inbox.lock().unwrap_or_else(std::sync::PoisonError::into_inner).put(Input::ServiceDown);
+            inbox.put(Input::ServiceDown);
         }
     }
 }

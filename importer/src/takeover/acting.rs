@@ -160,15 +160,9 @@ impl Acting {
         Ok(())
     }
 
-    /// Whether the addresses could be here, tried again where that may change, while `goes_on` says so.
-    pub fn addresses_are_free(&self, goes_on: &dyn Fn() -> bool) -> Result<(), Failure> {
-        loop {
-            match self.addresses.are_free(CHECK) {
-                Err(error) if error.kind() == recipes::Kind::Refuse || !goes_on() => return Err(failure(&error)),
-                Err(_) => {}
-                Ok(()) => return Ok(()),
-            }
-        }
+    /// Whether the addresses could be here.
+    pub fn addresses_are_free(&self) -> Result<(), recipes::Error> {
+        self.addresses.are_free(CHECK)
     }
 
     /// Stops all of them, with force in the end; tries each, whatever became of the one before it. Addresses are gone as well when it is done.
