@@ -30,11 +30,31 @@ fn routes_of_an_address() {
 
 #[test]
 fn mistakes_in_an_address() {
-    insta::assert_snapshot!(mistakes(&with("adress = \"192.0.2.10\"")), @"");
-    insta::assert_snapshot!(mistakes(&with("address = \"192.0.2.10/33\"\ninterface = \"eth0:1/2\"\npriority = 5")), @"");
-    insta::assert_snapshot!(mistakes(&with("address = \"127.0.0.1\"\ninterface = \"lo\"\ntable = 254")), @"");
+    insta::assert_snapshot!(mistakes(&with("adress = \"192.0.2.10\"")), @r#"
+    node.toml has 3 mistakes:
+      line 9: takeover.vip.address: is missing; write it as "192.0.2.10"
+      line 9: takeover.vip.interface: is missing; write it as "eth0"
+      line 10: takeover.vip.adress: unknown key; did you mean `address`?
+    "#);
+    insta::assert_snapshot!(mistakes(&with("address = \"192.0.2.10/33\"\ninterface = \"eth0:1/2\"\npriority = 5")), @r#"
+    node.toml has 2 mistakes:
+      line 10: takeover.vip.address: must be an address, as 192.0.2.10 or 192.0.2.10/24, not "192.0.2.10/33"
+      line 11: takeover.vip.interface: must be the name of an interface, as `ip link` shows it, not "eth0:1/2"
+    "#);
+    insta::assert_snapshot!(mistakes(&with("address = \"127.0.0.1\"\ninterface = \"lo\"\ntable = 254")), @r#"
+    node.toml has 3 mistakes:
+      line 10: takeover.vip.address: 127.0.0.1/32 cannot be an address of a host for others
+      line 12: takeover.vip.table: 253 to 255 are the kernel's own: choose another number
+      line 12: takeover.vip.table: has no routes: write `routes` as ["default via 192.0.2.1"]
+    "#);
+    insta::assert_snapshot!(mistakes(&with("address = \"192.0.2.10\"\ninterface = \"eth0\"\npriority = 5")), @"node.toml: line 12: takeover.vip.priority: is the rule's that leads to a `table`, and there is none");
     let routes = "[\"default\", \"default via fe80::1\", \"10.0.0.0/8 over 192.0.2.1\", \"x\"]";
-    insta::assert_snapshot!(mistakes(&with(&format!("address = \"192.0.2.10\"\ninterface = \"eth0\"\nroutes = {routes}"))), @"");
+    insta::assert_snapshot!(mistakes(&with(&format!("address = \"192.0.2.10\"\ninterface = \"eth0\"\nroutes = {routes}"))), @r#"
+    node.toml has 3 mistakes:
+      line 12: takeover.vip.routes: number 2: "default via fe80::1" is no route of the same kind as 192.0.2.10
+      line 12: takeover.vip.routes: number 3: must be "default via ADDRESS" or "NETWORK via ADDRESS", and "metric NUMBER" behind it if need be, not "10.0.0.0/8 over 192.0.2.1"
+      line 12: takeover.vip.routes: number 4: must be "default via ADDRESS" or "NETWORK via ADDRESS", and "metric NUMBER" behind it if need be, not "x"
+    "#);
     let twice = "address = \"192.0.2.10\"\ninterface = \"eth0\"\n";
-    insta::assert_snapshot!(mistakes(&with(&format!("{twice}[[takeover.vip]]\n{twice}"))), @"");
+    insta::assert_snapshot!(mistakes(&with(&format!("{twice}[[takeover.vip]]\n{twice}"))), @"node.toml: line 13: takeover.vip.address: stands here twice");
 }
