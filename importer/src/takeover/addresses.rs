@@ -9,6 +9,7 @@ use election::Time;
 use link::boot;
 use recipes::act::vip::{Claim, Settings, recorded};
 use recipes::act::{Act, Call, Vip, vip};
+use recipes::data::Level;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -229,8 +230,12 @@ impl<'a> Run<'a> {
 
     fn release(&mut self, epoch: u64) -> bool {
         match self.one.vip.release(&self.one.call(epoch, RELEASE, None)) {
-            Ok(_) => {
-                (self.held, self.failures, self.told) = (None, 0, None);
+            Ok(found) => {
+                (self.held, self.failures) = (None, 0);
+                match found.into_iter().find(|finding| finding.level >= Level::Warning) {
+                    Some(finding) => self.trouble(finding.what),
+                    None => self.told = None,
+                }
                 let mut orders = self.one.orders();
                 if orders.release == Some(epoch) {
                     orders.release = None;

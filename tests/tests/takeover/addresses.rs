@@ -113,10 +113,29 @@ fn timed_an_address_of_a_stopped_process_is_ended_by_the_kernel_before_another_h
 fn where_an_address_cannot_be_the_next_one_takes_over() {
     let mut scene = scene(3, "automatic = true\npriority = { web2 = 10 }\n", "activation = \"20s\"\n");
     at(&scene, "web1");
+    // Somebody put it there, where it is of no use to others, and it does not answer for it.
+    scene
+        .cluster
+        .within("web2", || std::fs::write("/proc/sys/net/ipv4/conf/all/arp_ignore", "1").unwrap());
     ip(&scene, "web2", &format!("addr add {ADDRESS} dev lo"));
     scene.kill_host("web1");
     let next = scene.wait_for_active(&["web2", "web3"]);
     assert_eq!(next, "web3");
     at(&scene, "web3");
+    scene.cluster.stop();
+}
+
+/// What is found out too late: the next one takes over, without waiting for the lease.
+#[test]
+fn where_an_address_fails_behind_an_open_gate_the_node_steps_down() {
+    let routes = "[[takeover.vip]]\naddress = \"192.0.2.81\"\ninterface = \"eth0\"\nroutes = [\"203.0.113.0/24\"]\n";
+    let mut scene = Scene::new(3, "automatic = true\npriority = { web3 = 10 }\n", routes);
+    ip(&scene, "web2", "route add 203.0.113.0/24 dev eth0");
+    scene.cluster.run("web1", "importer", &["switchover", "--to", "web2"]).ended(0);
+    let next = scene.wait_for_active(&["web1", "web3"]);
+    assert_eq!(next, "web3");
+    let said = ip(&scene, "web2", "addr show dev eth0");
+    assert!(!said.contains("192.0.2.81"), "{said}");
+    assert!(ip(&scene, "web2", "route show 203.0.113.0/24").contains("eth0"), "somebody else's route stays");
     scene.cluster.stop();
 }

@@ -166,15 +166,10 @@ fn ask(interface: &str, address: IpAddr, within: Duration) -> io::Result<Option<
     if present.iter().any(|one| one.address == address && !one.tentative) {
         return Ok(Some(link.mac));
     }
-    // A question without a source would look as if this host were about to take it.
-    let fits = |own: IpAddr| match own {
-        IpAddr::V4(_) => address.is_ipv4(),
-        IpAddr::V6(own) => address.is_ipv6() && own.is_unicast_link_local(),
-    };
-    let own = present.iter().find(|one| one.index == link.index && !one.tentative && fits(one.address));
+    let source = kernel.source(link.index, address)?;
     let segment = Segment::open(&link, address)?;
     loop {
-        segment.ask(own.map(|own| own.address))?;
+        segment.ask(source)?;
         let heard = segment.hear(ASK_AGAIN.min(budget.left()), None)?;
         if let Some(sighting) = heard.filter(|sighting| sighting.claim != Claim::Probed) {
             return Ok(Some(sighting.mac));

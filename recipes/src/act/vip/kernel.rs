@@ -213,6 +213,16 @@ impl Kernel {
         Ok(list.iter().filter_map(|body| present(body)).collect())
     }
 
+    /// What this host asks from: a question without a source would look as if it were about to take the address.
+    pub fn source(&mut self, index: u32, address: IpAddr) -> io::Result<Option<IpAddr>> {
+        let fits = |own: IpAddr| match own {
+            IpAddr::V4(_) => address.is_ipv4(),
+            IpAddr::V6(own) => address.is_ipv6() && own.is_unicast_link_local(),
+        };
+        let own = self.addresses()?.into_iter().find(|one| one.index == index && !one.tentative && fits(one.address));
+        Ok(own.map(|own| own.address))
+    }
+
     /// For so many seconds from now; the kernel then takes it away by itself. Whether it is new is looked for by the kernel (IPv6).
     pub fn put(&mut self, index: u32, own: IpAddr, prefix: u8, seconds: u32) -> io::Result<()> {
         let fixed = [&[family(own), prefix, 0, 0][..], &index.to_ne_bytes()].concat();

@@ -140,7 +140,7 @@ impl<'a> Work<'a> {
     /// Asks the segment whether another host has it.
     pub fn look(&self, link: &Link) -> Result<(), Error> {
         let failed = self.failed("the segment cannot be asked");
-        match self.rival(link).map_err(failed)? {
+        match self.rival(link, None).map_err(failed)? {
             Some(sighting) => Err(self.taken(Some(sighting))),
             None if self.budget.is_over() => Err(self.late(self.budget.whole())),
             None => Ok(()),
@@ -151,13 +151,13 @@ impl<'a> Work<'a> {
         Error::AddressTaken { action: self.action, name: self.name.into(), address: self.did.address, holder: holder(sighting) }
     }
 
-    fn rival(&self, link: &Link) -> io::Result<Option<Sighting>> {
+    fn rival(&self, link: &Link, source: Option<IpAddr>) -> io::Result<Option<Sighting>> {
         if !link.has_neighbours {
             return Ok(None);
         }
         let segment = Segment::open(link, self.did.address)?;
         for _ in 0..QUESTIONS {
-            segment.ask(None)?;
+            segment.ask(source)?;
             // Whoever probes at the same time is about to take it as well.
             if let Some(sighting) = segment.hear(ANSWER.min(self.budget.left()), None)? {
                 return Ok(Some(sighting));
@@ -335,8 +335,9 @@ impl<'a> Work<'a> {
             Err(error) => return Err(error),
         };
         if held.is_none() && asks {
-            let rival = self.rival(&link).map_err(self.failed("the segment cannot be asked"))?;
-            if let Some(sighting) = rival.filter(|sighting| sighting.claim != Claim::Probed) {
+            let failed = self.failed("the segment cannot be asked");
+            let source = self.kernel.source(link.index, address).map_err(&failed)?;
+            if let Some(sighting) = self.rival(&link, source).map_err(&failed)?.filter(|sighting| sighting.claim != Claim::Probed) {
                 let what = format!("{} has {address}: it can be taken when that one has let it go", sighting.mac);
                 findings.push(Finding::new(Level::Warning, what).hint("on a node that stands by that is as it should be"));
             }
