@@ -11,7 +11,7 @@ pub use crate::alert::Alert;
 use crate::located::{Section, Text};
 use crate::ranges::{Ranges, allow};
 use crate::takeover::one_of;
-pub use crate::takeover::{Check, Commands, Hook, Probe, Takeover};
+pub use crate::takeover::{Check, Commands, Hook, Probe, Route, Takeover, Vip};
 use crate::{Error, alert, dataset, place, takeover};
 
 const STATE_DEFAULT: &str = "/var/lib/resilient";

@@ -1,12 +1,15 @@
 //! `[takeover]`: what an active node runs, what watches it, and what keeps two from being active.
 //!
-//! What the acts want inside `vip` and `dns` is theirs to check; everything else is read here, because a switch that is silently ignored would be found out in the
+//! What the act wants inside `dns` is its own to check; everything else is read here, because a switch that is silently ignored would be found out in the
 //! hour of need.
+
+mod vip;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::located::Section;
+pub use vip::{Route, Vip};
 
 const FINAL_EXPORT: Duration = Duration::from_secs(300);
 const PAUSE_MOST: Duration = Duration::from_secs(60);
@@ -26,13 +29,15 @@ pub struct Takeover {
     pub ports: Vec<u16>,
     pub checks: Vec<Check>,
     pub hooks: Vec<Hook>,
+    /// Addresses that clients know the service by.
+    pub vips: Vec<Vip>,
     /// Exits 0 when what was imported may be taken over with.
     pub valid: Option<Vec<String>>,
     pub final_export: Duration,
     pub max_pause: Duration,
     /// How long an activation may take that no arbiter granted.
     pub activation: Duration,
-    /// What was written of `vip` and `dns`, among others.
+    /// What was written of `dns`, among others.
     pub table: toml::Table,
 }
 
@@ -87,9 +92,8 @@ pub(crate) fn read(mut section: Section<'_>) -> Takeover {
     let mut duration = |key, default| section.duration(key).unwrap_or(default);
     let (final_export, max_pause) = (duration("final_export", FINAL_EXPORT), duration("max_pause", PAUSE_MOST));
     let activation = duration("activation", ACTIVATION);
-    for list in ["vip", "dns"] {
-        section.sections(list);
-    }
+    let vips = vip::read_all(&mut section);
+    section.sections("dns");
     section.parsed("two_hosts", |text| one_of(text, &["refuse", "fence"]));
     section.parsed("failback", |text| one_of(text, &["switchover", "automatic"]));
     section.finish(&[]);
@@ -100,6 +104,7 @@ pub(crate) fn read(mut section: Section<'_>) -> Takeover {
         ports,
         checks,
         hooks,
+        vips,
         valid,
         final_export,
         max_pause,

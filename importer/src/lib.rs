@@ -57,13 +57,14 @@ pub enum Command {
     Serve(cmd::serve::Serve),
     Status(cmd::status::Show),
     Sync(cmd::sync::Sync),
+    Vip(cmd::vip::Vip),
 }
 
 impl Command {
     /// What a command that reads a repository is about.
     fn means(&mut self) -> Option<Means<'_>> {
         Some(match self {
-            Command::Activate(_) | Command::Close(_) | Command::Failback(_) | Command::Switchover(_) => return None,
+            Command::Activate(_) | Command::Close(_) | Command::Failback(_) | Command::Switchover(_) | Command::Vip(_) => return None,
             Command::Guard(_) | Command::Join(_) | Command::Rollback(_) | Command::Serve(_) | Command::Status(_) | Command::Sync(_) => {
                 return None;
             }
@@ -102,5 +103,6 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Serve(command) => command.run(line.config.as_ref(), surroundings),
         Command::Status(command) => command.run(line.config.as_ref(), surroundings),
         Command::Sync(command) => command.run(line.config.as_ref(), surroundings),
+        Command::Vip(command) => command.run(line.config.as_ref(), surroundings),
     }
 }

@@ -7,6 +7,7 @@
 //! Without `[takeover]` nothing of this runs: the role is given by hand.
 
 pub mod acting;
+pub mod addresses;
 pub mod by_hand;
 pub mod checks;
 pub mod doing;
@@ -23,6 +24,7 @@ pub mod words;
 
 use crate::serve::Daemon;
 use acting::Acting;
+use addresses::Word;
 use checks::Colours;
 use console::exit::Failure;
 use console::node_file::{NodeFile, Takeover};
@@ -36,7 +38,7 @@ use link::post::Post;
 use looking::Looking;
 use orders::Orders;
 use seat::{Inbox, Mail, Seat};
-use standing::log::Log;
+use standing::log::{Log, Said};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +104,7 @@ impl Beginning {
         };
         let doing = Doing::new(around, file.clone());
         close_unless_held(&file, &acting, &doing)?;
+        acting.begin(doing.epoch(), told_of_addresses(&inbox, &told, &log))?;
         let paths = Paths::new(&file, identity, daemon.node().clone(), inbox.clone(), told.clone());
         daemon.node().elect_by(paths.clone());
         let orders = Arc::new(Orders {
@@ -136,6 +139,22 @@ impl Beginning {
         let watching = Watching { takeover, acting, doing, daemon, told, inbox: inbox.clone() };
         runtime.spawn(watching.run(guarded, stop));
         Ok(Running { orders, inbox, thread })
+    }
+}
+
+/// One that a new reign cannot have ends that reign here; of everything else people are told.
+fn told_of_addresses(inbox: &Inbox, told: &Arc<Told>, log: &Log) -> impl Fn(Word) + Send + Sync + 'static {
+    let (inbox, told, log) = (inbox.clone(), told.clone(), log.clone());
+    move |word| {
+        let what = match &word {
+            Word::Failed(why) => format!("{why}: this node steps down"),
+            Word::Trouble(what) => what.clone(),
+        };
+        log.say(Said::warn("takeover", &what));
+        told.tell(Event::Trouble(what));
+        if let Word::Failed(_) = word {
+            inbox.put(Input::ServiceDown);
+        }
     }
 }
 

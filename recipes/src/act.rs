@@ -25,6 +25,7 @@ mod program;
 mod record;
 pub mod services;
 pub mod systemd;
+pub mod vip;
 
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub use gate::Gate;
 pub use hook::Hook;
 pub use services::Services;
 pub use systemd::Units;
+pub use vip::Vip;
 
 /// What an act is done for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +46,7 @@ pub struct Call {
     pub node: String,
     /// It fails when it is not done by then.
     pub within: Duration,
-    /// How long what the kernel keeps may live without us, counted from the beginning of the call. Only the gate asks for it.
+    /// How long what the kernel keeps may live without us, counted from the beginning of the call. The gate and addresses ask for it.
     pub lifetime: Option<Duration>,
 }
 

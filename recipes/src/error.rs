@@ -1,6 +1,7 @@
 //! What can go wrong in a recipe: one variant for each operation that failed, with the path and the source.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::data::{Finding, Level};
@@ -80,6 +81,16 @@ pub enum Error {
     NoNft { source: io::Error },
     #[error("cannot stop {name}: {left}")]
     StillRuns { name: String, left: String },
+    #[error("cannot {action} {name}: {interface} {why}")]
+    Interface { action: &'static str, name: String, interface: String, why: &'static str },
+    #[error("cannot {action} {name}: {address} is on this host already, and not by us")]
+    AddressThere { action: &'static str, name: String, address: IpAddr },
+    #[error("cannot {action} {name}: {holder} has {address}")]
+    AddressTaken { action: &'static str, name: String, address: IpAddr, holder: String },
+    #[error("cannot take {name}: there is another {what} already")]
+    WayThere { name: String, what: String },
+    #[error("cannot {action} {name}: that needs rights on the network")]
+    NoNetworkRights { action: &'static str, name: String, source: io::Error },
     #[error("the receiver stopped the export")]
     Stopped,
     #[error("the reading thread ended without a word")]
@@ -109,6 +120,8 @@ impl Error {
             Error::NotSqlite { .. } | Error::Arrived { .. } | Error::NoPart { .. } | Error::Taken { .. } => Kind::Refuse,
             Error::Question { .. } | Error::Unguarded { .. } | Error::NotRunning { .. } => Kind::Refuse,
             Error::Act { .. } | Error::ActInUse { .. } | Error::Late { .. } | Error::StillRuns { .. } => Kind::Retry,
+            Error::Interface { .. } | Error::AddressTaken { .. } => Kind::Retry,
+            Error::AddressThere { .. } | Error::WayThere { .. } | Error::NoNetworkRights { .. } => Kind::Refuse,
             Error::ActRecord { .. } | Error::Outdated { .. } | Error::NotHeld { .. } | Error::NoNft { .. } => Kind::Refuse,
         }
     }
@@ -132,6 +145,11 @@ impl Error {
             Error::Outdated { .. } => Some("this host has a newer role; see `importer status`"),
             Error::NoNft { .. } => Some("install the package nftables"),
             Error::NotHeld { .. } => Some("take it first"),
+            Error::Interface { .. } => Some("see `ip link` and `ip addr`: what carries the address must be up before it is taken"),
+            Error::AddressThere { .. } => Some("take it out of the host's own network configuration, and remove it with `ip addr del`"),
+            Error::AddressTaken { .. } => Some("find that host by the link address, and take the address from it or turn it off"),
+            Error::WayThere { .. } => Some("give that route a `metric`, or the address a `table` of its own"),
+            Error::NoNetworkRights { .. } => Some("run it as root, or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW"),
             Error::StillRuns { .. } => Some("end it by hand before anything of it is started on another host"),
             Error::Differs { .. } => Some("the last good one is as it was; look at the server's log and its disk, and import again"),
             _ => None,

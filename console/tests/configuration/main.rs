@@ -1,5 +1,6 @@
 //! The two configuration files: what they mean, and what each mistake is told as.
 
+mod addresses;
 mod hosts;
 mod sources;
 
@@ -50,6 +51,7 @@ services = ["shop.service"]
 
   [[takeover.vip]]
   address = "192.0.2.10/32"
+  interface = "eth0"
 "#
     )
 }
@@ -93,8 +95,7 @@ fn the_example_means_what_it_says() {
     assert_eq!(files.paths, [Path::new("/data/uploads")], "where this host keeps it");
     assert_eq!(files.exclude, ["*.tmp"]);
     let takeover = file.takeover.unwrap();
-    assert!(takeover.automatic);
-    assert_eq!(takeover.table["vip"][0]["address"].as_str(), Some("192.0.2.10/32"));
+    assert!(takeover.automatic && takeover.vips[0].prefix == 32);
 }
 
 #[test]

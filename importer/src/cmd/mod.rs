@@ -9,6 +9,7 @@ pub mod serve;
 pub mod status;
 pub mod sync;
 pub mod takeover;
+pub mod vip;
 
 use crate::import::Imports;
 use crate::keys::Keys;

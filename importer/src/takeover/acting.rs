@@ -1,10 +1,11 @@
 //! What this node does when it becomes active, and undoes when it is no more: the acts of `[takeover]`, in their order.
 //!
-//! Going up: services behind the closed gate, checks, then the gate, then hooks. Going down: the gate, then hooks and services. Each act has its own record of what it did,
-//! so what is undone is what was done, also by another process and after another configuration.
+//! Going up: services behind the closed gate, checks, then the gate, then addresses, then hooks. Going down: the gate, then addresses, services and hooks. Each act has its own
+//! record of what it did, so what is undone is what was done, also by another process and after another configuration.
 //!
 //! A gate needs rights that not every host gives. Where it cannot be, this node says so (`guarded`), and nothing happens by itself.
 
+use crate::takeover::addresses::{Addresses, Word};
 use console::exit::Failure;
 use console::node_file::{NodeFile, Takeover};
 use election::Time;
@@ -14,6 +15,7 @@ use recipes::act::{Act, Call, Gate, Hook, Services, Units, gate, granted, hook, 
 use recipes::data::{Finding, Level};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The gate is two small batches; slower than this it has failed.
@@ -27,6 +29,7 @@ pub struct Acting {
     node: String,
     granted: PathBuf,
     gate: Option<Gate>,
+    addresses: Addresses,
     units: Option<Units>,
     commands: Vec<Services>,
     hooks: Vec<Hook>,
@@ -51,6 +54,7 @@ impl Acting {
             true => None,
             false => Some(Gate::new(gate::Settings::new(takeover.ports.clone(), records.clone())).map_err(wrong)?),
         };
+        let addresses = Addresses::new(&takeover.vips, &records, (&file.cluster, &file.node.name)).map_err(wrong)?;
         let units = match takeover.services.is_empty() {
             true => None,
             false => {
@@ -72,6 +76,7 @@ impl Acting {
             node: file.node.name.clone(),
             granted,
             gate,
+            addresses,
             units,
             commands: commands.collect::<Result<_, _>>().map_err(wrong)?,
             hooks: hooks.collect::<Result<_, _>>().map_err(wrong)?,
@@ -92,6 +97,12 @@ impl Acting {
         self.units.as_ref().map_or(Ok(()), |units| units.bind(BIND)).map_err(|error| failure(&error))
     }
 
+    /// Addresses are taken, kept and taken away from here on.
+    pub fn begin(&self, epoch: u64, tell: impl Fn(Word) + Send + Sync + 'static) -> Result<(), Failure> {
+        let tell: Arc<dyn Fn(Word) + Send + Sync> = Arc::new(tell);
+        self.addresses.begin(epoch, &tell)
+    }
+
     /// Whether the kernel closes every port of the services without us. Services without a port named need something else that stops this host: it is not known here.
     pub fn is_guarded(&self) -> bool {
         let Some(gate) = &self.gate else { return self.units.is_none() && self.commands.is_empty() };
@@ -99,8 +110,14 @@ impl Acting {
         gate.check(&self.call(0, CHECK)).is_ok_and(|checked| !checked.findings.iter().any(fault))
     }
 
-    /// Opens the gate, or keeps it open, until then; the kernel closes it.
+    /// Opens the gate, or keeps it open, until then, and has the addresses here for as long; the kernel ends both.
     pub fn open(&self, epoch: u64, until: Time) -> Result<(), Failure> {
+        self.open_gate(epoch, until)?;
+        self.addresses.keep(epoch, until);
+        Ok(())
+    }
+
+    fn open_gate(&self, epoch: u64, until: Time) -> Result<(), Failure> {
         let Some(gate) = &self.gate else { return Ok(()) };
         let lifetime = until.since(boot::now());
         if lifetime.is_zero() {
@@ -118,8 +135,10 @@ impl Acting {
         .map_err(|error| failure(&error))
     }
 
+    /// Closes the gate, and has the addresses taken away.
     pub fn close(&self, epoch: u64) -> Result<(), Failure> {
         let gate = self.gate.as_ref().map_or(Ok(vec![]), |gate| gate.release(&self.call(epoch, GATE)));
+        self.addresses.release(epoch);
         gate.map(drop).map_err(|error| failure(&error))
     }
 
@@ -141,8 +160,14 @@ impl Acting {
         Ok(())
     }
 
-    /// Stops all of them, with force in the end; tries each, whatever became of the one before it.
+    /// Whether the addresses could be here.
+    pub fn addresses_are_free(&self) -> Result<(), recipes::Error> {
+        self.addresses.are_free(CHECK)
+    }
+
+    /// Stops all of them, with force in the end; tries each, whatever became of the one before it. Addresses are gone as well when it is done.
     pub fn stop(&self, epoch: u64, within: Duration) -> Result<(), Failure> {
+        self.addresses.release(epoch);
         let withdrawn = granted::withdraw(&self.granted).map_err(|error| failure(&error));
         let until = boot::now() + within;
         let mut outcome = withdrawn;
@@ -150,7 +175,7 @@ impl Acting {
             let left = until.since(boot::now()).max(Duration::from_millis(200));
             outcome = outcome.and(act.release(&self.call(epoch, left)).map(drop).map_err(|error| failure(&error)));
         }
-        outcome
+        outcome.and(self.addresses.are_gone(until.max(boot::now() + Duration::from_millis(200))))
     }
 
     /// Restarts what an application's check found down.

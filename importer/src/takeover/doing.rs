@@ -282,7 +282,8 @@ impl Inside {
         }
         self.around.acting.grant(epoch.0)?;
         self.around.acting.start(epoch.0, EACH_START, goes_on)?;
-        self.well(goes_on)
+        self.well(goes_on)?;
+        self.free(goes_on)
     }
 
     /// Imports until nothing of `base` is lacking. No import of the node's own is at work after it.
@@ -319,6 +320,17 @@ impl Inside {
                 }
                 wait(PAUSE);
             }
+        }
+        Ok(())
+    }
+
+    /// Waits until nobody has the addresses any more, where waiting can help.
+    fn free(&self, goes_on: &dyn Fn() -> bool) -> Result<(), Failure> {
+        while let Err(error) = self.around.acting.addresses_are_free() {
+            if error.kind() == recipes::Kind::Refuse || !goes_on() {
+                return Err(Failure::failed(link::pull::chain(&error)));
+            }
+            wait(PAUSE);
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Three network namespaces: a client, a host, and a container behind the host. Needs root and `ip`.
+//! Network namespaces: a client, a host, and a container behind the host; or hosts and a client on one switch. Needs root and `ip`.
 //!
 //! What the killed leave is removed by the next: names carry the id of the process that made them.
 
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::until;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 const NAMES: &str = "/run/netns";
@@ -20,20 +21,57 @@ const CLIENT: &str = "10.9.1.2";
 const CLIENT_6: &str = "fd00:9:1::2";
 pub const CONTAINER: &str = "10.9.2.2";
 
+/// On one switch, and the last numbers of their addresses and link addresses.
+pub const SEGMENT: [(&str, u8); 3] = [("a", 1), ("b", 2), ("client", 9)];
+
 pub struct Hosts {
     base: String,
+    names: Vec<&'static str>,
 }
 
 impl Hosts {
-    pub fn new() -> Hosts {
+    fn named(names: &[&'static str]) -> Hosts {
         static MADE: AtomicU32 = AtomicU32::new(0);
         sweep();
-        let hosts = Hosts { base: format!("{PREFIX}{}-gate{}-", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed)) };
-        let [client, host, container] = ["client", "host", "container"].map(|name| hosts.namespace(name));
-        for name in [&client, &host, &container] {
+        let base = format!("{PREFIX}{}-gate{}-", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let hosts = Hosts { base, names: names.to_vec() };
+        for name in names.iter().map(|name| hosts.namespace(name)) {
             ip(&format!("netns add {name}"));
             ip(&format!("-n {name} link set lo up"));
         }
+        hosts
+    }
+
+    /// Three hosts on one switch, where the kernel finds out within a moment whether an address of IPv6 is new.
+    pub fn segment() -> Hosts {
+        let hosts = Hosts::named(&["switch", "a", "b", "client"]);
+        let switch = hosts.namespace("switch");
+        ip(&format!("-n {switch} link add switch up type bridge"));
+        for (name, number) in SEGMENT {
+            let other = hosts.namespace(name);
+            ip(&format!("-n {switch} link add port{number} type veth peer name eth0 address {} netns {other}", link_of(number)));
+            ip(&format!("-n {switch} link set port{number} master switch up"));
+            hosts.within(name, || {
+                for (setting, value) in [("router_solicitation_delay", "0"), ("keep_addr_on_down", "1")] {
+                    std::fs::write(format!("/proc/sys/net/ipv6/conf/eth0/{setting}"), value).unwrap();
+                }
+                std::fs::write("/proc/sys/net/ipv6/neigh/eth0/retrans_time_ms", "100").unwrap();
+            });
+            ip(&format!("-n {other} addr add 10.9.1.{number}/24 dev eth0"));
+            ip(&format!("-n {other} addr add fd00:9:1::{number}/64 dev eth0 nodad"));
+            ip(&format!("-n {other} link set eth0 up"));
+            until("its own addresses to be looked at", || {
+                let said = Command::new("ip").args(["-n", &other, "addr", "show", "dev", "eth0"]).output().unwrap();
+                let said = String::from_utf8(said.stdout).unwrap();
+                (said.contains("state UP") && said.contains("fe80:") && !said.contains("tentative")).then_some(())
+            });
+        }
+        hosts
+    }
+
+    pub fn new() -> Hosts {
+        let hosts = Hosts::named(&["client", "host", "container"]);
+        let [client, host, container] = ["client", "host", "container"].map(|name| hosts.namespace(name));
         for (other, device, ours, theirs) in [(&client, "out", HOST, CLIENT), (&container, "in", "10.9.2.1", CONTAINER)] {
             ip(&format!("-n {host} link add {device} type veth peer name eth0 netns {other}"));
             ip(&format!("-n {host} addr add {ours}/24 dev {device}"));
@@ -69,7 +107,7 @@ pub fn enter<T>(namespace: &str, work: impl FnOnce() -> T) -> T {
 
 impl Drop for Hosts {
     fn drop(&mut self) {
-        for name in ["client", "host", "container"] {
+        for name in &self.names {
             let _ = Command::new("ip").args(["netns", "del", &self.namespace(name)]).output();
         }
     }
@@ -86,6 +124,11 @@ fn sweep() {
             let _ = Command::new("ip").args(["netns", "del", &name]).output();
         }
     }
+}
+
+/// The link address of a host on the switch.
+pub fn link_of(number: u8) -> String {
+    format!("02:00:00:00:01:{number:02x}")
 }
 
 #[track_caller]

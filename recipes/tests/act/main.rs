@@ -7,6 +7,7 @@ mod hosts;
 mod killed;
 mod services;
 mod systemd;
+mod vip;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

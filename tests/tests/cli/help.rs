@@ -28,6 +28,13 @@ fn every_command_explains_itself() {
     }
 }
 
+#[test]
+fn commands_of_the_importer_explain_themselves() {
+    for inside in ["check", "take", "release", "watch"] {
+        insta::assert_snapshot!(format!("help_vip_{inside}"), run("importer", ["vip", inside, "--help"]).ended(0).text());
+    }
+}
+
 /// What the importer alone restores: parts of a server's databases.
 const PARTS: [&str; 5] = ["--into <NAME>", "--sql <FILE>", "--database <NAME>", "--table <TABLE>", "--source <NAME>"];
 

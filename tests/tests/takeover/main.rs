@@ -1,6 +1,7 @@
 //! Takeover on real processes: hosts are network namespaces, the service is an HTTP till over SQLite behind the packet gate, and a customer on a host of its own keeps ordering
 //! and counts what was acknowledged by whom.
 
+mod addresses;
 mod automatic;
 mod blind;
 mod by_hand;
