@@ -76,6 +76,8 @@ pub enum Error {
     NotHeld { name: String, epoch: u64 },
     #[error("cannot {action} {name} within {} s", within.as_secs_f32())]
     Late { action: &'static str, name: String, within: std::time::Duration },
+    #[error("cannot do {action} for {domain}")]
+    Dns { action: String, domain: String, source: crate::act::dns::Fault },
     #[error("cannot find nft")]
     NoNft { source: io::Error },
     #[error("cannot stop {name}: {left}")]
@@ -109,6 +111,8 @@ impl Error {
             Error::NotSqlite { .. } | Error::Arrived { .. } | Error::NoPart { .. } | Error::Taken { .. } => Kind::Refuse,
             Error::Question { .. } | Error::Unguarded { .. } | Error::NotRunning { .. } => Kind::Refuse,
             Error::Act { .. } | Error::ActInUse { .. } | Error::Late { .. } | Error::StillRuns { .. } => Kind::Retry,
+            Error::Dns { source, .. } if source.may_pass() => Kind::Retry,
+            Error::Dns { .. } => Kind::Refuse,
             Error::ActRecord { .. } | Error::Outdated { .. } | Error::NotHeld { .. } | Error::NoNft { .. } => Kind::Refuse,
         }
     }
@@ -131,6 +135,7 @@ impl Error {
             Error::ActRecord { .. } => Some("release it, or move the file away once you know that nothing of the act holds on this host"),
             Error::Outdated { .. } => Some("this host has a newer role; see `importer status`"),
             Error::NoNft { .. } => Some("install the package nftables"),
+            Error::Dns { source, .. } => source.hint(),
             Error::NotHeld { .. } => Some("take it first"),
             Error::StillRuns { .. } => Some("end it by hand before anything of it is started on another host"),
             Error::Differs { .. } => Some("the last good one is as it was; look at the server's log and its disk, and import again"),
