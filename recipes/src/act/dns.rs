@@ -249,8 +249,11 @@ impl Dns {
         journal.note(call, Stage::Taking, &did)?;
         let changed = plan.now.as_ref().is_none_or(|now| !same(now, &plan.want, self.ttl()));
         let halfway = known.is_some_and(|known| known.stage.is_between());
-        self.brought(&plan.action, (plan.now.as_deref(), &plan.want), halfway, &mut did.serial, (&journal, call, &budget))?;
-        journal.note(call, Stage::Taken, &did)?;
+        let run = (&journal, call, &budget);
+        let brought = self.brought(&plan.action, (plan.now.as_deref(), &plan.want), halfway, &mut did.serial, run);
+        // The serial counts however it ended.
+        journal.note(call, if brought.is_ok() { Stage::Taken } else { Stage::Taking }, &did)?;
+        brought?;
         let verified = self.settled(&plan.want, &budget);
         let findings = self.told(&did, changed, verified.as_ref());
         Ok(Done { last: did.last(call.epoch), plan, changed, verified: verified.and_then(Result::ok), findings })
@@ -267,19 +270,16 @@ impl Dns {
     ) -> Result<(), Error> {
         let means = &self.settings.means;
         let done = match now {
-            Some(now) if same(now, want, self.ttl()) && halfway => means.finish(&self.zone, budget).map(|()| None),
-            Some(now) if same(now, want, self.ttl()) => Ok(None),
+            Some(now) if same(now, want, self.ttl()) && halfway => means.finish(&self.zone, budget),
+            Some(now) if same(now, want, self.ttl()) => Ok(()),
             _ => {
                 let clock_s = (self.settings.clock)();
-                let (zone, domain, records) = (&self.zone, &self.domain, self.settings.records.as_path());
-                let change = Change { action, zone, domain, now, want, serial: *serial, clock_s, records };
-                means.change(&change, journal, call, self.place.name(), budget)
+                let (name, zone, domain, records) = (self.place.name(), &self.zone, &self.domain, self.settings.records.as_path());
+                let change = Change { name, action, zone, domain, now, want, clock_s, records };
+                means.change(&change, serial, (journal, call, budget))
             }
         };
-        if let Some(written) = done.map_err(self.failed(action))? {
-            *serial = Some(written);
-        }
-        Ok(())
+        done.map_err(self.failed(action))
     }
 
     fn did(&self, plan: &Plan, known: Option<&Record<Did>>) -> Did {

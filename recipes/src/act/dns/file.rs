@@ -90,25 +90,26 @@ impl ZoneFile {
         Ok(gone.chain(new.iter().filter(|line| !old.contains(line)).map(|line| format!("+{line}"))).collect())
     }
 
-    /// Makes `want` of `now`, under a serial above the file's and `above`; hands back that serial. The zone's lock lies in `locks`.
+    /// Makes `want` of `now`, under a serial above the file's and the last one. That it tells as soon as the server may see it. The zone's lock lies in `locks`.
     pub(super) fn change(
         &self,
         zone: &Name,
         (now, want): (&[Set], &[Set]),
-        above: Option<u32>,
+        serial: &mut Option<u32>,
         locks: &Path,
         budget: &Budget,
-    ) -> Result<u32, Fault> {
+    ) -> Result<(), Fault> {
         let _lock = lock(zone, locks, budget)?;
         self.admitted(zone, budget)?;
         for _ in 0..ATTEMPTS {
-            let prepared = self.prepare(zone, now, want, above, budget)?;
+            let prepared = self.prepare(zone, now, want, *serial, budget)?;
             let Some(beside) = prepared.exchange()? else { continue };
+            *serial = Some(prepared.serial);
             if let Err(fault) = self.reload(zone, budget) {
                 return Err(prepared.put_back(&beside, fault));
             }
             fs::remove_file(&beside).map_err(failed("remove", &beside))?;
-            return Ok(prepared.serial);
+            return Ok(());
         }
         Err(Fault::again(format!("somebody else goes on changing {}: nothing was changed here", self.path.display())))
     }
@@ -219,6 +220,7 @@ impl Prepared {
         exchange().map_err(failed("replace", &self.path))?;
         if fs::read(&beside).map_err(failed("read", &beside))? != self.old {
             exchange().map_err(failed("replace", &self.path))?;
+            fs::remove_file(&beside).map_err(failed("remove", &beside))?;
             return Ok(None);
         }
         self.sync().map_err(failed("write", &self.path))?;

@@ -30,14 +30,14 @@ pub enum Means {
 
 /// One change, as a means needs it.
 pub(super) struct Change<'a> {
+    /// What the act is called.
+    pub name: &'a str,
     pub action: &'a str,
     pub zone: &'a Name,
     pub domain: &'a Name,
     /// What there is, where that can be seen.
     pub now: Option<&'a [Set]>,
     pub want: &'a [Set],
-    /// The last serial that was written here.
-    pub serial: Option<u32>,
     pub clock_s: u64,
     pub records: &'a Path,
 }
@@ -103,20 +103,18 @@ impl Means {
             .collect())
     }
 
-    /// Brings it about; hands back the serial where it wrote one.
+    /// Brings it about. The serial is the last that was written here, and becomes the new one where there is a file.
     pub(super) fn change(
         &self,
         change: &Change<'_>,
-        journal: &Journal,
-        call: &Call,
-        name: &str,
-        budget: &Budget,
-    ) -> Result<Option<u32>, Fault> {
+        serial: &mut Option<u32>,
+        (journal, call, budget): (&Journal, &Call, &Budget),
+    ) -> Result<(), Fault> {
         let now = change.now.unwrap_or_default();
         match self {
-            Means::ZoneFile(file) => file.change(change.zone, (now, change.want), change.serial, change.records, budget).map(Some),
-            Means::Update(update) => update.change(change.zone, now, change.want, change.clock_s, budget).map(|()| None),
-            Means::Dyndns2(service) => service.change(change.want, budget).map(|()| None),
+            Means::ZoneFile(file) => file.change(change.zone, (now, change.want), serial, change.records, budget),
+            Means::Update(update) => update.change(change.zone, now, change.want, change.clock_s, budget),
+            Means::Dyndns2(service) => service.change(change.want, budget),
             Means::Hook(words) => {
                 let dns = json!({
                     "action": change.action,
@@ -125,9 +123,9 @@ impl Means {
                     "now": change.now,
                     "records": change.want,
                 });
-                let told = Told { dns: Some(dns), ..Told::of("dns", name, call, budget) };
+                let told = Told { dns: Some(dns), ..Told::of("dns", change.name, call, budget) };
                 let ran = Words::new(words).and_then(|words| words.run(journal, &told, budget.left()));
-                ran.map(|()| None).map_err(|error| Fault::again(crate::told(&error)))
+                ran.map_err(|error| Fault::again(crate::told(&error)))
             }
         }
     }

@@ -183,7 +183,8 @@ impl<'a> Zone<'a> {
     /// Without this entry, where no other has its name from it.
     fn removed(&self, at: usize) -> Result<Edit, String> {
         let entry = &self.entries[at];
-        if let Some(next) = self.entries.get(at + 1).filter(|next| next.line.indented && !entry.line.indented) {
+        let same_above = at > 0 && self.entries[at - 1].owner == entry.owner;
+        if let Some(next) = self.entries.get(at + 1).filter(|next| next.line.indented && !entry.line.indented && !same_above) {
             let word = &next.line.words[0];
             let what = format!("this record has its name from the line above, which must go: write {} before it", next.owner);
             return Err(word.wrong(what).to_string());
