@@ -1,11 +1,11 @@
 //! `[takeover]`: what an active node runs, what watches it, and what keeps two from being active.
 //!
-//! What the acts want inside `vip` and `dns` is theirs to check; everything else is read here, because a switch that is silently ignored would be found out in the
-//! hour of need.
+//! What the act wants inside `vip` is its own to check; everything else is read here, because a switch that is silently ignored would be found out in the hour of need.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domains::{self, Domain};
 use crate::located::Section;
 
 const FINAL_EXPORT: Duration = Duration::from_secs(300);
@@ -26,13 +26,15 @@ pub struct Takeover {
     pub ports: Vec<u16>,
     pub checks: Vec<Check>,
     pub hooks: Vec<Hook>,
+    /// Domains whose names point to the active node.
+    pub domains: Vec<Domain>,
     /// Exits 0 when what was imported may be taken over with.
     pub valid: Option<Vec<String>>,
     pub final_export: Duration,
     pub max_pause: Duration,
     /// How long an activation may take that no arbiter granted.
     pub activation: Duration,
-    /// What was written of `vip` and `dns`, among others.
+    /// What was written of `vip`, among others.
     pub table: toml::Table,
 }
 
@@ -79,15 +81,14 @@ pub(crate) fn read(mut section: Section<'_>) -> Takeover {
     let commands = section.sections("service").unwrap_or_default().into_iter().filter_map(commands).collect();
     let checks = section.sections("check").unwrap_or_default().into_iter().filter_map(check).collect();
     let hooks = section.sections("hook").unwrap_or_default().into_iter().filter_map(hook).collect();
+    let domains = pointed(&mut section);
     let ports = ports(&mut section);
     let valid = section.program("valid");
     section.duration("max_loss");
     let mut duration = |key, default| section.duration(key).unwrap_or(default);
     let (final_export, max_pause) = (duration("final_export", FINAL_EXPORT), duration("max_pause", PAUSE_MOST));
     let activation = duration("activation", ACTIVATION);
-    for list in ["vip", "dns"] {
-        section.sections(list);
-    }
+    section.sections("vip");
     section.parsed("two_hosts", |text| one_of(text, &["refuse", "fence"]));
     section.parsed("failback", |text| one_of(text, &["switchover", "automatic"]));
     section.finish(&[]);
@@ -98,12 +99,25 @@ pub(crate) fn read(mut section: Section<'_>) -> Takeover {
         ports,
         checks,
         hooks,
+        domains,
         valid,
         final_export,
         max_pause,
         activation,
         table,
     }
+}
+
+fn pointed(section: &mut Section<'_>) -> Vec<Domain> {
+    let found = section.sections("dns").unwrap_or_default().into_iter().filter_map(domains::read);
+    let mut list: Vec<Domain> = Vec::new();
+    for domain in found {
+        if list.iter().any(|other| other.domain == domain.domain) {
+            section.wrong("dns", format!("the domain {} stands here twice", domain.domain));
+        }
+        list.push(domain);
+    }
+    list
 }
 
 fn ports(section: &mut Section<'_>) -> Vec<u16> {

@@ -1,5 +1,6 @@
 //! The two configuration files: what they mean, and what each mistake is told as.
 
+mod domains;
 mod hosts;
 mod sources;
 
