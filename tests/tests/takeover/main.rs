@@ -6,6 +6,7 @@ mod commands;
 mod fencing;
 mod forced;
 mod home;
+mod names;
 mod planned;
 mod returning;
 mod scene;
