@@ -294,6 +294,23 @@ fn a_server_that_does_not_take_the_file_leaves_it_as_it_was() {
 }
 
 #[test]
+fn what_a_killed_process_wrote_and_the_server_has_not_read_is_read_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let bind = Bind::start(folder.path(), "");
+    let dns = Dns::new(of(&bind)).unwrap();
+    dns.take(&call(1)).unwrap();
+    let moved = bind.text();
+    assert!(Zone.lose(folder.path()));
+    fs::write(bind.file(), moved.replace("2026112202", "2026112204")).unwrap();
+    let record = Zone.record(folder.path());
+    let text = fs::read_to_string(&record).unwrap().replace("\"taken\"", "\"taking\"");
+    fs::write(&record, text).unwrap();
+    assert!(!Zone.holds(folder.path()), "the file says so, and the server does not");
+    dns.take(&call(1)).unwrap();
+    assert!(Zone.holds(folder.path()));
+}
+
+#[test]
 fn prepare_never_moves_and_home_needs_no_failover() {
     let folder = tempfile::tempdir().unwrap();
     let bind = Bind::start(folder.path(), "");
