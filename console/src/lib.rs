@@ -23,6 +23,7 @@ mod alert;
 mod cron;
 mod databases;
 mod dataset;
+mod domains;
 mod nearest;
 mod takeover;
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use crate::alert::Alert;
+pub use crate::domains::{Domain, Pointing};
 use crate::located::{Section, Text};
 use crate::ranges::{Ranges, allow};
 use crate::takeover::one_of;

@@ -1,13 +1,13 @@
 //! `[takeover]`: what an active node runs, what watches it, and what keeps two from being active.
 //!
-//! What the act wants inside `dns` is its own to check; everything else is read here, because a switch that is silently ignored would be found out in the
-//! hour of need.
+//! A switch that is silently ignored would be found out in the hour of need, so everything is read here.
 
 mod vip;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domains::{self, Domain};
 use crate::located::Section;
 pub use vip::{Route, Vip};
 
@@ -31,14 +31,14 @@ pub struct Takeover {
     pub hooks: Vec<Hook>,
     /// Addresses that clients know the service by.
     pub vips: Vec<Vip>,
+    /// Domains whose names point to the active node.
+    pub domains: Vec<Domain>,
     /// Exits 0 when what was imported may be taken over with.
     pub valid: Option<Vec<String>>,
     pub final_export: Duration,
     pub max_pause: Duration,
     /// How long an activation may take that no arbiter granted.
     pub activation: Duration,
-    /// What was written of `dns`, among others.
-    pub table: toml::Table,
 }
 
 /// One service by its programs.
@@ -80,12 +80,12 @@ pub struct Hook {
 }
 
 pub(crate) fn read(mut section: Section<'_>) -> Takeover {
-    let table = section.rest();
     let automatic = section.boolean("automatic").unwrap_or(false);
     let services = section.strings("services").unwrap_or_default();
     let commands = section.sections("service").unwrap_or_default().into_iter().filter_map(commands).collect();
     let checks = section.sections("check").unwrap_or_default().into_iter().filter_map(check).collect();
     let hooks = section.sections("hook").unwrap_or_default().into_iter().filter_map(hook).collect();
+    let domains = pointed(&mut section);
     let ports = ports(&mut section);
     let valid = section.program("valid");
     section.duration("max_loss");
@@ -93,7 +93,6 @@ pub(crate) fn read(mut section: Section<'_>) -> Takeover {
     let (final_export, max_pause) = (duration("final_export", FINAL_EXPORT), duration("max_pause", PAUSE_MOST));
     let activation = duration("activation", ACTIVATION);
     let vips = vip::read_all(&mut section);
-    section.sections("dns");
     section.parsed("two_hosts", |text| one_of(text, &["refuse", "fence"]));
     section.parsed("failback", |text| one_of(text, &["switchover", "automatic"]));
     section.finish(&[]);
@@ -105,12 +104,24 @@ pub(crate) fn read(mut section: Section<'_>) -> Takeover {
         checks,
         hooks,
         vips,
+        domains,
         valid,
         final_export,
         max_pause,
         activation,
-        table,
     }
+}
+
+fn pointed(section: &mut Section<'_>) -> Vec<Domain> {
+    let found = section.sections("dns").unwrap_or_default().into_iter().filter_map(domains::read);
+    let mut list: Vec<Domain> = Vec::new();
+    for domain in found {
+        if list.iter().any(|other| other.domain == domain.domain) {
+            section.wrong("dns", format!("the domain {} stands here twice", domain.domain));
+        }
+        list.push(domain);
+    }
+    list
 }
 
 fn ports(section: &mut Section<'_>) -> Vec<u16> {

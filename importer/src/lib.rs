@@ -50,6 +50,7 @@ pub enum Command {
     Diff(reading::diff::Diff),
     Restore(cmd::restore::Restore),
     Check(reading::check::Check),
+    Dns(cmd::dns::Point),
     Drill(cmd::drill::Drill),
     Guard(cmd::guard::Guard),
     Join(cmd::join::Join),
@@ -65,6 +66,7 @@ impl Command {
     fn means(&mut self) -> Option<Means<'_>> {
         Some(match self {
             Command::Activate(_) | Command::Close(_) | Command::Failback(_) | Command::Switchover(_) | Command::Vip(_) => return None,
+            Command::Dns(_) => return None,
             Command::Guard(_) | Command::Join(_) | Command::Rollback(_) | Command::Serve(_) | Command::Status(_) | Command::Sync(_) => {
                 return None;
             }
@@ -96,6 +98,7 @@ pub fn run(mut line: CommandLine, surroundings: &Surroundings) -> Result<Status,
         Command::Diff(command) => command.run(surroundings),
         Command::Restore(command) => command.run(line.config.as_ref(), surroundings),
         Command::Check(command) => command.run(surroundings),
+        Command::Dns(command) => command.run(line.config.as_ref(), surroundings),
         Command::Drill(command) => command.run(line.config.as_ref(), surroundings),
         Command::Guard(command) => command.run(line.config.as_ref(), surroundings),
         Command::Join(command) => command.run(line.config.as_ref(), surroundings),

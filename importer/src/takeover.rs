@@ -14,6 +14,7 @@ pub mod doing;
 mod exporting;
 pub mod kept;
 pub mod looking;
+pub mod names;
 pub mod orders;
 pub mod plainly;
 pub mod seat;
@@ -36,7 +37,9 @@ use election::timers::Values;
 use link::identity::Identity;
 use link::post::Post;
 use looking::Looking;
+use names::Names;
 use orders::Orders;
+use recipes::act::dns::Clock;
 use seat::{Inbox, Mail, Seat};
 use standing::log::{Log, Said};
 use std::path::PathBuf;
@@ -122,6 +125,8 @@ impl Beginning {
         for check in &takeover.checks {
             runtime.spawn(checks::watch(check.clone(), doing.clone(), told.clone(), colours.clone(), stop.clone()));
         }
+        let seconds: Clock = Arc::new(|| crate::cmd::now_ms() / 1000);
+        let names = Names::new(&file, &takeover, &seconds, told.clone(), log.clone())?;
         let guarded = acting.is_guarded();
         let first = Looking { imports: daemon.imports(), takeover: &takeover, guarded }.readiness();
         let seat = Seat {
@@ -136,7 +141,7 @@ impl Beginning {
             log,
         };
         let thread = member_thread(seat, mail)?;
-        let watching = Watching { takeover, acting, doing, daemon, told, inbox: inbox.clone() };
+        let watching = Watching { takeover, acting, doing, names, daemon, told, inbox: inbox.clone() };
         runtime.spawn(watching.run(guarded, stop));
         Ok(Running { orders, inbox, thread })
     }
@@ -194,6 +199,7 @@ struct Watching {
     takeover: Takeover,
     acting: Arc<Acting>,
     doing: Doing,
+    names: Arc<Names>,
     daemon: Arc<Daemon>,
     told: Arc<Told>,
     inbox: Inbox,
@@ -236,6 +242,7 @@ impl Watching {
                 self.doing.announce();
             }
         }
+        self.names.follow();
         if matches!(self.told.standing(), Standing::Passive | Standing::Syncing | Standing::Ready | Standing::Closed) {
             self.doing.capture();
         }

@@ -17,6 +17,7 @@
 mod budget;
 mod cgroup;
 pub mod conform;
+pub mod dns;
 pub mod gate;
 pub mod granted;
 pub mod hook;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::data::Finding;
 
+pub use dns::Dns;
 pub use gate::Gate;
 pub use hook::Hook;
 pub use services::Services;

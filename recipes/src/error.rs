@@ -77,6 +77,8 @@ pub enum Error {
     NotHeld { name: String, epoch: u64 },
     #[error("cannot {action} {name} within {} s", within.as_secs_f32())]
     Late { action: &'static str, name: String, within: std::time::Duration },
+    #[error("cannot do {action} for {domain}")]
+    Dns { action: String, domain: String, source: crate::act::dns::Fault },
     #[error("cannot find nft")]
     NoNft { source: io::Error },
     #[error("cannot stop {name}: {left}")]
@@ -122,6 +124,8 @@ impl Error {
             Error::Act { .. } | Error::ActInUse { .. } | Error::Late { .. } | Error::StillRuns { .. } => Kind::Retry,
             Error::Interface { .. } | Error::AddressTaken { .. } => Kind::Retry,
             Error::AddressThere { .. } | Error::WayThere { .. } | Error::NoNetworkRights { .. } => Kind::Refuse,
+            Error::Dns { source, .. } if source.may_pass() => Kind::Retry,
+            Error::Dns { .. } => Kind::Refuse,
             Error::ActRecord { .. } | Error::Outdated { .. } | Error::NotHeld { .. } | Error::NoNft { .. } => Kind::Refuse,
         }
     }
@@ -144,6 +148,7 @@ impl Error {
             Error::ActRecord { .. } => Some("release it, or move the file away once you know that nothing of the act holds on this host"),
             Error::Outdated { .. } => Some("this host has a newer role; see `importer status`"),
             Error::NoNft { .. } => Some("install the package nftables"),
+            Error::Dns { source, .. } => source.hint(),
             Error::NotHeld { .. } => Some("take it first"),
             Error::Interface { .. } => Some("see `ip link` and `ip addr`: what carries the address must be up before it is taken"),
             Error::AddressThere { .. } => Some("take it out of the host's own network configuration, and remove it with `ip addr del`"),

@@ -22,15 +22,20 @@ pub(crate) fn file(text: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// A password as its file has it: one line. A file that others may read is refused.
-pub(crate) fn read(path: &Path) -> io::Result<String> {
+/// What stands in a file. One that others may read is refused.
+pub(crate) fn private(path: &Path) -> io::Result<String> {
     use std::os::unix::fs::MetadataExt;
     let found = std::fs::metadata(path)?;
     if found.mode() & 0o077 != 0 {
         let why = format!("others may read it (mode {:o}): chmod 600", found.mode() & 0o777);
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
-    let text = std::fs::read_to_string(path)?;
+    std::fs::read_to_string(path)
+}
+
+/// A password as its file has it: one line. A file that others may read is refused.
+pub(crate) fn read(path: &Path) -> io::Result<String> {
+    let text = private(path)?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     if line.is_empty() || line.contains(['\n', '\r', '\0']) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it must hold one line, the password"));

@@ -1,6 +1,7 @@
 //! The two configuration files: what they mean, and what each mistake is told as.
 
 mod addresses;
+mod domains;
 mod hosts;
 mod sources;
 

@@ -1,5 +1,6 @@
 //! The commands of an importer that are its own, one file each.
 
+pub mod dns;
 pub mod drill;
 pub mod guard;
 pub mod join;
@@ -82,7 +83,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// The clock that daemons and commands are given.
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "a command is where the clock is read")]
     let now = std::time::SystemTime::now();
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)

@@ -38,6 +38,9 @@ pub(super) struct Told<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub taken_epoch: Option<u64>,
     pub within_ms: u64,
+    /// What names should point to, where a program is told that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<serde_json::Value>,
 }
 
 impl Words {
@@ -102,7 +105,16 @@ impl Words {
 impl Told<'_> {
     pub fn of<'a>(act: &'static str, name: &'a str, call: &'a Call, budget: &Budget) -> Told<'a> {
         let within_ms = u64::try_from(budget.left().as_millis()).unwrap_or(u64::MAX);
-        Told { act, name, cluster: &call.cluster, epoch: call.epoch, node: &call.node, taken_epoch: None, within_ms }
+        Told {
+            act,
+            name,
+            cluster: &call.cluster,
+            epoch: call.epoch,
+            node: &call.node,
+            taken_epoch: None,
+            within_ms,
+            dns: None,
+        }
     }
 
     pub fn json(&self) -> Vec<u8> {

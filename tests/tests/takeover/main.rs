@@ -10,6 +10,7 @@ mod elect;
 mod fencing;
 mod forced;
 mod home;
+mod names;
 mod planned;
 mod returning;
 mod scene;
