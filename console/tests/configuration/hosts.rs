@@ -41,3 +41,25 @@ fn a_rate_too_slow_for_a_segment_and_sizes_without_unit_are_mistakes() {
     "#
     );
 }
+
+#[test]
+fn allowed_clients_stand_in_either_file() {
+    let list = "allow = [\"10.0.0.0/8\", \"192.0.2.1-192.0.2.9\"]\n";
+    let node_with = |line: &str| minimal(FILES).replace("name = \"web1\"\n", &format!("name = \"web1\"\n{line}"));
+    let (file, archive) = (node(&node_with(list)), pull_backup(&format!("{list}store.path = \"/a\"\n")));
+    for allow in [&file.node.allow, &archive.allow] {
+        assert!(allow.contains("192.0.2.9".parse().unwrap()) && !allow.contains("192.0.2.10".parse().unwrap()));
+    }
+    let (file, archive) = (node(&minimal(FILES)), pull_backup("store.path = \"/a\"\n"));
+    assert!(file.node.allow.is_everyone() && archive.allow.is_everyone(), "nobody is kept out unasked");
+    insta::assert_snapshot!(mistakes(&node_with("allow = [\"10.0.0.1/8\", \"10.0.0.1\", \"web2\"]\nallwo = []\n")), @r#"
+        node.toml has 3 mistakes:
+          line 4: node.allow: number 1: `10.0.0.1/8` has bits behind its prefix; did you mean `10.0.0.0/8`, or `10.0.0.1` alone?
+          line 4: node.allow: number 3: `web2` is a name; only addresses count here, and `localhost`
+          line 5: node.allwo: unknown key; did you mean `allow`?
+        "#);
+    insta::assert_snapshot!(mistakes(&node_with("allow = \"10.0.0.0/8\"\n")), @r#"node.toml: line 4: node.allow: expected a list of texts, as ["..."], found text"#);
+    insta::assert_snapshot!(pull_backup_mistakes("allow = []\nstore.path = \"/a\"\n"), @r#"pull-backup.toml: line 1: allow: allows nobody; leave the key out to allow every client"#);
+    insta::assert_snapshot!(pull_backup_mistakes("store.path = \"/a\"\nallow = [\"192.0.2.9-192.0.2.1\"]\n"), @r#"pull-backup.toml: line 2: allow: number 1: `192.0.2.9-192.0.2.1` ends before it begins; did you mean `192.0.2.1-192.0.2.9`?"#);
+    insta::assert_snapshot!(pull_backup_mistakes("store.path = \"/a\"\n[retain]\nallow = [\"192.0.2.1\"]\n"), @r#"pull-backup.toml: line 3: retain.allow: unknown key; known here: daily, hourly, last, monthly, weekly, within, yearly"#);
+}

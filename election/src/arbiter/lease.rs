@@ -64,7 +64,10 @@ impl Arbiter {
     pub(super) fn void_current(&mut self) -> Cause {
         let Some(entry) = self.record.current() else { return Cause::Automatic };
         let (reign, how) = (entry.reign.clone(), entry.how.clone());
-        self.cooldown.insert(reign.node.clone(), self.now + self.policy.cooldown);
+        // One of which nothing was heard since may never have had the grant: then it is the next that is tried first, and soon this one again.
+        let long = if self.last_sent.is_some() { self.policy.cooldown } else { self.timers().over() };
+        let until = self.cooldown.entry(reign.node.clone()).or_default();
+        *until = (*until).max(self.now + long);
         let readmitted = self.record.void();
         (self.activation_until, self.overdue) = (None, false);
         self.persist();
@@ -196,11 +199,11 @@ impl Arbiter {
         if self.holds(from, epoch) {
             self.give_up_election();
             let never_active = self.record.current().is_some_and(|entry| entry.state == ReignState::Granted);
-            self.cooldown.insert(from.clone(), self.now + self.policy.cooldown);
             if never_active {
                 let cause = self.void_current();
                 self.state = State::Expired { since: self.now, cause, retry: self.now };
             } else {
+                self.cooldown.insert(from.clone(), self.now + self.policy.cooldown);
                 self.record.holder = None;
                 if let Some(entry) = self.record.current_mut() {
                     (entry.state, entry.last) = (ReignState::Released, Some(position));

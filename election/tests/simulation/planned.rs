@@ -102,6 +102,17 @@ fn a_switchover_whose_arbiter_is_lost_is_taken_back_only_by_everybodys_word() {
 }
 
 #[test]
+fn a_grant_that_never_arrived_is_nobodys_failure() {
+    let mut world = World::reigning(Setup::new(2));
+    world.power_off(1);
+    assert!(world.until(100 * S, |world| world.phase() == Some(Phase::Granted)));
+    world.crash(2);
+    world.start(2);
+    assert!(world.until(200 * S, |world| serves(world, 2)), "the only one is offered it again");
+    world.sound();
+}
+
+#[test]
 fn either_switch_alone_never_acts() {
     let mut world = World::reigning(Setup { policy: |policy| policy.automatic = false, ..Setup::new(3) });
     world.power_off(1);
