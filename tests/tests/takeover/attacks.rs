@@ -29,7 +29,7 @@ enum Dies {
 /// An order ends within this time, one way or the other.
 const ORDER: &str = "activation = \"20s\"\nfinal_export = \"10s\"\nmax_pause = \"10s\"\n";
 /// Within so long of an order something dies.
-const MOMENT_MOST_MS: usize = 900;
+const MOMENT_MOST_MS: usize = 500;
 
 impl Scene {
     fn dies(&mut self, what: Dies) {
@@ -84,7 +84,7 @@ fn ordered(mut command: Command) -> Ran {
 
 #[test]
 fn whatever_is_ordered_and_whatever_dies_one_at_a_time_serves_and_nothing_is_lost() {
-    let seed = std::env::var("RESILIENT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(5);
+    let seed = std::env::var("RESILIENT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(14);
     let mut chance = Chance::new(seed);
     let mut scene = Scene::new(2, "", ORDER);
     let customer = scene.customer();
@@ -110,6 +110,7 @@ fn whatever_is_ordered_and_whatever_dies_one_at_a_time_serves_and_nothing_is_los
         let ran = asked.join().unwrap();
         println!("    {}: {}", ran.status, ran.err.trim().replace('\n', "; "));
         assert!(matches!(ran.status, 0 | 1 | 3), "{}", ran.err);
+        assert!(ran.status == 0 || !matches!(dies, Dies::Nothing), "nothing was in the way: {}", ran.err);
     }
     let active = scene.settles();
     customer.more(10, active);
