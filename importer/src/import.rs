@@ -20,6 +20,7 @@ use archive::trust::Trust;
 use console::exit::Failure;
 use console::node_file::{Dataset, NodeFile};
 use link::membership::Reign;
+use link::node::Receivers;
 use recipes::data::Finding;
 use rustix::fs::{FlockOperation, flock};
 use sources::import::{Broken, failure, import};
@@ -91,9 +92,10 @@ impl Imports {
             return Ok(Did::NotHere(why));
         }
         let repository = Repository::open_folder(&path, Access::Shared).map_err(failure)?;
-        let Some(known) = repository.snapshots().map_err(failure)?.pop() else { return Ok(Did::Nothing) };
+        let (Some(known), aside) = self.history(&repository, dataset)? else { return Ok(Did::Nothing) };
         let imported = Imported::open(state, &dataset.name).map_err(crate::cmd::failure)?;
-        if imported.begun.is_none() && imported.has(&known.name) {
+        let strayed = aside.iter().any(|known| imported.snapshot.as_ref() == Some(&known.name));
+        if imported.begun.is_none() && imported.has(&known.name) && !strayed {
             return self.judge_newest(dataset, &known, &imported);
         }
         self.bring_and_note(&repository, dataset, &known, imported)
@@ -109,6 +111,19 @@ impl Imports {
         let mixed_before = imported.begun.clone();
         let outcome = self.bring(repository, dataset, known, keyring, &mut imported);
         self.note(repository, dataset, known, outcome, Imported { begun: mixed_before, ..imported })
+    }
+
+    /// The newest of the mirror, and what is newer and no history: this node wrote it in a reign that came to nothing, and a pull-backup keeps it aside. Whoever had that
+    /// as its data would stand beside the history until somebody else makes more of it.
+    fn history(&self, repository: &Repository, dataset: &Dataset) -> Result<(Option<Known>, Vec<Known>), Failure> {
+        // What was not told is not known to be aside.
+        let receivers = Receivers::open(&self.file.node.state, &dataset.name).unwrap_or_default();
+        let is_aside = |known: &Known| receivers.receiver.values().any(|receiver| receiver.keeps_aside(known.at, &known.name));
+        let (mut list, mut aside) = (repository.snapshots().map_err(failure)?, Vec::new());
+        while let Some(newest) = list.pop_if(|known| is_aside(known)) {
+            aside.push(newest);
+        }
+        Ok((list.pop(), aside))
     }
 
     /// Why nothing is imported here.

@@ -13,10 +13,22 @@ use archive::sign::PublicKey;
 impl Receiver {
     /// Whether what it said shows that it has this snapshot of a node that may have lost its role since.
     pub fn has(&self, at: Position, name: &str) -> bool {
+        self.quarantines(name) || self.publishes(at)
+    }
+
+    /// Whether it keeps this snapshot aside from a history that, by what it said, does not have it.
+    pub fn keeps_aside(&self, at: Position, name: &str) -> bool {
+        self.quarantines(name) && !self.publishes(at)
+    }
+
+    fn quarantines(&self, name: &str) -> bool {
         let same = |told: &String| snapshot_of(told).is_some_and(|(_, id)| snapshot_of(name).is_some_and(|(_, asked)| asked == id));
-        let covers = |told: &str| snapshot_of(told).is_some_and(|(top, _)| top.epoch == at.epoch && top.sequence >= at.sequence);
         self.quarantined.iter().any(same)
-            || self.sealed.iter().any(|told| covers(told))
+    }
+
+    fn publishes(&self, at: Position) -> bool {
+        let covers = |told: &str| snapshot_of(told).is_some_and(|(top, _)| top.epoch == at.epoch && top.sequence >= at.sequence);
+        self.sealed.iter().any(|told| covers(told))
             || self
                 .held
                 .as_deref()
@@ -67,7 +79,9 @@ mod tests {
         let told = Receiver { held: Some(later), sealed: vec![sealed.clone()], ..Receiver::default() };
         assert!(told.has(six, &sealed) && !told.has(seven, &tail));
         let kept = Receiver { quarantined: vec![tail.clone()], ..told };
-        assert!(kept.has(seven, &tail));
+        assert!(kept.has(seven, &tail) && kept.keeps_aside(seven, &tail) && !kept.keeps_aside(six, &sealed));
+        let published = Receiver { sealed: vec![tail.clone()], ..kept };
+        assert!(published.has(seven, &tail) && !published.keeps_aside(seven, &tail), "it became history");
         let before = Receiver { held: Some(tail.clone()), ..Receiver::default() };
         assert!(before.has(seven, &tail) && before.has(six, &sealed), "while it reigns");
         let rolled = Receiver { sealed: vec![sealed], ..before };

@@ -168,10 +168,26 @@ impl Arbiter {
             _ if !self.lease_is_over() => return Err(Refusal::Leased { holder: self.record.holder.clone() }),
             _ => (),
         }
+        self.displace(node.as_ref());
         self.give_up_election();
         let cause = Cause::Manual { node, accept_loss };
         self.state = State::Expired { since: self.now, cause, retry: self.now };
         Ok(())
+    }
+
+    /// A later wish takes the place of one that nobody was offered the role for yet: whoever waits for that one is told.
+    fn displace(&mut self, by: Option<&NodeId>) {
+        let before = match &self.state {
+            State::Electing(election) => Some(&election.cause),
+            State::Expired { cause, .. } => Some(cause),
+            _ => None,
+        };
+        if let Some(Cause::Manual { node: Some(node), .. }) = before
+            && by != Some(node)
+        {
+            let node = node.clone();
+            self.send(&node, Message::Refused { refusal: Refusal::Busy });
+        }
     }
 
     /// A wish that arrives late is no wish any more: it must be said again, now.

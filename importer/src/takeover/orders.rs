@@ -262,7 +262,8 @@ impl Orders {
             Event::Alert(Alert::Active { .. }) => Some(Ended::Done(())),
             // It was granted, and what it should start did not start.
             Event::Role(role) if matches!(role.standing, Standing::Fencing | Standing::Fenced) => {
-                Some(Ended::failed("the activation was broken off"))
+                let hint = "the log of `importer serve` says why; give the order again when nothing is stopping here any more";
+                Some(Ended::Failed { why: "the activation was broken off".into(), hint: Some(hint.into()) })
             }
             _ => None,
         };

@@ -2,15 +2,20 @@
 //! and counts what was acknowledged by whom.
 
 mod addresses;
+mod again;
+mod attacks;
 mod automatic;
 mod blind;
+mod books;
 mod by_hand;
 mod commands;
 mod elect;
 mod fencing;
 mod forced;
+mod hasty;
 mod home;
 mod names;
 mod planned;
 mod returning;
 mod scene;
+mod sealed;

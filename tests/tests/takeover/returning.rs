@@ -1,5 +1,6 @@
 //! A host that comes back: it boots passive, and what it alone has is kept.
 
+use crate::books::reigns;
 use crate::scene::{Scene, judge};
 use rusqlite::Connection;
 use tests::wait::until;
@@ -34,5 +35,49 @@ fn an_old_active_comes_back_passive_and_its_tail_is_kept() {
     scene.cluster.run("web2", "importer", &["switchover", "--to", "web1"]).ended(0);
     customer.more(30, "web1");
     judge(&customer.end());
+    scene.cluster.stop();
+}
+
+/// XiVO: telephones register at the fallback while the master is away, with what is newest there when the master has booted.
+#[test]
+fn a_master_that_returns_takes_the_newest_registrations_and_then_the_role() {
+    let mut scene = Scene::new(2, "automatic = true\n", "");
+    let customer = scene.customer();
+    customer.more(20, "web1");
+    scene.write("web1", 1_000_001, "registered at the master");
+    scene.has("web2", 1_000_001, "registered at the master");
+    // Nobody has this one yet when the master dies: the backup hears nothing of it any more.
+    scene.cluster.hosts_of(|hosts, number| hosts.isolate(number), "web1");
+    scene.write("web1", 1_000_002, "registered at the master alone");
+    scene.kill_host("web1");
+    scene.together();
+    scene.wait_for_active(&["web2"]);
+    customer.more(20, "web2");
+    scene.write("web2", 1_000_003, "registered at the fallback");
+    scene.forget_boot("web1");
+    scene.start("web1");
+    // It boots passive, and serves nobody.
+    assert_ne!(scene.standing("web1"), "active");
+    assert_eq!(scene.ask("web1", "/primary").map(|(status, _)| status), Some(503));
+    scene.has("web1", 1_000_003, "registered at the fallback");
+    scene.becomes("web1", "ready");
+    assert!(scene.text("web1", 1_000_002).is_none(), "what counts is what the fallback has");
+    customer.more(20, "web2");
+    scene.write("web2", 1_000_004, "registered just before the exchange");
+    scene.cluster.run("web2", "importer", &["switchover", "--to", "web1"]).ended(0);
+    customer.more(20, "web1");
+    let taken = customer.end();
+    judge(&taken);
+    assert_eq!(reigns(&taken), ["web1", "web2", "web1"]);
+    for (number, text) in [
+        (1_000_001, "registered at the master"),
+        (1_000_003, "registered at the fallback"),
+        (1_000_004, "registered just before the exchange"),
+    ] {
+        assert_eq!(scene.text("web1", number).as_deref(), Some(text));
+    }
+    let lost = scene.lost("web1", &taken);
+    assert!(lost.is_empty(), "acknowledged, and neither there nor in quarantine: {lost:?}");
+    assert!(scene.quarantined().contains(&1_000_002), "what the master alone had is kept");
     scene.cluster.stop();
 }

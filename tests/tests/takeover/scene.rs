@@ -1,7 +1,10 @@
 //! The scene: a pull-backup that arbitrates, nodes with a till each, and a customer.
 
+use crate::books::{numbers, reigns};
 use rusqlite::Connection;
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -160,11 +163,16 @@ impl Scene {
         }
     }
 
+    /// Nothing is imported on a node while this is held.
+    pub fn hold_imports(&self, node: &str) -> File {
+        let lock = self.cluster.path(&format!("{node}-state/datasets/shop/import.lock"));
+        let file = File::options().write(true).open(lock).unwrap();
+        flock(&file, FlockOperation::LockExclusive).unwrap();
+        file
+    }
+
     pub fn orders(&self, node: &str) -> Vec<i64> {
-        let database = Connection::open(self.database(node)).unwrap();
-        let mut statement = database.prepare("select id from orders order by id").unwrap();
-        let rows = statement.query_map([], |row| row.get(0)).unwrap();
-        rows.map(Result::unwrap).collect()
+        numbers(&Connection::open(self.database(node)).unwrap())
     }
 
     pub fn customer(&self) -> Customer {
@@ -273,12 +281,7 @@ pub fn judge(taken: &[Taken]) -> Duration {
     for pair in taken.windows(2) {
         longest = longest.max(pair[1].answered.duration_since(pair[0].answered));
     }
-    let mut reigns: Vec<&str> = Vec::new();
-    for one in taken {
-        if reigns.last() != Some(&one.by) {
-            reigns.push(one.by);
-        }
-    }
+    let reigns = reigns(taken);
     for (at, node) in reigns.iter().enumerate() {
         let again = reigns[at + 1..].iter().position(|other| other == node);
         assert!(again != Some(1) || reigns.len() < 4, "two hosts answered by turns: {reigns:?}");
