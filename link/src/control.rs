@@ -3,7 +3,7 @@
 //! A question is a line of JSON; what comes back are lines too: words for the person who waits, and at last how it ended. What daemon and command say to each other is
 //! theirs; both are of one version, since they are one program.
 
-use crate::error::{Error, Result};
+use crate::error::{ASK_DAEMON, Error, Result};
 use rustix::fs::{Mode, OFlags, open};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -132,7 +132,7 @@ pub fn ask<Q: Serialize, T: DeserializeOwned>(
     hear: &mut dyn FnMut(String),
 ) -> Result<Option<Ended<T>>> {
     let named = state.join(format!("{daemon}.sock"));
-    let failed = || Error::file("ask the daemon at", &named);
+    let failed = || Error::file(ASK_DAEMON, &named);
     let Ok((folder, path)) = socket(state, daemon) else { return Ok(None) };
     let stream = match UnixStream::connect(&path) {
         Ok(stream) => stream,

@@ -6,6 +6,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What failed where a daemon of this host was asked something.
+pub(crate) const ASK_DAEMON: &str = "ask the daemon at";
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,9 @@ impl Error {
                 Some("is its daemon running, and does a firewall let this host through?")
             }
             Error::Connect { .. } => Some("check the address, the network and the firewall between the two hosts"),
+            Error::File { operation: ASK_DAEMON, source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => {
+                Some("what was asked may have been begun: see `status`, and ask again when the daemon runs")
+            }
             Error::Invitation { .. } => Some("copy the whole line that `pull-backup invite` printed, in quotes"),
             _ => None,
         }

@@ -88,7 +88,7 @@ fn whatever_is_ordered_and_whatever_dies_one_at_a_time_serves_and_nothing_is_los
     let mut chance = Chance::new(seed);
     let mut scene = Scene::new(2, "", ORDER);
     let customer = scene.customer();
-    for round in 0..budget(6) {
+    for round in 0..budget(4) {
         let active = scene.settles();
         let other = scene.nodes.iter().copied().find(|node| *node != active).unwrap();
         customer.more(10, active);

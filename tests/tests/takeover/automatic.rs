@@ -1,10 +1,11 @@
 //! Nobody does anything, and the right node takes over.
 
 use crate::books::reigns;
-use crate::scene::{Scene, judge};
+use crate::scene::{LIMIT, Scene, judge};
 use std::collections::HashSet;
 use std::time::Duration;
 use tests::chance::Chance;
+use tests::wait::until;
 
 const AUTOMATIC: &str = "automatic = true\n";
 
@@ -27,16 +28,18 @@ fn die(second_is_stale: bool) -> Duration {
     // It would be preferred, were its data as new.
     let mut scene = Scene::new(3, &format!("{AUTOMATIC}priority = {{ {stale} = 10 }}\n"), "");
     let customer = scene.customer();
-    customer.more(20, "web1");
+    customer.more(5, "web1");
     let importing = scene.hold_imports(stale);
     let behind = scene.position(stale);
     scene.write("web1", 1_000_000, "newer");
+    scene.cluster.run("web1", "exporter", &["run"]).ended(0);
     scene.has(fresh, 1_000_000, "newer");
-    assert!(scene.position(fresh) > behind && scene.text(stale, 1_000_000).is_none());
+    until(LIMIT, "that import to be written down", || (scene.position(fresh) > behind).then_some(()));
+    assert!(scene.text(stale, 1_000_000).is_none());
     scene.kill_host("web1");
     let next = scene.wait_for_active(&["web2", "web3"]);
     assert_eq!(next, fresh, "the freshest");
-    customer.more(20, fresh);
+    customer.more(5, fresh);
     drop(importing);
     let taken = customer.end();
     let pause = judge(&taken);

@@ -42,7 +42,7 @@ impl Scene {
 fn of_two_that_are_activated_at_once_one_becomes_active_and_the_other_is_told_what_to_do() {
     let mut scene = Scene::new(3, "", "activation = \"20s\"\n");
     let customer = scene.customer();
-    customer.more(20, "web1");
+    customer.more(5, "web1");
     scene.kill_host("web1");
     let others = ["web2", "web3"];
     let (won, lost) = until(LIMIT, "one of two to be activated", || {
@@ -67,7 +67,7 @@ fn of_two_that_are_activated_at_once_one_becomes_active_and_the_other_is_told_wh
     assert!(again.err.contains("active already"), "{}", again.err);
     let refused = scene.activate(lost).ended(3);
     assert!(refused.err.contains(&format!("{won} holds the role")) && refused.err.contains("importer switchover"), "{}", refused.err);
-    customer.more(20, won);
+    customer.more(5, won);
     let taken = customer.end();
     assert_eq!(reigns(&taken), ["web1", won]);
     scene.cluster.stop();
@@ -91,7 +91,7 @@ fn an_activation_that_is_killed_and_repeated_ends_with_one_that_has_everything()
         let _ = within(moment, || None::<()>);
         scene.cluster.kill(to, "importer");
         let broken = Ran::from(asked.join().unwrap());
-        assert!(broken.status == 0 || !broken.err.is_empty());
+        assert!(broken.status == 0 || broken.err.contains("hint:"), "{}", broken.err);
         println!("killed after {moment:?}: {} {}", broken.status, broken.err.lines().last().unwrap_or_default());
         scene.cluster.start(to, "importer");
         scene.activated(to);
