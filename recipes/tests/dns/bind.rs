@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::{secret, until};
+use super::{secret, until};
 
 const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 pub const ZONE: &str = "$TTL 3600\n@\tIN SOA\tns1 hostmaster (\n\t\t2026112201 ; serial\n\t\t1h 15m 2w 5m )\n\tNS\tns1\n\tNS\tns2\n\tMX\t10 mail\n@\t14400\tIN\tA\t192.0.2.1\t; the site\nwww\t14400\tIN\tA\t192.0.2.1\nmail\tIN\tA\t192.0.2.25\nns1\tA\tPRIMARY\nns2\tA\tSECONDARY\nodd\tTXT\t\"two  spaces; and a ( parenthesis\"\n";
@@ -44,7 +44,11 @@ impl Bind {
 
     pub fn serving(folder: &Path, more: &str, zone: &str) -> Bind {
         apart();
-        let (primary, secondary) = (PRIMARY, SECONDARY);
+        Bind::between(folder, [PRIMARY, SECONDARY], more, zone)
+    }
+
+    /// One whose primary is at the first address, that of the host where this is called, and whose secondary will be at the other.
+    pub fn between(folder: &Path, [primary, secondary]: [SocketAddr; 2], more: &str, zone: &str) -> Bind {
         let text = zone.replace("PRIMARY", &primary.ip().to_string()).replace("SECONDARY", &secondary.ip().to_string());
         fs::write(folder.join("zone"), text).unwrap();
         secret(&folder.join("move.key"), &key("move", SECRET));

@@ -1,8 +1,14 @@
 //! The reference stacks, run for real with the files that are shipped.
 
+mod clonepanel;
 mod lamp;
 mod lapp;
 #[path = "../../../recipes/tests/mysql/server.rs"]
 mod mariadb;
+mod nameservers;
 #[path = "../../../recipes/tests/postgres/server.rs"]
 mod postgres;
+#[path = "../takeover/scene.rs"]
+#[allow(dead_code, reason = "the scene has more means than are needed here")]
+mod scene;
+mod shipped;

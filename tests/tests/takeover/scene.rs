@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -32,7 +32,7 @@ impl Scene {
         let mut cluster = Cluster::apart(many + 2);
         cluster.keeper("backup", &format!("[cluster.shop]\nprofile = \"fast\"\n{of_cluster}"));
         let nodes: Vec<&'static str> = ["web1", "web2", "web3"][..many].to_vec();
-        let mut scene = Scene { cluster, nodes, occupied: vec![] };
+        let mut scene = Scene::of(cluster, nodes);
         for (at, node) in scene.nodes.clone().into_iter().enumerate() {
             scene.node(node, of_node);
             let role: &[&str] = if at == 0 { &["--active"] } else { &["--standby"] };
@@ -57,22 +57,23 @@ impl Scene {
         scene
     }
 
+    /// Nodes of a cluster that somebody else begins.
+    pub fn of(cluster: Cluster, nodes: Vec<&'static str>) -> Scene {
+        Scene { cluster, nodes, occupied: vec![] }
+    }
+
     fn node(&mut self, node: &'static str, of_node: &str) {
         let folder = self.cluster.path(node);
         std::fs::create_dir_all(&folder).unwrap();
-        let till = program("till").get_program().to_owned().into_string().unwrap();
         let (database, run) = (folder.join("shop.db"), folder.join("run"));
-        let words = |what: &str| format!("[{till:?}, {what:?}, {:?}, \"0.0.0.0:{PORT}\"]", database.display().to_string());
         let identity = self.cluster.path("identity");
         let more = format!("run = {run:?}\nidentity = {identity:?}\n");
         let datasets = format!(
             "[[dataset]]\nname = \"shop\"\nevery = \"5s\"\n[[dataset.source]]\nrecipe = \"sqlite\"\npath = {database:?}\n\
-             [takeover]\nautomatic = true\nports = [{PORT}]\n{of_node}\n[[takeover.service]]\nname = \"till\"\nstart = {}\nstop = {}\nstatus = {}\n\
+             [takeover]\nautomatic = true\nports = [{PORT}]\n{of_node}\n{}\
              [[takeover.check]]\nhttp = \"http://127.0.0.1:{PORT}/\"\nevery = \"1s\"\n\
              [[takeover.check]]\nsql = \"select count(*) >= 0 from orders\"\nsource = \"sqlite\"\nevery = \"1s\"\n",
-            words("start"),
-            words("stop"),
-            words("status")
+            till(&database, PORT)
         );
         self.cluster.node(node, &more, &datasets);
     }
@@ -124,11 +125,16 @@ impl Scene {
         self.cluster.kill_host(node);
     }
 
-    /// The service of a node ends, and cannot start again.
-    pub fn break_service(&mut self, node: &str) {
+    /// The service of a node ends at once.
+    pub fn kill_service(&self, node: &str) {
         let pid = std::fs::read_to_string(self.database(node).with_extension("pid")).unwrap();
         let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
         kill_process(pid, Signal::KILL).unwrap();
+    }
+
+    /// It ends, and cannot start again.
+    pub fn break_service(&mut self, node: &str) {
+        self.kill_service(node);
         self.occupy(node);
     }
 
@@ -182,6 +188,13 @@ impl Scene {
             .map(|node| (*node, SocketAddr::new(self.cluster.address_of(node).parse().unwrap(), PORT)));
         Customer::begin(self, addresses.collect())
     }
+}
+
+/// A till as a service of the node file.
+pub fn till(database: &Path, port: u16) -> String {
+    let till = program("till").get_program().to_owned().into_string().unwrap();
+    let words = |what: &str| format!("{what} = [{till:?}, {what:?}, {database:?}, \"0.0.0.0:{port}\"]\n");
+    format!("[[takeover.service]]\nname = \"till\"\n{}", ["start", "stop", "status"].map(words).concat())
 }
 
 /// One question, one answer.
