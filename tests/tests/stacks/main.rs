@@ -1,5 +1,8 @@
 //! The reference stacks, run for real with the files that are shipped.
 
+#[path = "../takeover/books.rs"]
+#[allow(dead_code, reason = "the books have more means than are needed here")]
+mod books;
 mod clonepanel;
 mod lamp;
 mod lapp;
