@@ -15,3 +15,4 @@ mod postgres;
 #[allow(dead_code, reason = "the scene has more means than are needed here")]
 mod scene;
 mod shipped;
+mod xivo;
