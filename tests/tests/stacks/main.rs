@@ -4,5 +4,6 @@ mod lamp;
 mod lapp;
 #[path = "../../../recipes/tests/mysql/server.rs"]
 mod mariadb;
+mod oak;
 #[path = "../../../recipes/tests/postgres/server.rs"]
 mod postgres;
