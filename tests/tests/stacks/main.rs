@@ -7,3 +7,4 @@ mod mariadb;
 mod oak;
 #[path = "../../../recipes/tests/postgres/server.rs"]
 mod postgres;
+mod yunohost;
