@@ -9,6 +9,7 @@ mod lapp;
 #[path = "../../../recipes/tests/mysql/server.rs"]
 mod mariadb;
 mod nameservers;
+mod oak;
 #[path = "../../../recipes/tests/postgres/server.rs"]
 mod postgres;
 #[path = "../takeover/scene.rs"]
@@ -16,3 +17,4 @@ mod postgres;
 mod scene;
 mod shipped;
 mod xivo;
+mod yunohost;
