@@ -116,14 +116,27 @@ impl Imports {
     /// The newest of the mirror, and what is newer and no history: this node wrote it in a reign that came to nothing, and a pull-backup keeps it aside. Whoever had that
     /// as its data would stand beside the history until somebody else makes more of it.
     fn history(&self, repository: &Repository, dataset: &Dataset) -> Result<(Option<Known>, Vec<Known>), Failure> {
-        // What was not told is not known to be aside.
-        let receivers = Receivers::open(&self.file.node.state, &dataset.name).unwrap_or_default();
-        let is_aside = |known: &Known| receivers.receiver.values().any(|receiver| receiver.keeps_aside(known.at, &known.name));
+        let receivers = self.receivers(&dataset.name);
+        let is_aside = |known: &Known| receivers.keep_aside(&known.name);
         let (mut list, mut aside) = (repository.snapshots().map_err(failure)?, Vec::new());
         while let Some(newest) = list.pop_if(|known| is_aside(known)) {
             aside.push(newest);
         }
         Ok((list.pop(), aside))
+    }
+
+    // What was not told is not known to be aside.
+    fn receivers(&self, dataset: &str) -> Receivers {
+        Receivers::open(&self.file.node.state, dataset).unwrap_or_default()
+    }
+
+    /// Whether the data here, by what was told meanwhile, is no history.
+    pub fn strayed(&self) -> bool {
+        self.file.datasets.iter().any(|dataset| {
+            let imported = Imported::open(&self.file.node.state, &dataset.name).ok();
+            let snapshot = imported.and_then(|imported| imported.snapshot);
+            snapshot.is_some_and(|snapshot| self.receivers(&dataset.name).keep_aside(&snapshot))
+        })
     }
 
     /// Why nothing is imported here.

@@ -209,6 +209,7 @@ impl Watching {
     async fn run(self, mut guarded: bool, mut stop: watch::Receiver<bool>) {
         let this = Arc::new(self);
         let (mut last, mut next, mut rounds) = (None, 0, 0_u32);
+        let mut had_strayed = false;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
@@ -220,11 +221,16 @@ impl Watching {
             let looked = tokio::task::spawn_blocking(move || {
                 let guarded = if of_gate { look.acting.is_guarded() } else { guarded };
                 let looking = Looking { imports: look.daemon.imports(), takeover: &look.takeover, guarded };
-                (looking.readiness(), guarded)
+                (looking.readiness(), look.daemon.imports().strayed(), guarded)
             });
             // A look that failed is done again.
-            let Ok((readiness, now_guarded)) = looked.await else { continue };
+            let Ok((readiness, strayed, now_guarded)) = looked.await else { continue };
             guarded = now_guarded;
+            // Back to the history, without waiting for the next look into the mirror.
+            if strayed && !had_strayed {
+                this.daemon.poke_all();
+            }
+            had_strayed = strayed;
             if last.as_ref() != Some(&readiness) {
                 this.inbox.put(Input::Readiness(readiness.clone()));
                 last = Some(readiness);

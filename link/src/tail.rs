@@ -17,8 +17,8 @@ impl Receiver {
     }
 
     /// Whether it keeps this snapshot aside from a history that, by what it said, does not have it.
-    pub fn keeps_aside(&self, at: Position, name: &str) -> bool {
-        self.quarantines(name) && !self.publishes(at)
+    pub fn keeps_aside(&self, name: &str) -> bool {
+        self.quarantines(name) && snapshot_of(name).is_some_and(|(at, _)| !self.publishes(at))
     }
 
     fn quarantines(&self, name: &str) -> bool {
@@ -33,6 +33,13 @@ impl Receiver {
                 .held
                 .as_deref()
                 .is_some_and(|held| covers(held) && self.sealed.iter().all(|told| !is_of(told, at.epoch)))
+    }
+}
+
+impl Receivers {
+    /// Whether one of them keeps this snapshot aside from the history.
+    pub fn keep_aside(&self, name: &str) -> bool {
+        self.receiver.values().any(|receiver| receiver.keeps_aside(name))
     }
 }
 
@@ -79,9 +86,9 @@ mod tests {
         let told = Receiver { held: Some(later), sealed: vec![sealed.clone()], ..Receiver::default() };
         assert!(told.has(six, &sealed) && !told.has(seven, &tail));
         let kept = Receiver { quarantined: vec![tail.clone()], ..told };
-        assert!(kept.has(seven, &tail) && kept.keeps_aside(seven, &tail) && !kept.keeps_aside(six, &sealed));
+        assert!(kept.has(seven, &tail) && kept.keeps_aside(&tail) && !kept.keeps_aside(&sealed));
         let published = Receiver { sealed: vec![tail.clone()], ..kept };
-        assert!(published.has(seven, &tail) && !published.keeps_aside(seven, &tail), "it became history");
+        assert!(published.has(seven, &tail) && !published.keeps_aside(&tail), "it became history");
         let before = Receiver { held: Some(tail.clone()), ..Receiver::default() };
         assert!(before.has(seven, &tail) && before.has(six, &sealed), "while it reigns");
         let rolled = Receiver { sealed: vec![sealed], ..before };

@@ -7,14 +7,14 @@ use crate::scene::{Scene, judge};
 fn timed_a_stopped_process_is_fenced_by_the_kernel_before_another_serves() {
     let mut scene = Scene::new(2, "automatic = true\n", "");
     let customer = scene.customer();
-    customer.more(30, "web1");
+    customer.more(10, "web1");
     scene.cluster.daemon("web1", "importer").freeze();
     let next = scene.wait_for_active(&["web2"]);
-    customer.more(30, next);
+    customer.more(10, next);
     // It goes on as if nothing had been, late.
     scene.cluster.daemon("web1", "importer").thaw();
     scene.becomes("web1", "ready");
-    customer.more(30, next);
+    customer.more(10, next);
     let taken = customer.end();
     judge(&taken);
     let from = taken.iter().position(|taken| taken.by == "web2").expect("web2 served");

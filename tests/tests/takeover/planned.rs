@@ -9,11 +9,11 @@ use std::time::Duration;
 fn timed_a_switchover_under_load_loses_nothing() {
     let mut scene = Scene::new(2, "", "");
     let customer = scene.customer();
-    customer.more(50, "web1");
+    customer.more(20, "web1");
     scene.cluster.run("web1", "importer", &["switchover", "--to", "web2"]).ended(0);
-    customer.more(50, "web2");
+    customer.more(20, "web2");
     scene.cluster.run("web2", "importer", &["switchover", "--to", "web1"]).ended(0);
-    customer.more(50, "web1");
+    customer.more(20, "web1");
     let taken = customer.end();
     let pause = judge(&taken);
     println!("unserved for {} ms at most", pause.as_millis());

@@ -43,7 +43,7 @@ fn an_old_active_comes_back_passive_and_its_tail_is_kept() {
 fn a_master_that_returns_takes_the_newest_registrations_and_then_the_role() {
     let mut scene = Scene::new(2, "automatic = true\n", "");
     let customer = scene.customer();
-    customer.more(20, "web1");
+    customer.more(10, "web1");
     scene.write("web1", 1_000_001, "registered at the master");
     scene.has("web2", 1_000_001, "registered at the master");
     // Nobody has this one yet when the master dies: the backup hears nothing of it any more.
@@ -52,7 +52,7 @@ fn a_master_that_returns_takes_the_newest_registrations_and_then_the_role() {
     scene.kill_host("web1");
     scene.together();
     scene.wait_for_active(&["web2"]);
-    customer.more(20, "web2");
+    customer.more(10, "web2");
     scene.write("web2", 1_000_003, "registered at the fallback");
     scene.forget_boot("web1");
     scene.start("web1");
@@ -62,10 +62,10 @@ fn a_master_that_returns_takes_the_newest_registrations_and_then_the_role() {
     scene.has("web1", 1_000_003, "registered at the fallback");
     scene.becomes("web1", "ready");
     assert!(scene.text("web1", 1_000_002).is_none(), "what counts is what the fallback has");
-    customer.more(20, "web2");
+    customer.more(10, "web2");
     scene.write("web2", 1_000_004, "registered just before the exchange");
     scene.cluster.run("web2", "importer", &["switchover", "--to", "web1"]).ended(0);
-    customer.more(20, "web1");
+    customer.more(10, "web1");
     let taken = customer.end();
     judge(&taken);
     assert_eq!(reigns(&taken), ["web1", "web2", "web1"]);
