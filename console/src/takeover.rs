@@ -1,6 +1,7 @@
 //! `[takeover]`: what an active node runs, what watches it, and what keeps two from being active.
 //!
-//! A switch that is silently ignored would be found out in the hour of need, so everything is read here.
+//! A switch that is silently ignored would be found out in the hour of need, so everything is read here; three are looked at and not used yet (`max_loss`, `two_hosts`,
+//! `failback`), which the documentation says.
 
 mod vip;
 

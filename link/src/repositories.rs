@@ -66,7 +66,8 @@ impl Layout {
     }
 }
 
-fn folders(path: &Path) -> Vec<String> {
+/// The folders in a folder that can be a cluster's, a dataset's or a node's; none where it cannot be read.
+pub fn folders(path: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     folders

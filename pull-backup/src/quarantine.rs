@@ -22,7 +22,7 @@ use archive::sync::{Aside, EachRecord, EachSegment, Everything, Listing, Source,
 use console::human;
 use link::publishing::Kept;
 use link::pull::chain;
-use link::repositories::Dataset;
+use link::repositories::{Dataset, folders};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -235,15 +235,6 @@ fn trouble(report: &SyncReport, id: SnapshotId, full: impl FnOnce() -> String) -
             None => format!("it could not be put into quarantine: {} of its segments are lacking", report.lacking.len()),
         },
     })
-}
-
-fn folders(path: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    folders
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| archive::record::valid_name(name))
-        .collect()
 }
 
 /// A source of which the archive has a part already: what is held is not fetched again.
