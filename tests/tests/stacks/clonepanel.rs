@@ -88,21 +88,10 @@ impl Site {
         std::fs::write(site.scene.cluster.path("web1/public/index.html"), "welcome").unwrap();
         site.scene.start("web1");
         site.scene.start("web2");
-        site.importer("web1", &["activate", "--adopt"]);
-        site.exported("web1");
+        site.scene.importer("web1", &["activate", "--adopt"]);
+        site.scene.exported("web1");
         site.scene.becomes("web2", "ready");
         site
-    }
-
-    #[track_caller]
-    fn importer(&self, node: &str, words: &[&str]) -> String {
-        let ran = self.scene.cluster.run(node, "importer", words).ended(0);
-        ran.text().to_owned() + &ran.err
-    }
-
-    #[track_caller]
-    fn exported(&self, node: &str) {
-        self.scene.cluster.run(node, "exporter", &["run", "--wait"]).ended(0);
     }
 
     /// What both servers say of both names, each as TTL and host.
@@ -176,10 +165,10 @@ fn prepare_changes_only_the_ttl_failover_the_target_and_restore_is_the_exact_inv
     for (action, expected) in
         [("prepare", "900 web1"), ("failover", "900 web2"), ("failover", "900 web2"), ("restore", "14400 web1"), ("restore", "14400 web1")]
     {
-        let dry = site.importer("web2", &["dns", action, "--dry-run"]);
+        let dry = site.scene.importer("web2", &["dns", action, "--dry-run"]);
         let shown = if site.said() == [expected] { "would change 0 lines" } else { "would change 4 lines" };
         assert!(dry.contains(shown), "{action}: {dry}");
-        let said = site.importer("web2", &["dns", action]);
+        let said = site.scene.importer("web2", &["dns", action]);
         assert!(said.contains("2 of 2 authoritative servers have it"), "{action}: {said}");
         assert_eq!(site.said(), [expected], "{action}");
         assert_eq!(site.others(), before, "{action}: what no file declares stays as it was");
@@ -192,8 +181,8 @@ fn prepare_changes_only_the_ttl_failover_the_target_and_restore_is_the_exact_inv
 #[test]
 fn every_name_server_is_asked_and_one_that_is_silent_is_named() {
     let mut site = Site::named(ZONE, &[]);
-    site.importer("web2", &["dns", "failover"]);
-    let said = site.importer("web2", &["dns", "verify"]);
+    site.scene.importer("web2", &["dns", "failover"]);
+    let said = site.scene.importer("web2", &["dns", "verify"]);
     assert!(said.contains("2 of 2 authoritative servers have it"), "{said}");
     site.bind.end_secondary();
     let partly = site.scene.cluster.run("web2", "importer", &["dns", "restore"]).ended(4);
@@ -227,7 +216,7 @@ fn mail_that_would_follow_the_site_is_told_before() {
 fn with_all_switches_on_site_database_and_names_go_over_and_come_home() {
     let mut site = Site::begun(&[]);
     site.writes(1, "web1");
-    site.exported("web1");
+    site.scene.exported("web1");
     site.scene.kill_host("web1");
     site.scene.wait_for_active(&["web2"]);
     site.points("900 web2");
@@ -236,7 +225,7 @@ fn with_all_switches_on_site_database_and_names_go_over_and_come_home() {
     assert_eq!(std::fs::read(site.scene.cluster.path("web2/public/index.html")).unwrap(), b"welcome");
     // What visitors write on the slave is not lost, and nobody merges anything.
     site.scene.start("web1");
-    site.importer("web1", &["failback"]);
+    site.scene.importer("web1", &["failback"]);
     site.points("14400 web1");
     site.writes(3, "web1");
     assert_eq!(site.scene.orders("web1"), [1, 2, 3]);
@@ -250,14 +239,14 @@ fn one_switch_alone_never_acts() {
     const OF_CLUSTER: (&str, &str) =
         ("automatic = true                           # the cluster's", "automatic = false                          # the cluster's");
     let mut site = Site::begun(&[OF_DOMAIN]);
-    site.importer("web1", &["switchover", "--to", "web2"]);
+    site.scene.importer("web1", &["switchover", "--to", "web2"]);
     site.scene.becomes("web2", "active");
     // Far longer than it would take.
     site.scene.becomes("web1", "ready");
     let verified = site.scene.cluster.run("web2", "importer", &["dns", "verify", "--json"]).json();
     assert!(verified[0]["last"].is_null(), "nothing was done: {verified}");
     assert_eq!(site.said(), ["14400 web1"]);
-    site.importer("web2", &["dns", "failover"]);
+    site.scene.importer("web2", &["dns", "failover"]);
     site.points("900 web2");
     // The other one alone; the node says so when it begins.
     site.node("web1", &[OF_CLUSTER]);
@@ -267,11 +256,11 @@ fn one_switch_alone_never_acts() {
         .cluster
         .daemon("web1", "importer")
         .says(LIMIT, "example.org is not pointed by itself: [takeover] is not automatic");
-    site.importer("web1", &["failback"]);
+    site.scene.importer("web1", &["failback"]);
     site.scene.becomes("web1", "active");
     site.scene.becomes("web2", "ready");
     assert_eq!(site.said(), ["900 web2"]);
-    site.importer("web1", &["dns", "restore"]);
+    site.scene.importer("web1", &["dns", "restore"]);
     site.points("14400 web1");
     site.scene.cluster.stop();
 }

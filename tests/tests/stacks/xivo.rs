@@ -102,20 +102,9 @@ impl Exchange {
         self.servers[0].sql("postgres", "CREATE DATABASE asterisk OWNER asterisk");
         self.servers[0].sql("asterisk", "CREATE TABLE users (id int PRIMARY KEY); ALTER TABLE users OWNER TO asterisk");
         NODES.into_iter().for_each(|node| self.scene.start(node));
-        self.importer("xivo1", &["activate", "--adopt"]);
-        self.exported("xivo1");
+        self.scene.importer("xivo1", &["activate", "--adopt"]);
+        self.scene.exported("xivo1");
         self.scene.becomes("xivo2", "ready");
-    }
-
-    #[track_caller]
-    fn importer(&self, node: &str, words: &[&str]) -> String {
-        let ran = self.scene.cluster.run(node, "importer", words).ended(0);
-        ran.text().to_owned() + &ran.err
-    }
-
-    #[track_caller]
-    fn exported(&self, node: &str) {
-        self.scene.cluster.run(node, "exporter", &["run", "--wait"]).ended(0);
     }
 
     #[track_caller]
@@ -181,25 +170,25 @@ fn enabling_and_disabling_can_be_repeated_and_undoes_itself() {
     let mut exchange = Exchange::named();
     let before = exchange.network("xivo1");
     for _ in 0..2 {
-        exchange.importer("xivo1", &["vip", "take", "--for", "60s"]);
+        exchange.scene.importer("xivo1", &["vip", "take", "--for", "60s"]);
         exchange.addresses_are_at("xivo1");
     }
     for _ in 0..2 {
-        exchange.importer("xivo1", &["vip", "release"]);
+        exchange.scene.importer("xivo1", &["vip", "release"]);
         assert_eq!(exchange.network("xivo1"), before, "as it was before a rehearsal");
     }
     exchange.begin();
     for _ in 0..2 {
         exchange.addresses_are_at("xivo1");
         exchange.registers(1);
-        exchange.importer("xivo1", &["close"]);
-        assert!(exchange.importer("xivo1", &["close"]).contains("closed already"));
+        exchange.scene.importer("xivo1", &["close"]);
+        assert!(exchange.scene.importer("xivo1", &["close"]).contains("closed already"));
         until(LIMIT, "the host to be as it was", || {
             let now = exchange.network("xivo1");
             if now == before { Ok(()) } else { Err(now) }
         });
-        exchange.importer("xivo1", &["failback"]);
-        assert!(exchange.importer("xivo1", &["failback"]).contains("active already"));
+        exchange.scene.importer("xivo1", &["failback"]);
+        assert!(exchange.scene.importer("xivo1", &["failback"]).contains("active already"));
     }
     exchange.scene.cluster.stop();
 }
@@ -210,7 +199,7 @@ fn row_and_file_appear_on_the_standby_and_a_later_row_is_gone_with_an_older_snap
     let add = |exchange: &Exchange, number: u32| {
         exchange.servers[0].sql("asterisk", &format!("INSERT INTO users VALUES ({number})"));
         std::fs::write(exchange.scene.cluster.path("xivo1/etc/users.conf"), format!("up to {number}")).unwrap();
-        exchange.exported("xivo1");
+        exchange.scene.exported("xivo1");
     };
     let has = |exchange: &Exchange, numbers: &str, number: u32| {
         until(LIMIT, &format!("xivo2 to have up to {number}"), || {
@@ -223,7 +212,7 @@ fn row_and_file_appear_on_the_standby_and_a_later_row_is_gone_with_an_older_snap
     has(&exchange, "1", 1);
     add(&exchange, 2);
     has(&exchange, "1 2", 2);
-    exchange.importer("xivo2", &["rollback", "pbx"]);
+    exchange.scene.importer("xivo2", &["rollback", "pbx"]);
     has(&exchange, "1", 1);
     add(&exchange, 3);
     has(&exchange, "1 2 3", 3);
@@ -247,7 +236,7 @@ fn a_master_that_returns_waits_takes_the_newest_registrations_and_gets_the_addre
     let mut exchange = Exchange::begun();
     exchange.addresses_are_at("xivo1");
     exchange.registers(1);
-    exchange.exported("xivo1");
+    exchange.scene.exported("xivo1");
     exchange.scene.kill_host("xivo1");
     exchange.scene.wait_for_active(&["xivo2"]);
     exchange.addresses_are_at("xivo2");
@@ -256,7 +245,7 @@ fn a_master_that_returns_waits_takes_the_newest_registrations_and_gets_the_addre
     // What is configured on the slave comes along, too.
     exchange.servers[1].sql("asterisk", "INSERT INTO users VALUES (7)");
     exchange.scene.start("xivo1");
-    exchange.exported("xivo2");
+    exchange.scene.exported("xivo2");
     until(LIMIT, "the master to have the newest registrations", || {
         let there = exchange.scene.orders("xivo1");
         if there == [1, 2] { Ok(()) } else { Err(format!("{there:?}")) }
@@ -264,7 +253,7 @@ fn a_master_that_returns_waits_takes_the_newest_registrations_and_gets_the_addre
     exchange.scene.becomes("xivo1", "ready");
     exchange.addresses_are_at("xivo2");
     exchange.registers(3);
-    exchange.importer("xivo2", &["switchover", "--to", "xivo1"]);
+    exchange.scene.importer("xivo2", &["switchover", "--to", "xivo1"]);
     exchange.addresses_are_at("xivo1");
     exchange.registers(4);
     assert_eq!(exchange.scene.orders("xivo1"), [1, 2, 3, 4]);
