@@ -12,6 +12,7 @@ use lookup::Surroundings;
 use lookup::cmd::document;
 use lookup::open::Identity;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Makes this node the active one, when no lease lives
 #[derive(Args, Debug)]
@@ -78,7 +79,7 @@ impl Activate {
     pub fn run(&self, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
         let file = super::open(config, surroundings)?;
         if file.takeover.is_none() {
-            let imports = super::imports(&file, &self.means)?;
+            let imports = Arc::new(super::imports(&file, &self.means)?);
             let stands = by_hand::activate(&file, self.old_active_off.as_deref(), &imports, &mut |word| tell(word))?;
             return show(&stands, self.json);
         }
