@@ -38,6 +38,8 @@ pub struct Takeover {
     pub valid: Option<Vec<String>>,
     pub final_export: Duration,
     pub max_pause: Duration,
+    /// By itself this node takes over only when the last drill of each dataset was good, and no longer ago.
+    pub drill_within: Option<Duration>,
     /// How long an activation may take that no arbiter granted.
     pub activation: Duration,
     /// The role comes home by itself to a node that lost it unwillingly, when this node was ready for so long.
@@ -96,6 +98,7 @@ pub(crate) fn read(mut section: Section<'_>) -> Takeover {
         "the arbiter decides how old the data of a node may be that takes over: `max_age` in [cluster.NAME] of pull-backup.toml",
     );
     section.refuse("two_hosts", "the arbiter decides what a cluster of two may do: `two_hosts` in [cluster.NAME] of pull-backup.toml");
+    let drill_within = section.duration("drill_within");
     let mut duration = |key, default| section.duration(key).unwrap_or(default);
     let (final_export, max_pause) = (duration("final_export", FINAL_EXPORT), duration("max_pause", PAUSE_MOST));
     let activation = duration("activation", ACTIVATION);
@@ -112,6 +115,7 @@ pub(crate) fn read(mut section: Section<'_>) -> Takeover {
         vips,
         domains,
         valid,
+        drill_within,
         final_export,
         max_pause,
         activation,

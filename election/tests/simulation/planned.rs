@@ -133,6 +133,22 @@ fn either_switch_alone_never_acts() {
 }
 
 #[test]
+fn data_that_was_never_tried_out_is_taken_over_with_by_a_person_only() {
+    let mut world = World::reigning(Setup::new(3));
+    world.imports.fill(false);
+    world.power_off(1);
+    for host in [2, 3] {
+        let readiness = election::message::Readiness { undrilled: true, ..world.readiness(host) };
+        world.feed(host, Input::Member(member::Input::Readiness(readiness)));
+    }
+    assert!(!world.until(300 * S, |world| world.open_gate().is_some()));
+    assert_eq!(world.phase(), Some(Phase::Blocked));
+    world.order_arbiter(Order::Elect { node: None, accept_loss: false });
+    assert!(world.until(20 * S, |world| world.open_gate().is_some()), "a person may");
+    world.sound();
+}
+
+#[test]
 fn a_delay_is_waited_for_and_the_active_may_return_in_it() {
     let slow = |policy: &mut election::Policy| policy.delay = Duration::from_secs(600);
     let mut world = World::reigning(Setup { policy: slow, ..Setup::new(3) });
