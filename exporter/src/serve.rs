@@ -71,7 +71,9 @@ impl Daemon {
         let reported = Arc::new(reported);
         let of = reported.clone();
         let heard = Box::new(move |dataset: &Key| of.get(&dataset.name).into_iter().for_each(Notify::notify_one));
-        let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), Box::new(|_| ()), heard).with_rules(rules);
+        let node = Node::new(&file.node.state, &file.cluster, around.wall.clone(), Box::new(|_| ()), heard)
+            .with_rules(rules)
+            .counting("exporter");
         Arc::new(Daemon {
             file,
             identity: Arc::new(identity),
@@ -216,6 +218,7 @@ impl Daemon {
     /// How this node stands, looked at so often.
     pub fn looking(&self, every: Duration) -> Look {
         let (looking, wall) = (Looking::new(self.file.clone(), self.around.zone.clone()), self.around.wall.clone());
+        let node = self.node.clone();
         let ping = |dataset: &Dataset| Some((dataset.name.clone(), dataset.ping.clone()?));
         Look {
             daemon: "exporter",
@@ -225,7 +228,11 @@ impl Daemon {
             pings: self.file.datasets.iter().filter_map(ping).collect(),
             every,
             wall: self.around.wall.clone(),
-            gather: Arc::new(move || looking.look(wall())),
+            gather: Arc::new(move || {
+                // Whoever cannot write that says so of what matters more.
+                let _ = node.given().keep();
+                looking.look(wall())
+            }),
             newest: Newest::new(every),
             log: self.around.log.clone(),
         }

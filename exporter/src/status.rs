@@ -6,6 +6,7 @@ use crate::spool::Spool;
 use console::human;
 use console::node_file::{Dataset, NodeFile};
 use jiff::tz::TimeZone;
+use link::given;
 use link::membership::{Membership, PullBackup, Reign};
 use link::node::{Receiver, Receivers};
 use link::pull::chain;
@@ -67,7 +68,9 @@ impl Looking {
             _ => None,
         };
         let mut host = Host::new("exporter", &self.file.node.name, Daemon::judged("exporter", seen, idle, now_ms), now_ms);
-        host.peers = known.iter().map(|known| self.peer(known, &lines)).collect();
+        // Figures that cannot be read are no reason for anything.
+        let given = given::Bytes::open(state, "exporter").unwrap_or_default();
+        host.peers = known.iter().map(|known| self.peer(known, &given, &lines)).collect();
         host.datasets = lines;
         host.finish("the node file has no dataset")
     }
@@ -118,7 +121,7 @@ impl Looking {
     }
 
     /// A pull-backup does as well as the worst of what it holds of this node.
-    fn peer(&self, known: &PullBackup, lines: &[Line]) -> Peer {
+    fn peer(&self, known: &PullBackup, given: &given::Bytes, lines: &[Line]) -> Peer {
         let of = |line: &&Line| line.status.place.peer.as_deref() == Some(&known.address);
         let worst = lines.iter().filter(of).max_by_key(|line| line.word());
         let (word, why) = worst.map_or((Word::Never, "nothing was ever pulled".into()), |line| match line.word() {
@@ -134,6 +137,7 @@ impl Looking {
             why,
             last_seen: None,
             bytes: None,
+            given: Some(given.to(&known.pin)),
             failures: lines.iter().filter(of).map(|line| line.evidence.failures).max().unwrap_or(0),
             last_seen_ms: None,
         };

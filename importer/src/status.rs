@@ -184,6 +184,7 @@ fn peer(known: &PullBackup, kept: &Kept, now_ms: u64) -> Peer {
         word,
         why,
         last_seen: None,
+        given: None,
         bytes: Some(of.map_or(0, |peer| peer.went.bytes)),
         failures: of.map_or(0, |peer| peer.went.failures),
         last_seen_ms: None,

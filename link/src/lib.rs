@@ -19,6 +19,7 @@ pub mod current;
 pub mod error;
 pub mod follow;
 pub mod frame;
+pub mod given;
 pub mod identity;
 pub mod invitation;
 pub mod keep;

@@ -4,6 +4,7 @@
 //! dataset in `receivers.toml`: the spool keeps what any of them lacks, and what one needs and lacks the next export mends.
 
 use crate::error::Result;
+use crate::given::Given;
 use crate::identity::Pin;
 use crate::membership::{Membership, PullBackup};
 use crate::message::{Head, Joined, Report, WantedRun};
@@ -105,6 +106,7 @@ pub struct Node {
     /// When each dataset is exported, by its name.
     rules: BTreeMap<String, Rule>,
     electing: OnceLock<Arc<dyn Electing>>,
+    given: Given,
 }
 
 impl Node {
@@ -123,7 +125,18 @@ impl Node {
             reported,
             rules: BTreeMap::new(),
             electing: OnceLock::new(),
+            given: Given::default(),
         }
+    }
+
+    /// Keeps count of what each receiver was given, as this daemon.
+    pub fn counting(mut self, daemon: &str) -> Node {
+        self.given = Given::open(&self.state, daemon);
+        self
+    }
+
+    pub fn given(&self) -> &Given {
+        &self.given
     }
 
     /// Lets it tell receivers when each dataset is exported.
@@ -187,6 +200,10 @@ impl Shelf for Node {
             Role::Stranger => fellow().unwrap_or(Role::Stranger),
             role => role,
         }
+    }
+
+    fn gave(&self, caller: &Caller, bytes: u64) {
+        caller.pin.iter().for_each(|pin| self.given.count(pin, bytes));
     }
 
     fn heads(&self, caller: &Caller) -> Result<Vec<Head>, Refusal> {

@@ -86,6 +86,11 @@ pub trait Shelf: Send + Sync + 'static {
 
     fn open(&self, caller: &Caller, cluster: &str, dataset: &str) -> Result<Arc<Repository>, Refusal>;
 
+    /// Takes note of what somebody was given of a repository.
+    fn gave(&self, caller: &Caller, bytes: u64) {
+        let _ = (caller, bytes);
+    }
+
     /// Takes note of what was said; only joining has an answer.
     fn hear(&self, caller: &Caller, word: Word) -> Result<Option<Joined>, Refusal>;
 
@@ -254,6 +259,7 @@ async fn snapshot(State(shelf): State<Shared>, caller: Caller, place: Place, Jso
         return Err(Refusal::missing("a snapshot of that name"));
     }
     let bytes = blocking(move || Ok(Source::snapshot(&*repository, &Known { at, id, name })?)).await?;
+    shelf.gave(&caller, bytes.len() as u64);
     Ok(bytes.into_response())
 }
 
@@ -266,6 +272,7 @@ async fn run(State(shelf): State<Shared>, caller: Caller, place: Place, Json(wan
         .map(|text| RecordId::parse(text).ok_or_else(|| Refusal::missing("such a record")))
         .transpose()?;
     let bytes = blocking(move || Ok(Source::run(&*repository, id, record)?)).await?;
+    shelf.gave(&caller, bytes.len() as u64);
     Ok(bytes.into_response())
 }
 
@@ -326,8 +333,11 @@ impl Out {
         if !still || self.began.elapsed() > ANSWER_MOST {
             return Err(gone());
         }
-        let whole = [&frame::head(number, bytes.len())[..], bytes].concat();
-        self.give(Ok(Bytes::from(whole))).ok_or_else(gone)
+        let whole = Bytes::from([&frame::head(number, bytes.len())[..], bytes].concat());
+        let len = whole.len() as u64;
+        self.give(Ok(whole)).ok_or_else(gone)?;
+        self.shelf.gave(&self.caller, len);
+        Ok(())
     }
 
     fn give(&self, what: Result<Bytes, std::io::Error>) -> Option<()> {

@@ -8,6 +8,7 @@ use crate::quarantine::standing::look as standing_of;
 use crate::reigns::Ledger;
 use crate::reports;
 use console::pull_backup_file::PullBackupFile;
+use link::given;
 use link::node::{Receiver, Receivers};
 use link::pull::chain;
 use link::repositories::{Dataset, Layout};
@@ -41,6 +42,7 @@ pub struct Looking {
 /// What one look found, before it is judged.
 struct Found {
     kept: Kept,
+    given: given::Bytes,
     /// What is kept here or offered by a member.
     datasets: BTreeMap<Dataset, Of>,
     now_ms: u64,
@@ -145,7 +147,9 @@ impl Looking {
             Of { holding, trouble, receivers: reports::open(&self.state, &dataset.cluster, &dataset.name), rule }
         };
         let datasets = names.into_iter().map(|dataset| (dataset.clone(), of(&dataset))).collect();
-        Found { kept, datasets, now_ms }
+        // Figures that cannot be read are no reason for anything.
+        let given = given::Bytes::open(&self.state, "pull-backup").unwrap_or_default();
+        Found { kept, given, datasets, now_ms }
     }
 
     /// What is kept of a node that exports: whatever it ever offered, as long as it is a member.
@@ -274,6 +278,7 @@ fn peer(member: &Member, found: &Found, lines: &[Line]) -> Peer {
         why,
         last_seen: None,
         bytes: asked_of.map(|peer| peer.went.bytes),
+        given: Some(found.given.to(&member.pin)),
         failures: asked_of.map_or(0, |peer| peer.went.failures),
         last_seen_ms: None,
     };

@@ -86,6 +86,7 @@ pub fn text(host: &Host) -> String {
     };
     peers(&mut text, &seen, "peer_seen_seconds", "gauge", "How long ago a peer was heard of.");
     peers(&mut text, &|peer| peer.bytes.unwrap_or(0).to_string(), "peer_bytes_total", "counter", "Bytes that came from a peer.");
+    peers(&mut text, &|peer| peer.given.unwrap_or(0).to_string(), "peer_given_bytes_total", "counter", "Bytes that a peer was given.");
     peers(&mut text, &|peer| u8::from(peer.word == Word::Ok).to_string(), "peer_ok", "gauge", "1 when a peer does what it should.");
     head(&mut text, "last_drill_timestamp_seconds", "gauge", "When the last good drill of a dataset ended; 0 when none was good.");
     for drill in &host.drills {

@@ -89,6 +89,8 @@ pub struct Peer {
     pub last_seen: Option<String>,
     /// Bytes that came from it, where that is counted.
     pub bytes: Option<u64>,
+    /// Bytes of repositories that it was given, where that is counted.
+    pub given: Option<u64>,
     pub failures: u32,
     #[serde(skip)]
     pub last_seen_ms: Option<u64>,

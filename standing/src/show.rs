@@ -40,6 +40,7 @@ fn peer(table: &mut Table, of: &Peer, now_ms: u64) {
         of.word.name().into(),
         or_dash(of.last_seen_ms.map(|at| format!("{} ago", ago(at, now_ms)))),
         or_dash(of.bytes.map(human::bytes)),
+        or_dash(of.given.map(human::bytes)),
         safe(&of.why),
     ]);
 }
@@ -54,7 +55,7 @@ pub fn text(host: &Host) -> String {
         parts.push(format!("\n{}", table.to_string().trim_end()));
     }
     if !host.peers.is_empty() {
-        let mut table = Table::new(&["PEER", "ROLE", "ADDRESS", "WORD", "SEEN", ">BYTES", "WHY"]);
+        let mut table = Table::new(&["PEER", "ROLE", "ADDRESS", "WORD", "SEEN", ">CAME", ">GIVEN", "WHY"]);
         host.peers.iter().for_each(|of| peer(&mut table, of, host.at_ms));
         parts.push(format!("\n{}", table.to_string().trim_end()));
     }

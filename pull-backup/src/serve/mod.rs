@@ -23,6 +23,7 @@ use link::backoff::Backoff;
 use link::budget::Allowance;
 use link::client::{Client, Deadlines, Rate, Way};
 use link::follow::{Contact, Follow};
+use link::given::Given;
 use link::identity::{Identity, Pin};
 use link::message::Notice;
 use link::pull::{Origin, Pulls};
@@ -72,6 +73,7 @@ pub struct Daemon {
     identity: Arc<Identity>,
     members: Arc<Members>,
     keeper: Keeper,
+    given: Given,
     pulls: Arc<Pulls>,
     publish: Publish,
     /// Who takes in a member, and who carries out what the ledger says of members, take turns.
@@ -124,6 +126,7 @@ impl Daemon {
             identity: Arc::new(identity),
             members: Arc::new(Members::new(&file.state)),
             keeper: Keeper::open(&file.state, "pull-backup", around.log.clone()),
+            given: Given::open(&file.state, "pull-backup"),
             pulls: Arc::new(pulls),
             publish,
             turn: Mutex::default(),
@@ -305,6 +308,8 @@ impl Daemon {
             let name = |pin: &Pin| members.get(pin).map_or_else(|| pin.to_string(), |member| member.name.clone());
             let captured = |dataset: &Dataset| looking.holding(dataset, now_ms).ok().flatten()?.captured_ms();
             daemon.keeper.note(&daemon.contacts(), &daemon.pulls.facts(), &name, &captured, now_ms);
+            // Whoever cannot write that says so of what matters more.
+            let _ = daemon.given.keep();
             let host = looking.look(now_ms);
             crate::status::arbiters::tell(&state, &host.arbiters, now_ms);
             host

@@ -67,6 +67,10 @@ impl Shelf for Archive {
         }
     }
 
+    fn gave(&self, caller: &Caller, bytes: u64) {
+        caller.pin.iter().for_each(|pin| self.daemon.given.count(pin, bytes));
+    }
+
     fn heads(&self, caller: &Caller) -> Result<Vec<Head>, Refusal> {
         let mut heads = self.daemon.pulls.repositories.heads(&|dataset| caller.role.sees(&dataset.cluster));
         if let Role::Follower { .. } = caller.role {

@@ -327,10 +327,12 @@ fn growth_of_a_segment_store_polled_each_five_seconds_costs_what_was_appended_an
     until(LIMIT, "the figures", || {
         let (kept, mirrored) = (metrics(&format!("{archive}:8028")), metrics(&format!("{standby}:8026")));
         let bytes: f64 = figures(&mirrored, "resilient_peer_bytes_total", "").iter().sum();
+        let given: f64 = figures(&kept, "resilient_peer_given_bytes_total", "\"standby\"").iter().sum();
         let seen = figures(&kept, "resilient_peer_seen_seconds", "\"standby\"");
         let age = figures(&mirrored, "resilient_data_age_seconds", "mirror");
         let failures: f64 = figures(&mirrored, "resilient_failures", "mirror").iter().sum();
-        let good = bytes > appended as f64 && seen.iter().any(|seen| *seen < 20.0) && age.iter().any(|age| *age < 20.0) && failures == 0.0;
+        let counted = bytes > appended as f64 && given > appended as f64;
+        let good = counted && seen.iter().any(|seen| *seen < 20.0) && age.iter().any(|age| *age < 20.0) && failures == 0.0;
         if good { Ok(()) } else { Err(format!("{kept}\n{mirrored}")) }
     });
     stand.cluster.stop();
