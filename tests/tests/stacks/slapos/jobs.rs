@@ -112,6 +112,9 @@ fn scripts_run_as_the_owner_of_their_partition_whoever_that_is_on_each_host() {
     for file in ["srv/backup/postgres", "srv/backup/postgres/key", "srv/data/key"] {
         assert_eq!(fs::metadata(partition.join(file)).unwrap().uid(), user, "{file}");
     }
+    // A dump that was made just then has no time; here it is as old as the import.
+    let dumped = fs::metadata(partition.join("srv/backup/postgres/key")).unwrap().modified().unwrap();
+    assert!(dumped >= fs::metadata(stack.hosts[0].database("srv/data/key")).unwrap().modified().unwrap());
     let owners: BTreeSet<u32> = [0, 1].map(|at| fs::metadata(stack.hosts[at].database("srv/data/key")).unwrap().uid()).into();
     assert_eq!(owners.len(), 2, "{} and {} have users of their own", name(0), name(1));
     stack.cluster.stop();
