@@ -80,6 +80,13 @@ pub(crate) fn read(mut section: Section<'_>, sealed: bool, overrides: &Overrides
     let schedule = schedule(&mut section);
     let jitter = section.parsed("jitter", jitter);
     let ping = section.parsed("ping", alert::url);
+    // It may be written down, and cannot be switched off: a node that starts takes what is newer by epoch and sequence, of every dataset.
+    section.parsed("when", |text| match text {
+        "newest-wins" => Ok(()),
+        _ => {
+            Err(format!("`{text}` is not known; \"newest-wins\" is how it is for every dataset, by epoch and sequence and never by clocks"))
+        }
+    });
     let seal = section.boolean("seal").unwrap_or(sealed);
     let level = section.integer("level", -7, 19).unwrap_or(LEVEL_DEFAULT);
     let cache = section.size("cache").unwrap_or(CACHE_DEFAULT);

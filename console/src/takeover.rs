@@ -1,7 +1,6 @@
 //! `[takeover]`: what an active node runs, what watches it, and what keeps two from being active.
 //!
-//! A switch that is silently ignored would be found out in the hour of need, so everything is read here; three are looked at and not used yet (`max_loss`, `two_hosts`,
-//! `failback`), which the documentation says.
+//! A switch that is silently ignored would be found out in the hour of need: what the arbiter decides is refused here, and said where it stands.
 
 mod vip;
 
@@ -15,6 +14,7 @@ pub use vip::{Route, Vip};
 const FINAL_EXPORT: Duration = Duration::from_secs(300);
 const PAUSE_MOST: Duration = Duration::from_secs(60);
 const ACTIVATION: Duration = Duration::from_secs(600);
+const FAILBACK_AFTER: Duration = Duration::from_secs(60);
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 const CHECK_WITHIN: Duration = Duration::from_secs(3);
 
@@ -38,8 +38,12 @@ pub struct Takeover {
     pub valid: Option<Vec<String>>,
     pub final_export: Duration,
     pub max_pause: Duration,
+    /// By itself this node takes over only when the last drill of each dataset was good, and no longer ago.
+    pub drill_within: Option<Duration>,
     /// How long an activation may take that no arbiter granted.
     pub activation: Duration,
+    /// The role comes home by itself to a node that lost it unwillingly, when this node was ready for so long.
+    pub failback: Option<Duration>,
 }
 
 /// One service by its programs.
@@ -89,14 +93,18 @@ pub(crate) fn read(mut section: Section<'_>) -> Takeover {
     let domains = pointed(&mut section);
     let ports = ports(&mut section);
     let valid = section.program("valid");
-    section.duration("max_loss");
+    section.refuse(
+        "max_loss",
+        "the arbiter decides how old the data of a node may be that takes over: `max_age` in [cluster.NAME] of pull-backup.toml",
+    );
+    section.refuse("two_hosts", "the arbiter decides what a cluster of two may do: `two_hosts` in [cluster.NAME] of pull-backup.toml");
+    let drill_within = section.duration("drill_within");
     let mut duration = |key, default| section.duration(key).unwrap_or(default);
     let (final_export, max_pause) = (duration("final_export", FINAL_EXPORT), duration("max_pause", PAUSE_MOST));
     let activation = duration("activation", ACTIVATION);
     let vips = vip::read_all(&mut section);
-    section.parsed("two_hosts", |text| one_of(text, &["refuse", "fence"]));
-    section.parsed("failback", |text| one_of(text, &["switchover", "automatic"]));
-    section.finish(&[]);
+    let failback = failback(&mut section);
+    section.finish(&["max_loss", "two_hosts"]);
     Takeover {
         automatic,
         services,
@@ -107,10 +115,23 @@ pub(crate) fn read(mut section: Section<'_>) -> Takeover {
         vips,
         domains,
         valid,
+        drill_within,
         final_export,
         max_pause,
         activation,
+        failback,
     }
+}
+
+/// After how long the role is asked for, where it comes home by itself.
+fn failback(section: &mut Section<'_>) -> Option<Duration> {
+    let how = section.parsed("failback", |text| one_of(text, &["switchover", "automatic"]));
+    let after = section.duration("failback_after");
+    let automatic = how.as_deref() == Some("automatic");
+    if after.is_some() && !automatic {
+        section.wrong("failback_after", "is for failback = \"automatic\"");
+    }
+    automatic.then(|| after.unwrap_or(FAILBACK_AFTER))
 }
 
 fn pointed(section: &mut Section<'_>) -> Vec<Domain> {

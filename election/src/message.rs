@@ -220,6 +220,9 @@ pub struct Readiness {
     pub blind: bool,
     /// Every service port is behind a gate, or a watchdog or a STONITH hook is there.
     pub guarded: bool,
+    /// Its node file asks for a good drill, and the last one is none, or long ago.
+    #[serde(default)]
+    pub undrilled: bool,
     /// The last measured activation.
     pub activation: Duration,
 }

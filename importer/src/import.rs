@@ -115,7 +115,7 @@ impl Imports {
 
     /// The newest of the mirror, and what is newer and no history: this node wrote it in a reign that came to nothing, and a pull-backup keeps it aside. Whoever had that
     /// as its data would stand beside the history until somebody else makes more of it.
-    fn history(&self, repository: &Repository, dataset: &Dataset) -> Result<(Option<Known>, Vec<Known>), Failure> {
+    pub(crate) fn history(&self, repository: &Repository, dataset: &Dataset) -> Result<(Option<Known>, Vec<Known>), Failure> {
         let receivers = self.receivers(&dataset.name);
         let is_aside = |known: &Known| receivers.keep_aside(&known.name);
         let (mut list, mut aside) = (repository.snapshots().map_err(failure)?, Vec::new());
@@ -229,7 +229,7 @@ impl Imports {
         failure
     }
 
-    fn repository(&self, dataset: &Dataset) -> PathBuf {
+    pub(crate) fn repository(&self, dataset: &Dataset) -> PathBuf {
         self.file.node.state.join("datasets").join(&dataset.name).join("repository")
     }
 

@@ -1,7 +1,7 @@
 //! The command line of `importer`: one variant a command, each in a file of its own.
 //!
 //! The commands that read a repository, a mirror or any other, stand in `lookup`, because `pull-backup` has them too. `serve` is the daemon,
-//! `import` brings what it pulled into the data of this host, `status` finds out how the node stands, `takeover` is its part in who is active.
+//! `import` brings what it pulled into the data of this host, `base` makes of that what exports build on, `status` finds out how the node stands, `takeover` is its part in who is active.
 
 use clap::{Parser, Subcommand};
 use console::exit::{Failure, Status};
@@ -11,6 +11,7 @@ use lookup::place::Means;
 use resolve::From;
 use std::path::PathBuf;
 
+mod base;
 pub mod cmd;
 pub mod distant;
 pub mod drilled;

@@ -2,7 +2,7 @@
 //!
 //! `seat` runs the member: it alone steps it, in one thread, so that nothing that this host decides waits for anything else than a small file. What takes long (starting
 //! and stopping services, imports, the last export) is done beside it (`doing`), and told to it when it ended. `acting` has the acts by the node file, `kept` what must not be
-//! forgotten, `looking` how this node's data stands, `ways` the paths of envelopes, `told` what happened, for commands that wait, and `orders` what commands ask.
+//! forgotten, `looking` how this node's data stands, `ways` the paths of envelopes, `told` what happened, for commands that wait, and `orders` what commands ask (`exchange`: the role from one working node to another; `home`: without being asked).
 //!
 //! Without `[takeover]` nothing of this runs: the role is given by hand.
 
@@ -11,7 +11,9 @@ pub mod addresses;
 pub mod by_hand;
 pub mod checks;
 pub mod doing;
+mod exchange;
 mod exporting;
+mod home;
 pub mod kept;
 pub mod looking;
 pub mod names;
@@ -34,6 +36,7 @@ use election::Timers;
 use election::member::{Alert, Config, Input};
 use election::message::Standing;
 use election::timers::Values;
+use home::Home;
 use link::identity::Identity;
 use link::post::Post;
 use looking::Looking;
@@ -97,7 +100,7 @@ impl Beginning {
         let around = doing::Around {
             acting: acting.clone(),
             daemon: daemon.clone(),
-            config,
+            config: config.clone(),
             checks: takeover.checks.clone(),
             activation: takeover.activation,
             inbox: inbox.clone(),
@@ -119,7 +122,9 @@ impl Beginning {
             daemon: daemon.clone(),
             runtime: runtime.clone(),
             activation: takeover.activation,
-            descent: takeover.final_export + takeover.max_pause,
+            config,
+            final_export: takeover.final_export,
+            max_pause: takeover.max_pause,
             stop: stop.clone(),
         });
         for check in &takeover.checks {
@@ -138,9 +143,10 @@ impl Beginning {
             post: Post::new(paths.clone(), runtime.clone()),
             paths,
             told: told.clone(),
-            log,
+            log: log.clone(),
         };
         let thread = member_thread(seat, mail)?;
+        Home::begin(&orders, takeover.failback, &log)?;
         let watching = Watching { takeover, acting, doing, names, daemon, told, inbox: inbox.clone() };
         runtime.spawn(watching.run(guarded, stop));
         Ok(Running { orders, inbox, thread })

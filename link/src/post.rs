@@ -29,6 +29,9 @@ pub struct Said {
     /// Why that is not done or so, in the answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub refused: Option<String>,
+    /// How long it would take, in the answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub takes_ms: Option<u64>,
     /// Of the arbiter to a member that has another list.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fellows: Option<Fellows>,
@@ -42,6 +45,8 @@ pub enum OfRole {
     HandOver,
     /// Are you active?
     IsActive,
+    /// How long would it take you to become active?
+    Takes,
 }
 
 /// Where the members of a cluster are, and how they are known.

@@ -5,6 +5,7 @@
 //!
 //! What it never does: hold a key longer than its run, read the repository back, or publish anything incomplete. An export that fails leaves closed runs, which the next one uses.
 
+pub mod adopt;
 mod base;
 pub mod item;
 mod layers;

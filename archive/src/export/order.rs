@@ -4,7 +4,7 @@
 //! are worth one. Memory is bounded: by the jobs that wait and by the entries that wait behind them.
 
 mod hands;
-mod index_file;
+pub(super) mod index_file;
 mod large;
 mod same;
 mod streams;

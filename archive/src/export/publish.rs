@@ -55,7 +55,14 @@ impl Export {
         let written = self.order.finish_index()?;
         match self.base.take() {
             // Receivers that hold something above the base would never take the base.
-            Some(base) if !self.order.changed && !self.behind && !self.mending && base.at.sequence >= self.options.above => {
+            // What others published is nobody's heartbeat here: the first snapshot says who exports now.
+            Some(base)
+                if !self.order.changed
+                    && !self.behind
+                    && !self.mending
+                    && base.mark.is_some()
+                    && base.at.sequence >= self.options.above =>
+            {
                 self.unchanged(base, written)
             }
             base => self.changed(base, written),

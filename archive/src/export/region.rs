@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// The mean length of chunks. They are at least a quarter of that, and at most four times.
-const CHUNK: usize = 64 << 10;
+pub const CHUNK: usize = 64 << 10;
 /// The same of files that are large, and yet so small that four times as many chunks do not matter: where little changed, little of the base is read to compare.
-const CHUNK_FINE: usize = 16 << 10;
+pub const CHUNK_FINE: usize = 16 << 10;
 /// Files up to this length have fine chunks.
 pub const FINE_MAX: u64 = 128 << 20;
 /// The longest region.
@@ -226,7 +226,8 @@ impl Cutter {
     }
 }
 
-fn next_cut(data: &[u8], mean: usize) -> usize {
+/// Where the next chunk of this mean length ends.
+pub fn next_cut(data: &[u8], mean: usize) -> usize {
     let (least, most) = (mean / 4, mean * 4);
     if data.len() <= least {
         return data.len();

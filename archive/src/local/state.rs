@@ -63,7 +63,7 @@ pub struct State {
     pub files: [Hash; 2],
     /// How the two files are named.
     pub generation: u64,
-    /// What `sequence` was when this was saved.
+    /// What `sequence` was when this was saved. None: this node did not publish it, and has built on it since it took over.
     pub mark: Option<Mark>,
 }
 
@@ -79,7 +79,10 @@ impl Local {
     pub fn open(folder: &Path) -> Result<Local> {
         crate::store::make_folder(folder, 0o700).map_err(Error::file("make", folder))?;
         let lock = crate::store::FolderLock::take(folder, true).map_err(Error::file("lock", &folder.join("lock")))?;
-        let lock = lock.ok_or_else(|| Error::Busy { path: folder.into(), what: "another export of this dataset" })?;
+        let lock = lock.ok_or_else(|| Error::Busy {
+            path: folder.into(),
+            what: "another export of this dataset, or what it builds on is being made",
+        })?;
         Ok(Local { files: Arc::new(LocalFiles { folder: folder.into() }), _lock: lock })
     }
 

@@ -1,6 +1,7 @@
 //! What concerns the way between hosts: who dials, how much a node may fill, how fast it is pulled, whose certificates count.
 
 use crate::{FILES, minimal, mistakes, node, pull_backup, pull_backup_mistakes};
+use std::time::Duration;
 
 const STORE: &str = "store = { path = \"/srv/archive\" }\n";
 
@@ -62,4 +63,29 @@ fn allowed_clients_stand_in_either_file() {
     insta::assert_snapshot!(pull_backup_mistakes("allow = []\nstore.path = \"/a\"\n"), @r#"pull-backup.toml: line 1: allow: allows nobody; leave the key out to allow every client"#);
     insta::assert_snapshot!(pull_backup_mistakes("store.path = \"/a\"\nallow = [\"192.0.2.9-192.0.2.1\"]\n"), @r#"pull-backup.toml: line 2: allow: number 1: `192.0.2.9-192.0.2.1` ends before it begins; did you mean `192.0.2.1-192.0.2.9`?"#);
     insta::assert_snapshot!(pull_backup_mistakes("store.path = \"/a\"\n[retain]\nallow = [\"192.0.2.1\"]\n"), @r#"pull-backup.toml: line 3: retain.allow: unknown key; known here: daily, hourly, last, monthly, weekly, within, yearly"#);
+}
+
+#[test]
+fn the_role_comes_home_by_itself_where_that_is_asked_for() {
+    let with = |takeover: &str| minimal(&format!("{FILES}[takeover]\n{takeover}"));
+    let after = |takeover: &str| node(&with(takeover)).takeover.unwrap().failback;
+    assert_eq!(after(""), None);
+    assert_eq!(after("failback = \"switchover\"\n"), None);
+    assert_eq!(after("failback = \"automatic\"\n"), Some(Duration::from_secs(60)));
+    assert_eq!(after("failback = \"automatic\"\nfailback_after = \"10m\"\n"), Some(Duration::from_secs(600)));
+    assert!(
+        node(&minimal(FILES).replace("name = \"shop\"\n", "name = \"shop\"\nwhen = \"newest-wins\"\n"))
+            .takeover
+            .is_none()
+    );
+    insta::assert_snapshot!(
+        mistakes(&with("failback_after = \"10m\"\nmax_loss = \"10m\"\ntwo_hosts = \"fence\"\n").replace("name = \"shop\"\n", "name = \"shop\"\nwhen = \"latest\"\n")),
+        @r#"
+    node.toml has 4 mistakes:
+      line 8: dataset.when: `latest` is not known; "newest-wins" is how it is for every dataset, by epoch and sequence and never by clocks
+      line 11: takeover.failback_after: is for failback = "automatic"
+      line 12: takeover.max_loss: the arbiter decides how old the data of a node may be that takes over: `max_age` in [cluster.NAME] of pull-backup.toml
+      line 13: takeover.two_hosts: the arbiter decides what a cluster of two may do: `two_hosts` in [cluster.NAME] of pull-backup.toml
+    "#
+    );
 }

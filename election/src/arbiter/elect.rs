@@ -28,6 +28,8 @@ pub enum Ineligible {
     Refused,
     Blind,
     SwitchOff,
+    /// Nothing is taken over by itself with data that was not tried out.
+    Undrilled,
     /// It joined after the active last acknowledged the list of members.
     Unacknowledged,
     /// It was offered the role in this election and did not take it.
@@ -209,6 +211,7 @@ impl Arbiter {
             until.map_or(Ok(()), |until| Err(Ineligible::Cooldown { until }))?;
         }
         refuse(*cause == Cause::Automatic && !ready.automatic, Ineligible::SwitchOff)?;
+        refuse(*cause == Cause::Automatic && ready.undrilled, Ineligible::Undrilled)?;
         if let Some(dataset) = self.history.divergence(&ready.position) {
             return Err(Ineligible::Diverged(dataset));
         }

@@ -6,6 +6,7 @@
 use super::{Alert, Member, Output, Role, State};
 use crate::message::{Handing, Refusal, Standing};
 use crate::{Epoch, NodeId, Position, Time};
+use std::time::Duration;
 
 /// Why one steps down in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,18 +212,18 @@ impl Member {
     }
 
     /// A person wants the role elsewhere. While members are bound by their word to us, we go on.
-    pub(super) fn hand_over(&mut self, to: NodeId) {
+    pub(super) fn hand_over(&mut self, to: NodeId, within: Option<Duration>) {
         if !matches!(self.state, State::Active | State::Failsafe) {
             return self.refuse();
         }
-        self.hand_to = Some(to);
+        self.hand_to = Some((to, within.unwrap_or(self.config.pause_max)));
     }
 
     pub(super) fn drive_handing(&mut self) {
         match &self.state {
             State::Active if self.now > self.beat.binds() => {
-                if let Some(to) = self.hand_to.take() {
-                    self.step_down(Purpose::HandOver { to, cancelled: false });
+                if let Some((to, within)) = self.hand_to.take() {
+                    self.step_down_within(Purpose::HandOver { to, cancelled: false }, within);
                 }
             }
             State::Active | State::Failsafe => {}
@@ -232,6 +233,10 @@ impl Member {
     }
 
     pub(super) fn step_down(&mut self, purpose: Purpose) {
+        self.step_down_within(purpose, self.config.pause_max);
+    }
+
+    fn step_down_within(&mut self, purpose: Purpose, within: Duration) {
         if !matches!(self.state, State::Active | State::Failsafe) {
             if purpose != Purpose::Release {
                 self.refuse();
@@ -240,7 +245,7 @@ impl Member {
         }
         self.outputs.push(Output::CloseGate);
         self.stop();
-        let closed_until = self.now + self.config.pause_max;
+        let closed_until = self.now + within;
         self.enter(State::SteppingDown(Descent { purpose, stage: Stage::Stopping, closed_until }));
     }
 

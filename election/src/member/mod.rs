@@ -87,6 +87,8 @@ pub enum Order {
     },
     Switchover {
         to: NodeId,
+        /// The service is closed for no longer; else as configured.
+        within: Option<Duration>,
     },
     Close,
     /// Out of CLOSED.
@@ -185,7 +187,7 @@ pub struct Member {
     beat: lease::Beat,
     adopt: bool,
     /// A person's, to hand the role over, as soon as that can be.
-    hand_to: Option<NodeId>,
+    hand_to: Option<(NodeId, Duration)>,
     /// A person's, to activate with or without loss; void soon, since nobody waits for ever.
     wish: Option<(bool, Time)>,
     /// Told until the arbiter heard it.
@@ -316,7 +318,7 @@ impl Member {
                 self.send(&Peer::Arbiter, Message::Activate { accept_loss, heard: None });
             }
             Order::Force { off } if self.record.own.is_none() && !self.record.closed => self.force(off),
-            Order::Switchover { to } => self.hand_over(to),
+            Order::Switchover { to, within } => self.hand_over(to, within),
             Order::Close if self.record.own.is_some() => self.step_down(down::Purpose::Close),
             Order::Close => self.close(),
             Order::Reopen if self.record.closed => {

@@ -255,7 +255,7 @@ fn who_stands_beside_the_history_is_handed_the_role_once_it_imported_what_is_new
     world.hosts[3].live.0.values_mut().for_each(|point| point.id = SnapshotId::from("of another way"));
     world.run(60 * S);
     world.tell_readiness(3);
-    world.order(1, member::Order::Switchover { to: name(3) });
+    world.order(1, member::Order::Switchover { to: name(3), within: None });
     assert!(world.until(30 * S, |world| world.phase() == Some(Phase::CatchUp)));
     world.imports[3] = true;
     assert!(world.until(30 * S, |world| world.open_gate() == Some(3)));

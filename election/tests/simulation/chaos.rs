@@ -115,7 +115,7 @@ fn disturb(world: &mut World) {
         }
         23 => world.lag.iter_mut().for_each(|row| row.fill(0)),
         24 => world.feed(active, Input::Member(member::Input::ServiceDown)),
-        25 => world.order(active, member::Order::Switchover { to: name(node) }),
+        25 => world.order(active, member::Order::Switchover { to: name(node), within: None }),
         26 => orders(world, node),
         27 => forget(world),
         28 => world.imports[node] = !world.imports[node],

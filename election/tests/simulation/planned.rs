@@ -21,7 +21,7 @@ fn serves(world: &World, host: usize) -> bool {
 #[test]
 fn a_switchover_hands_over_everything_and_no_lease_is_waited_for() {
     let mut world = World::reigning(Setup::new(3));
-    world.order(1, member::Order::Switchover { to: name(3) });
+    world.order(1, member::Order::Switchover { to: name(3), within: None });
     assert!(world.until(15 * S, |world| serves(world, 3)));
     let last = world.exported.iter().rfind(|snapshot| snapshot.reign.node == name(1)).unwrap().clone();
     world.run(100 * S);
@@ -35,7 +35,7 @@ fn a_switchover_hands_over_everything_and_no_lease_is_waited_for() {
 fn s21_when_the_candidate_dies_in_a_switchover_the_source_goes_on() {
     let mut world = World::reigning(Setup::new(3));
     world.weather.start = (5 * S, 6 * S);
-    world.order(1, member::Order::Switchover { to: name(3) });
+    world.order(1, member::Order::Switchover { to: name(3), within: None });
     assert!(world.until(20 * S, |world| world.phase() == Some(Phase::Granted)));
     world.power_off(3);
     assert!(world.until(100 * S, |world| serves(world, 1)), "offered to the source next");
@@ -45,7 +45,7 @@ fn s21_when_the_candidate_dies_in_a_switchover_the_source_goes_on() {
     world.sound();
 
     let mut world = World::reigning(Setup::new(3));
-    world.order(1, member::Order::Switchover { to: name(3) });
+    world.order(1, member::Order::Switchover { to: name(3), within: None });
     world.power_off(3);
     assert!(world.until(100 * S, |world| serves(world, 1)), "died before the grant: the source opens again");
     assert_eq!(world.epoch(), 1);
@@ -66,7 +66,7 @@ fn a_switchover_waits_while_members_are_bound_by_their_word_and_the_source_serve
     world.start(ARBITER);
     assert!(world.until(60 * S, |world| world.standing(1) == Some(Standing::Active)));
     let bound = world.hosts[3].member_record.hold.clone().unwrap();
-    world.order(1, member::Order::Switchover { to: name(3) });
+    world.order(1, member::Order::Switchover { to: name(3), within: None });
     world.run(10 * S);
     assert!(serves(&world, 1), "until {:?}", bound.until);
     assert!(world.until(60 * S, |world| serves(world, 3)));
@@ -79,9 +79,9 @@ fn an_exchange_that_failed_binds_nobody() {
     let mut world = World::reigning(Setup::new(3));
     world.imports[3] = false;
     world.run(20 * S);
-    world.order(1, member::Order::Switchover { to: name(3) });
+    world.order(1, member::Order::Switchover { to: name(3), within: None });
     assert!(world.until(100 * S, |world| failed_exchanges(world) == 1 && serves(world, 1)));
-    world.order(1, member::Order::Switchover { to: name(2) });
+    world.order(1, member::Order::Switchover { to: name(2), within: None });
     assert!(world.until(15 * S, |world| serves(world, 2)));
     assert_eq!(failed_exchanges(&world), 1);
     world.sound();
@@ -91,7 +91,7 @@ fn an_exchange_that_failed_binds_nobody() {
 fn a_switchover_whose_arbiter_is_lost_is_taken_back_only_by_everybodys_word() {
     let mut world = World::reigning(Setup::new(3));
     world.imports[3] = false;
-    world.order(1, member::Order::Switchover { to: name(3) });
+    world.order(1, member::Order::Switchover { to: name(3), within: None });
     world.run(10 * S);
     world.power_off(ARBITER);
     world.cut_both(1, 2);
@@ -130,6 +130,22 @@ fn either_switch_alone_never_acts() {
     }
     assert!(!world.until(300 * S, |world| world.open_gate().is_some()));
     assert_eq!(world.phase(), Some(Phase::Blocked));
+}
+
+#[test]
+fn data_that_was_never_tried_out_is_taken_over_with_by_a_person_only() {
+    let mut world = World::reigning(Setup::new(3));
+    world.imports.fill(false);
+    world.power_off(1);
+    for host in [2, 3] {
+        let readiness = election::message::Readiness { undrilled: true, ..world.readiness(host) };
+        world.feed(host, Input::Member(member::Input::Readiness(readiness)));
+    }
+    assert!(!world.until(300 * S, |world| world.open_gate().is_some()));
+    assert_eq!(world.phase(), Some(Phase::Blocked));
+    world.order_arbiter(Order::Elect { node: None, accept_loss: false });
+    assert!(world.until(20 * S, |world| world.open_gate().is_some()), "a person may");
+    world.sound();
 }
 
 #[test]

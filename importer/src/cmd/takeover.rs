@@ -7,11 +7,14 @@ use console::exit::{Failure, Status};
 use console::node_file::NodeFile;
 use console::output::{Output, tell};
 use console::place;
+use console::quantity;
 use link::control::{Ended, ask};
 use lookup::Surroundings;
 use lookup::cmd::document;
 use lookup::open::Identity;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Makes this node the active one, when no lease lives
 #[derive(Args, Debug)]
@@ -57,6 +60,9 @@ pub struct Switchover {
     /// The node that takes over
     #[arg(long, value_name = "NODE")]
     pub to: String,
+    /// How long the service may be closed, instead of `max_pause` in [takeover]; it is refused when it would be longer
+    #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
+    pub max_pause: Option<Duration>,
     /// One JSON document on standard output
     #[arg(long)]
     pub json: bool,
@@ -78,7 +84,7 @@ impl Activate {
     pub fn run(&self, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
         let file = super::open(config, surroundings)?;
         if file.takeover.is_none() {
-            let imports = super::imports(&file, &self.means)?;
+            let imports = Arc::new(super::imports(&file, &self.means)?);
             let stands = by_hand::activate(&file, self.old_active_off.as_deref(), &imports, &mut |word| tell(word))?;
             return show(&stands, self.json);
         }
@@ -115,7 +121,8 @@ impl Close {
 
 impl Switchover {
     pub fn run(&self, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
-        order(&Question::Switchover { to: self.to.clone() }, self.json, &super::open(config, surroundings)?)
+        let within_ms = self.max_pause.map(|most| most.as_millis() as u64);
+        order(&Question::Switchover { to: self.to.clone(), within_ms }, self.json, &super::open(config, surroundings)?)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The epoch that is taken so is this node's own claim: the pull-backup keeps what comes of it aside until a person says there that it counts.
 
+use crate::base::Bases;
 use crate::import::{Did, For, Imports};
 use crate::imported::Imported;
 use crate::takeover::exporting::exporter;
@@ -14,7 +15,9 @@ use console::node_file::NodeFile;
 use election::Position;
 use election::message::Standing;
 use link::membership::Reign;
+use standing::log::Log;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The last export of a reign may take so long.
@@ -30,7 +33,7 @@ fn role(file: &NodeFile) -> Result<Option<Reign>, Failure> {
 }
 
 /// Takes the role; `off` is the node that a person says is off.
-pub fn activate(file: &NodeFile, off: Option<&str>, imports: &Imports, say: &mut dyn FnMut(String)) -> Result<Stands, Failure> {
+pub fn activate(file: &NodeFile, off: Option<&str>, imports: &Arc<Imports>, say: &mut dyn FnMut(String)) -> Result<Stands, Failure> {
     let before = role(file)?;
     if let Some(reign) = before.as_ref().filter(|reign| reign.active) {
         say("this node is active already".into());
@@ -61,6 +64,8 @@ pub fn activate(file: &NodeFile, off: Option<&str>, imports: &Imports, say: &mut
     let position = imported(file).0;
     let known = [before.map_or(0, |reign| reign.epoch), position.epoch().0, exported(file).epoch().0];
     let reign = Reign::given(known.into_iter().max().unwrap_or_default() + 1, true);
+    // Its first export waits until there is something to build on.
+    let bases = Bases::hold(imports);
     served::lift(file)?;
     reign.keep(&file.node.state).map_err(crate::cmd::failure)?;
     say(format!("nothing here stops the services of {off} or starts those of this node: do that now"));
@@ -68,6 +73,7 @@ pub fn activate(file: &NodeFile, off: Option<&str>, imports: &Imports, say: &mut
         "what is exported from now on counts when a person says so on the pull-backup: pull-backup epoch resolve {} --keep {}",
         file.cluster, file.node.name
     ));
+    bases.make(&Log::plain());
     Ok(stands(file, &reign, &position))
 }
 

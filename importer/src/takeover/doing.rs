@@ -3,6 +3,7 @@
 //! A later order ends an earlier one: an activation looks between its steps whether it is still wanted, and stopping waits for none. What ended is told to the member; what failed
 //! is told to people as well.
 
+use crate::base::Bases;
 use crate::import::{Did, For};
 use crate::imported::Imported;
 use crate::serve::Daemon;
@@ -266,6 +267,7 @@ impl Inside {
         }
         if let Some(base) = base.filter(|_| !adopt) {
             self.bring(base, goes_on)?;
+            self.build_on_imports();
             let known = |dataset: &str| Imported::open(state, dataset).ok()?.snapshot;
             let names = self.file.datasets.iter().map(|dataset| &dataset.name);
             let snapshots = names.filter_map(|name| Some((name.clone(), known(name)?))).collect();
@@ -284,6 +286,15 @@ impl Inside {
         self.around.acting.start(epoch.0, EACH_START, goes_on)?;
         self.well(goes_on)?;
         self.free(goes_on)
+    }
+
+    /// Holds back the first export until it has something to build on, which takes as long as it takes.
+    fn build_on_imports(&self) {
+        let (bases, log) = (Bases::hold(self.around.daemon.imports()), self.around.log.clone());
+        let spawned = std::thread::Builder::new().name("base".into()).spawn(move || bases.make(&log));
+        if let Err(error) = spawned {
+            self.trouble(format!("cannot begin: {error}"));
+        }
     }
 
     /// Imports until nothing of `base` is lacking. No import of the node's own is at work after it.

@@ -84,6 +84,32 @@ impl Before {
     }
 }
 
+/// This node was active, and did not give the role up: whoever has it now has it until this one is back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    pub epoch: u64,
+}
+
+impl Lost {
+    fn path(state: &Path) -> PathBuf {
+        state.join("role-lost.toml")
+    }
+
+    pub fn open(state: &Path) -> Result<Option<Lost>> {
+        state_file::read(&Lost::path(state))
+    }
+
+    /// From the first moment of a reign: how it ends is not known before.
+    pub fn keep(&self, state: &Path) -> Result<()> {
+        state_file::say(&Lost::path(state), self)
+    }
+
+    /// It was given up.
+    pub fn forget(state: &Path) -> Result<()> {
+        remove(Lost::path(state))
+    }
+}
+
 fn remove(path: PathBuf) -> Result<()> {
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::File { operation: "remove", path, source: error }),

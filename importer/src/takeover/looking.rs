@@ -1,5 +1,6 @@
 //! How this node's data stands, as the member tells it: what is imported and verified, or exported where this node is active.
 
+use crate::drilled::Drilled;
 use crate::import::Imports;
 use crate::imported::Imported;
 use crate::takeover::kept::Reigned;
@@ -107,11 +108,21 @@ impl Looking<'_> {
             automatic: self.takeover.automatic,
             blind: self.imports.is_blind(),
             guarded: self.guarded,
+            undrilled: !self.is_drilled(),
             activation: match measured.activation_ms {
                 0 => ACTIVATION,
                 ms => Duration::from_millis(ms),
             },
         }
+    }
+
+    /// Whether the last drill of each dataset was good, and is not too long ago, where that is asked for.
+    fn is_drilled(&self) -> bool {
+        let Some(within) = self.takeover.drill_within else { return true };
+        let (state, now_ms) = (&self.imports.file.node.state, (self.imports.clock)());
+        let good = |drilled: &Drilled| drilled.trouble.is_none() && Duration::from_millis(now_ms.saturating_sub(drilled.good_ms)) <= within;
+        let known = |name: &str| Drilled::open(state, name).ok().flatten();
+        self.imports.file.datasets.iter().all(|dataset| known(&dataset.name).as_ref().is_some_and(good))
     }
 
     fn is_valid(&self) -> bool {

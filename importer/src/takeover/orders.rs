@@ -3,7 +3,7 @@
 use crate::serve::Daemon;
 use crate::takeover::checks::Colours;
 use crate::takeover::doing::wait;
-use crate::takeover::kept::{Before, Reigned};
+use crate::takeover::kept::Before;
 use crate::takeover::looking::{exported, imported};
 use crate::takeover::seat::Inbox;
 use crate::takeover::told::{Event, Told};
@@ -17,10 +17,10 @@ use election::message::{Refusal, Standing};
 use election::{NodeId, Position, Time};
 use link::boot;
 use link::control::Ended;
-use link::post::OfRole;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -46,6 +46,9 @@ pub enum Question {
     },
     Switchover {
         to: String,
+        /// How long the service may be closed, in milliseconds; else as configured.
+        #[serde(default)]
+        within_ms: Option<u64>,
     },
     Close,
     /// Home again: take part, be ready, and get the role back.
@@ -91,9 +94,12 @@ pub struct Orders {
     pub paths: Arc<Paths>,
     pub daemon: Arc<Daemon>,
     pub runtime: Handle,
-    /// An activation, or a step down, may take as long.
+    /// The node file's path, for the exporter.
+    pub config: PathBuf,
+    /// An activation, or the last export of a reign, may take as long; and the service be closed in a switchover.
     pub activation: Duration,
-    pub descent: Duration,
+    pub final_export: Duration,
+    pub max_pause: Duration,
     /// Nobody waits for a daemon that ends.
     pub stop: watch::Receiver<bool>,
 }
@@ -112,15 +118,12 @@ struct Awaited<'a> {
 }
 
 /// A wish that nobody answered is over after this time.
-const UNHEARD: Duration = Duration::from_secs(10);
+pub(super) const UNHEARD: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(500);
 /// How long an order is left alone before it is given again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often, where nobody was eligible.
 const TRIES: u32 = 5;
-/// Who hands the role over is asked so often how far that is, and has so many tries.
-const ASK: Duration = Duration::from_secs(3);
-const HAND_OVERS: u32 = 3;
 
 impl Orders {
     pub fn answer(&self, question: Question, say: &dyn Fn(String)) -> Ended<Stands> {
@@ -128,7 +131,7 @@ impl Orders {
             Question::Standing => Ended::Done(self.stands()),
             Question::Activate { accept_loss, adopt, opens } => self.rise_seeing(opens, Order::Activate { accept_loss, adopt }, say),
             Question::Force { off, opens } => self.rise_seeing(opens, Order::Force { off: NodeId(off) }, say),
-            Question::Switchover { to } => self.hand_over(NodeId(to), say),
+            Question::Switchover { to, within_ms } => self.hand_over(NodeId(to), within_ms.map(Duration::from_millis), say),
             Question::Close => self.close(say),
             Question::Failback => self.failback(say),
         }
@@ -156,14 +159,20 @@ impl Orders {
     }
 
     /// Gives an order, tells what comes of it, and waits for the end.
-    fn follow(&self, order: Order, limit: Duration, say: &dyn Fn(String), end: &dyn Fn(&Event) -> Option<Ended<()>>) -> Ended<Stands> {
+    pub(super) fn follow(
+        &self,
+        order: Order,
+        limit: Duration,
+        say: &dyn Fn(String),
+        end: &dyn Fn(&Event) -> Option<Ended<()>>,
+    ) -> Ended<Stands> {
         let next = self.told.next();
         self.inbox.put(Input::Order(order));
         self.listen(&Awaited { next, limit, end, again: &|_| false, look: &|| None }, say)
     }
 
     /// What happened since, waited for a little; or why nothing is waited for any longer.
-    fn heard(&self, next: &mut u64) -> Result<Vec<Event>, Ended<Stands>> {
+    pub(super) fn heard(&self, next: &mut u64) -> Result<Vec<Event>, Ended<Stands>> {
         if *self.stop.borrow() {
             return Err(Ended::Failed {
                 why: "`importer serve` ends, and what was asked of it is not at its end".into(),
@@ -231,7 +240,7 @@ impl Orders {
         self.rise(order, say)
     }
 
-    fn rise(&self, order: Order, say: &dyn Fn(String)) -> Ended<Stands> {
+    pub(super) fn rise(&self, order: Order, say: &dyn Fn(String)) -> Ended<Stands> {
         if matches!(self.told.standing(), Standing::Active) {
             say("this node is active already".into());
             return Ended::Done(self.stands());
@@ -240,7 +249,7 @@ impl Orders {
     }
 
     /// While the arbiter does not know yet whether a lease of this very node, or of nobody, lives, the order is given again.
-    fn rise_after(&self, order: Option<Order>, look: &dyn Fn() -> Option<Ended<()>>, say: &dyn Fn(String)) -> Ended<Stands> {
+    pub(super) fn rise_after(&self, order: Option<Order>, look: &dyn Fn() -> Option<Ended<()>>, say: &dyn Fn(String)) -> Ended<Stands> {
         let next = self.told.next();
         let put = || order.iter().for_each(|order| self.inbox.put(Input::Order(order.clone())));
         put();
@@ -270,28 +279,12 @@ impl Orders {
         self.listen(&Awaited { next, limit: self.activation, end: &end, again: &again, look }, say)
     }
 
-    fn hand_over(&self, to: NodeId, say: &dyn Fn(String)) -> Ended<Stands> {
-        if !matches!(self.told.standing(), Standing::Active) {
-            let hint = "run it on the active node; `importer activate` takes over where that one is dead";
-            return Ended::refused(format!("this node {}", words::standing(self.told.standing())), hint);
-        }
-        let order = Order::Switchover { to: to.clone() };
-        self.follow(order, self.descent, say, &|event| match event {
-            Event::Alert(Alert::ExchangeFailed { .. }) => {
-                Some(Ended::failed(format!("{to} did not take over: this node goes on as the active one")))
-            }
-            Event::Alert(Alert::Superseded { .. }) => Some(Ended::Done(())),
-            Event::Role(role) if matches!(role.standing, Standing::Passive | Standing::Ready | Standing::Syncing) => Some(Ended::Done(())),
-            _ => None,
-        })
-    }
-
     fn close(&self, say: &dyn Fn(String)) -> Ended<Stands> {
         if matches!(self.told.standing(), Standing::Closed) {
             say("this node is closed already".into());
             return Ended::Done(self.stands());
         }
-        let ended = self.follow(Order::Close, self.descent, say, &|event| match event {
+        let ended = self.follow(Order::Close, self.final_export + self.max_pause, say, &|event| match event {
             Event::Role(role) if role.standing == Standing::Closed => Some(Ended::Done(())),
             _ => None,
         });
@@ -315,77 +308,5 @@ impl Orders {
             }
         }
         Ended::Done(self.stands())
-    }
-
-    /// What was written elsewhere is imported first; what this node alone has was put aside before that.
-    fn failback(&self, say: &dyn Fn(String)) -> Ended<Stands> {
-        if matches!(self.told.standing(), Standing::Active) {
-            say("this node is active already".into());
-            return Ended::Done(self.stands());
-        }
-        if matches!(self.told.standing(), Standing::Closed) {
-            let opened = self.follow(Order::Reopen, UNHEARD, say, &|event| match event {
-                Event::Role(role) if role.standing != Standing::Closed => Some(Ended::Done(())),
-                _ => None,
-            });
-            if !matches!(opened, Ended::Done(_)) {
-                return opened;
-            }
-        }
-        if let Err(ended) = self.made_ready(say) {
-            return ended;
-        }
-        match self.runtime.block_on(self.paths.ask_for_the_role()) {
-            Ok(from) => {
-                say(format!("{from} hands the role over"));
-                self.rise_after(None, &self.watching(&from, say), say)
-            }
-            Err(said) => {
-                said.into_iter().for_each(say);
-                self.rise(Order::Activate { accept_loss: false, adopt: false }, say)
-            }
-        }
-    }
-
-    /// Looks after who hands the role over. One that is active again kept it, since this node did not take it in time: it is asked once more, and not for ever.
-    fn watching<'a>(&'a self, from: &'a str, say: &'a dyn Fn(String)) -> impl Fn() -> Option<Ended<()>> + 'a {
-        let (next, tries) = (Cell::new(boot::now() + ASK), Cell::new(1));
-        move || {
-            if boot::now() < next.get() || matches!(self.told.standing(), Standing::Claiming | Standing::Activating) {
-                return None;
-            }
-            next.set(boot::now() + ASK);
-            let asked = |what| self.runtime.block_on(self.paths.ask_fellow(from, what));
-            if asked(OfRole::IsActive).is_err() {
-                return None;
-            }
-            if tries.get() == HAND_OVERS {
-                let why = format!(
-                    "{from} would have handed the role over {HAND_OVERS} times, and this node did not take it: {from} goes on as the active one"
-                );
-                let hint = format!("`importer status` here, and the log of `importer serve` here and on {from}, say what was in the way");
-                return Some(Ended::Failed { why, hint: Some(hint) });
-            }
-            if asked(OfRole::HandOver).is_ok() {
-                tries.set(tries.get() + 1);
-                say(format!("{from} kept the role, since this node did not take it in time; it is asked again"));
-            }
-            None
-        }
-    }
-
-    /// Ready, by what stands here now: what this node wrote when it was active is captured, and newer data imported over it.
-    fn made_ready(&self, say: &dyn Fn(String)) -> Result<(), Ended<Stands>> {
-        let until = boot::now() + self.activation;
-        let mut next = self.told.next();
-        let captured = || matches!(Reigned::open(&self.file.node.state), Ok(None));
-        while !(captured() && self.told.standing() == Standing::Ready) {
-            if boot::now() >= until {
-                let why = format!("this node {}, and did not become ready", words::standing(self.told.standing()));
-                return Err(Ended::refused(why, "`importer status` and the log of `importer serve` say what is in the way"));
-            }
-            self.heard(&mut next)?.iter().filter_map(Event::words).for_each(say);
-        }
-        Ok(())
     }
 }

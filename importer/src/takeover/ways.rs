@@ -1,5 +1,6 @@
 //! The paths of envelopes: to the arbiter, which is one of the pull-backups that this node joined, and to its fellows, whose addresses and keys the arbiter told.
 
+use crate::takeover::looking::Measured;
 use crate::takeover::seat::Inbox;
 use crate::takeover::told::Told;
 use crate::takeover::words;
@@ -29,6 +30,7 @@ pub struct Paths {
     /// HOST:PORT of the pull-backup that the node file marks.
     marked: Option<String>,
     node: Arc<Node>,
+    state: PathBuf,
     file: PathBuf,
     fellows: RwLock<Arc<Fellows>>,
     clients: Mutex<HashMap<Peer, (Pin, String, Arc<Client>)>>,
@@ -50,6 +52,7 @@ impl Paths {
             name: file.node.name.clone(),
             marked,
             node,
+            state: file.node.state.clone(),
             file: path,
             fellows: RwLock::new(Arc::new(fellows)),
             clients: Mutex::default(),
@@ -147,6 +150,7 @@ impl Electing for Paths {
         if let Some(fellows) = said.fellows.take().filter(|_| *from == Peer::Arbiter) {
             self.learn(fellows);
         }
+        let takes_ms = (said.role == Some(OfRole::Takes)).then(|| Measured::open(&self.state).activation_ms);
         let refused = said.role.and_then(|asked| self.asked_of_the_role(from, asked));
         let mut answers = Vec::new();
         for envelope in said.envelopes {
@@ -156,6 +160,7 @@ impl Electing for Paths {
             envelopes: answers,
             knows: (*from == Peer::Arbiter).then(|| self.fellows().mark()),
             refused,
+            takes_ms,
             ..Said::default()
         }
     }
@@ -167,10 +172,10 @@ impl Paths {
         let Peer::Node(to) = from else { return Some("the arbiter takes no role".into()) };
         match (self.told.standing(), asked) {
             (Standing::Active, OfRole::HandOver) => {
-                self.inbox.put(Input::Order(Order::Switchover { to: to.clone() }));
+                self.inbox.put(Input::Order(Order::Switchover { to: to.clone(), within: None }));
                 None
             }
-            (Standing::Active, OfRole::IsActive) => None,
+            (Standing::Active, OfRole::IsActive) | (_, OfRole::Takes) => None,
             (other, _) => Some(format!("{} {}", self.name, words::standing(other))),
         }
     }
@@ -190,13 +195,20 @@ impl Paths {
 
     /// Whether a fellow does it, or it is so; else why not.
     pub async fn ask_fellow(&self, name: &str, asked: OfRole) -> Result<(), String> {
+        self.ask(name, asked).await.map(drop)
+    }
+
+    /// How long a fellow took when it became active last; nothing where it never was, or cannot be asked.
+    pub async fn takes(&self, name: &str) -> Option<Duration> {
+        let answer = self.ask(name, OfRole::Takes).await.ok()?;
+        answer.takes_ms.filter(|ms| *ms > 0).map(Duration::from_millis)
+    }
+
+    async fn ask(&self, name: &str, asked: OfRole) -> Result<Said, String> {
         let client = self.client(&Peer::Node(name.into()));
         let client = client.ok_or_else(|| format!("{name} cannot be reached from here"))?;
         let question = Said { role: Some(asked), ..Said::default() };
-        let answer = client.post::<Said>("/v1/election", &question).await;
-        match answer.map_err(|error| link::pull::chain(&error))?.refused {
-            None => Ok(()),
-            Some(why) => Err(why),
-        }
+        let mut answer: Said = client.post("/v1/election", &question).await.map_err(|error| link::pull::chain(&error))?;
+        answer.refused.take().map_or(Ok(answer), Err)
     }
 }

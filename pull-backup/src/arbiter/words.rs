@@ -78,6 +78,7 @@ pub fn ineligible(reason: &Ineligible, now: Time) -> String {
         Ineligible::Cooldown { until } => format!("failed a short while ago, and is left alone for {}", left(*until, now)),
         Ineligible::Refused => "its own check says that it cannot serve".into(),
         Ineligible::Blind => "cannot open what it mirrors: it has no identity".into(),
+        Ineligible::Undrilled => "has no good drill that is new enough for its `drill_within`; `importer drill` there makes one".into(),
         Ineligible::SwitchOff => "`automatic` is off in its node file".into(),
         Ineligible::Unacknowledged => "joined after the active last heard who the members are".into(),
         Ineligible::Tried => "was offered the role and did not take it".into(),

@@ -146,13 +146,14 @@ fn nobody_serves_with_data_that_is_half_imported() {
     scene.cluster.stop();
 }
 
-/// What was imported is not valid, by the administrator's own word.
+/// What was imported is not valid, by the administrator's own word; and then valid, and never tried out.
 #[test]
-fn nobody_is_activated_with_data_that_is_not_valid() {
+fn nobody_is_activated_with_data_that_is_not_valid_nor_by_itself_with_data_that_was_not_tried() {
     let folder = tempfile::tempdir().unwrap();
     let valid: PathBuf = folder.path().join("valid");
     std::fs::write(&valid, "").unwrap();
-    let mut scene = Scene::new(2, "", &format!("valid = [\"/usr/bin/test\", \"-e\", {valid:?}]\n"));
+    let of_node = format!("valid = [\"/usr/bin/test\", \"-e\", {valid:?}]\ndrill_within = \"1d\"\n");
+    let mut scene = Scene::new(2, "automatic = true\n", &of_node);
     let customer = scene.customer();
     customer.more(20, "web1");
     std::fs::remove_file(&valid).unwrap();
@@ -166,7 +167,13 @@ fn nobody_is_activated_with_data_that_is_not_valid() {
     assert!(refused.err.contains("nobody can take over") && refused.err.contains("pull-backup takeover plan"), "{}", refused.err);
     assert!(scene.serving().is_empty() && customer.count() == before, "nobody serves");
     std::fs::write(&valid, "").unwrap();
-    scene.activated("web2");
+    until(LIMIT, "what was not tried to be seen", || {
+        let plan = scene.cluster.run("backup", "pull-backup", &["takeover", "plan"]);
+        if plan.text().contains("no good drill") { Ok(()) } else { Err(plan.text().to_owned()) }
+    });
+    assert!(scene.serving().is_empty() && customer.count() == before, "nobody serves");
+    scene.cluster.run("web2", "importer", &["drill", "shop"]).ended(0);
+    scene.becomes("web2", "active");
     customer.more(20, "web2");
     judge(&customer.end());
     scene.cluster.stop();

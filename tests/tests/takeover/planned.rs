@@ -10,7 +10,12 @@ fn timed_a_switchover_under_load_loses_nothing() {
     let mut scene = Scene::new(2, "", "");
     let customer = scene.customer();
     customer.more(20, "web1");
-    scene.cluster.run("web1", "importer", &["switchover", "--to", "web2"]).ended(0);
+    // One that would keep the service closed too long is refused before anything is closed.
+    let measured = scene.cluster.path("web2-state/measured.toml");
+    std::fs::write(measured, "activation_ms = 120000\n").unwrap();
+    let refused = scene.cluster.run("web1", "importer", &["switchover", "--to", "web2"]).ended(3);
+    assert!(refused.err.contains("web2 took 2 min to begin, where the pause may be 1 min"), "{}", refused.err);
+    scene.cluster.run("web1", "importer", &["switchover", "--to", "web2", "--max-pause", "3m"]).ended(0);
     customer.more(20, "web2");
     scene.cluster.run("web2", "importer", &["switchover", "--to", "web1"]).ended(0);
     customer.more(20, "web1");

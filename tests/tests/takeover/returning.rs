@@ -81,3 +81,30 @@ fn a_master_that_returns_takes_the_newest_registrations_and_then_the_role() {
     assert!(scene.quarantined().contains(&1_000_002), "what the master alone had is kept");
     scene.cluster.stop();
 }
+
+/// XiVO's way: the role goes back to the master by itself, when that is ready again; and stays where a person put it.
+#[test]
+fn a_role_comes_home_by_itself_and_stays_where_it_was_handed_to() {
+    let mut scene = Scene::new(2, "automatic = true\n", "failback = \"automatic\"\nfailback_after = \"2s\"\n");
+    let customer = scene.customer();
+    customer.more(10, "web1");
+    scene.kill_host("web1");
+    scene.wait_for_active(&["web2"]);
+    customer.more(10, "web2");
+    scene.forget_boot("web1");
+    scene.start("web1");
+    scene.becomes("web1", "active");
+    customer.more(10, "web1");
+    let taken = customer.end();
+    judge(&taken);
+    assert_eq!(reigns(&taken), ["web1", "web2", "web1"]);
+    let lost = scene.lost("web1", &taken);
+    assert!(lost.is_empty(), "acknowledged, and neither there nor in quarantine: {lost:?}");
+    scene.becomes("web2", "ready");
+    assert!(!scene.cluster.path("web2-state/role-lost.toml").exists(), "web2 gave it up, and does not want it back");
+    scene.cluster.run("web1", "importer", &["switchover", "--to", "web2"]).ended(0);
+    assert!(!scene.cluster.path("web1-state/role-lost.toml").exists(), "a person said where it belongs");
+    scene.becomes("web1", "ready");
+    scene.becomes("web2", "active");
+    scene.cluster.stop();
+}

@@ -7,7 +7,7 @@ use crate::local::state::{EntryStamp, LocalFiles, private};
 use std::io::{self, Write};
 
 /// Writes the index and its stamps to local files.
-pub(super) struct IndexWriter {
+pub struct IndexWriter {
     index: Hashed,
     stamps: Hashed,
     previous: Vec<u8>,
@@ -41,12 +41,12 @@ impl Hashed {
 }
 
 impl IndexWriter {
-    pub(super) fn create(local: &LocalFiles, generation: u64) -> Result<Self> {
+    pub fn create(local: &LocalFiles, generation: u64) -> Result<Self> {
         let (index, stamps) = (Hashed::create(local.index(generation))?, Hashed::create(local.stamps(generation))?);
         Ok(IndexWriter { index, stamps, previous: vec![], buffer: vec![] })
     }
 
-    pub(super) fn write(&mut self, entry: &Entry, stamp: &EntryStamp) -> Result<()> {
+    pub fn write(&mut self, entry: &Entry, stamp: &EntryStamp) -> Result<()> {
         self.buffer.clear();
         entry::put(entry, &self.previous, &mut self.buffer);
         self.previous.clone_from(&entry.path);
@@ -54,7 +54,7 @@ impl IndexWriter {
         self.stamps.write(&stamp.bytes())
     }
 
-    pub(super) fn finish(&mut self) -> Result<[Hash; 2]> {
+    pub fn finish(&mut self) -> Result<[Hash; 2]> {
         Ok([self.index.finish()?, self.stamps.finish()?])
     }
 }

@@ -1,0 +1,312 @@
+//! A base out of a snapshot that another node wrote: its index, its lists and its runs become local state, so that this node's first export refers to what lies in the
+//! repository already. DESIGN: after a takeover the first export is incremental.
+//!
+//! How files looked when they were read is not known here, so that export reads all of them, and stores what differs. Content of large files and of streams is read once
+//! out of the repository, for the chunk table and the cache; smaller files are compared by their digests.
+//!
+//! Local state is written as an export does it: the old one counts until the new one is whole.
+
+use super::base::BaseFile;
+use super::live::{Live, Name, RunLive, SegmentLive, Uses, count};
+use super::order::index_file::IndexWriter;
+use super::region::{CHUNK, CHUNK_FINE, FINE_MAX, REGION, next_cut};
+use super::walk::BaseList;
+use super::{SMALL_MAX, sealing};
+use crate::digest::Digester;
+use crate::entry::{Content, Entry, Node};
+use crate::error::{Error, Result};
+use crate::extent::{Extent, List};
+use crate::local::RunTag;
+use crate::local::cache::SegmentCache;
+use crate::local::chunks::{self, ChunkTable};
+use crate::local::state::{EntryStamp, Local, State};
+use crate::name::Position;
+use crate::read::assemble;
+use crate::read::list::located;
+use crate::read::open::OpenSnapshot;
+use crate::read::segments::{Recent, Segments, Workspace};
+use crate::sign::{PublicKey, random};
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// For whom, and with what.
+pub struct Adoption<'a> {
+    /// Whose exports will build on it.
+    pub signer: PublicKey,
+    pub recipients: Option<&'a [String]>,
+    pub cache_bytes: u64,
+    pub threads: usize,
+    /// Whether what stands at this path may come as a stream: then its chunks are looked up however short it is.
+    pub streamed: &'a dyn Fn(&[u8]) -> bool,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    pub entries: u64,
+    /// Content that was read out of the repository.
+    pub read_bytes: u64,
+}
+
+/// So much of a file is put together at once.
+const WINDOW: u64 = 8 * REGION as u64;
+/// MiB of segments with lists that are kept decoded.
+const RECENT: usize = 4;
+
+/// Makes local state of a snapshot. None: it belongs to that snapshot already.
+pub fn adopt(snapshot: &OpenSnapshot<'_>, local: &Local, adoption: &Adoption<'_>) -> Result<Option<Adopted>> {
+    let before = local.load();
+    let sealing = sealing::fingerprint(adoption.recipients);
+    let is_there = |state: &State| state.snapshot == snapshot.id() && state.signer == adoption.signer && state.sealing == sealing;
+    if before.as_ref().is_some_and(is_there) {
+        return Ok(None);
+    }
+    let generation = before.as_ref().map_or(1, |state| state.generation + 1);
+    let file = |what: &'static str, path: std::path::PathBuf| move |source| Error::File { operation: what, path, source };
+    let seed = u64::from_le_bytes(random());
+    let cache = SegmentCache::open(&local.path("cache"), adoption.cache_bytes, seed).map_err(file("open", local.path("cache")))?;
+    let table = ChunkTable::open(&local.path("chunks"), &sealing.0).map_err(file("open", local.path("chunks")))?;
+    let tags = snapshot.runs().map(|(used, _)| (used.ordinal, used.run.tag())).collect();
+    let mut work = Work {
+        local,
+        adoption,
+        kept: Kept { snapshot, cache, lens: Mutex::default() },
+        table,
+        tags,
+        lists: Lists { next: before.as_ref().map_or(1, |state| state.next_lists), keep: HashSet::new() },
+        uses: Uses::default(),
+        ends: HashMap::new(),
+        done: Adopted::default(),
+    };
+    let mut index = IndexWriter::create(local, generation)?;
+    let mut lists_recent = Recent::new(snapshot, RECENT);
+    snapshot.entries(adoption.threads, &mut |entry| {
+        let lists = work.entry(&entry, &mut lists_recent)?;
+        work.done.entries += 1;
+        index.write(&entry, &EntryStamp { racy: true, lists, ..EntryStamp::default() })
+    })?;
+    let files = index.finish()?;
+    is_the_index(&local.index(generation), snapshot)?;
+    let (_, index_lists) = work.unroll(&snapshot.root.index, snapshot.root.index_len, &mut lists_recent)?;
+    let body = &snapshot.snapshot.body;
+    let state = State {
+        repository: snapshot.repository().config().id,
+        signer: adoption.signer,
+        sealing,
+        snapshot: snapshot.id(),
+        at: Position { epoch: body.epoch, sequence: body.sequence },
+        captured_ms: body.captured_ms,
+        heartbeats: 0,
+        next_ordinal: snapshot.root.next_ordinal,
+        entries: work.done.entries,
+        index: snapshot.root.index.clone(),
+        index_lists,
+        next_lists: work.lists.next,
+        live: work.live()?,
+        files,
+        generation,
+        mark: None,
+    };
+    local.save(&state, &work.lists.keep)?;
+    local.drop_journal();
+    Ok(Some(work.done))
+}
+
+/// The index as it was written here must be the very bytes that the snapshot refers to.
+fn is_the_index(path: &Path, snapshot: &OpenSnapshot<'_>) -> Result<()> {
+    let mut digester = Digester::default();
+    let mut buffer = vec![0; 256 << 10];
+    let mut len = 0;
+    let mut file = File::open(path).map_err(Error::file("open", path))?;
+    loop {
+        match file.read(&mut buffer).map_err(Error::file("read", path))? {
+            0 => break,
+            read => {
+                digester.update(&buffer[..read]);
+                len += read as u64;
+            }
+        }
+    }
+    let root = &snapshot.root;
+    match len == root.index_len && digester.finish() == root.index_digest {
+        true => Ok(()),
+        false => Err(Error::refused("the index", "it was written by other rules than those of this version: it is no base here")),
+    }
+}
+
+/// Segments of the snapshot; what passes is put into the local cache.
+struct Kept<'a> {
+    snapshot: &'a OpenSnapshot<'a>,
+    cache: SegmentCache,
+    /// The lengths of their contents.
+    lens: Mutex<HashMap<Name, u32>>,
+}
+
+impl Segments for Kept<'_> {
+    fn content(&self, ordinal: u64, sequence: u32, workspace: &mut Workspace, out: &mut Vec<u8>) -> Result<()> {
+        let Workspace { decoder, item } = workspace;
+        let (tag, plain) = self.snapshot.plain(ordinal, sequence, item)?;
+        // The cache only helps later exports: what it cannot take, they do without.
+        let _ = self.cache.put(tag, sequence, plain);
+        decoder
+            .decode(plain, out)
+            .map_err(|why| Error::damaged(format!("segment {sequence} of run number {ordinal}"), why))?;
+        let mut lens = self.lens.lock().unwrap_or_else(PoisonError::into_inner);
+        lens.insert((ordinal, sequence), out.len() as u32);
+        Ok(())
+    }
+}
+
+struct Lists {
+    next: u64,
+    keep: HashSet<u64>,
+}
+
+struct Work<'a> {
+    local: &'a Local,
+    adoption: &'a Adoption<'a>,
+    kept: Kept<'a>,
+    table: ChunkTable,
+    tags: HashMap<u64, RunTag>,
+    lists: Lists,
+    uses: Uses,
+    /// How far in each segment extents go.
+    ends: HashMap<Name, u32>,
+    done: Adopted,
+}
+
+impl Work<'_> {
+    /// Notes what an entry uses. Gives the file under `lists/` that has its list.
+    fn entry(&mut self, entry: &Entry, recent: &mut Recent<'_>) -> Result<u64> {
+        let Node::File(content) = &entry.node else { return Ok(0) };
+        let (list, number) = self.unroll(&content.list, content.len, recent)?;
+        let streamed = (self.adoption.streamed)(&entry.path);
+        if content.len > 0 && (streamed || content.len > SMALL_MAX) {
+            self.learn(content, list.extents, streamed)?;
+        }
+        Ok(number)
+    }
+
+    /// A list with its layers at hand, and the file that keeps those which are stored.
+    fn unroll(&mut self, list: &List, len: u64, recent: &mut Recent<'_>) -> Result<(BaseList, u64)> {
+        let mut bodies = Vec::new();
+        for layer in list.layers.iter().filter(|layer| layer.stored) {
+            bodies.push(recent.assemble(&located(&layer.bytes)?)?);
+        }
+        let number = match bodies.is_empty() {
+            true => 0,
+            false => {
+                let number = self.lists.next;
+                self.lists.next += 1;
+                self.local.save_lists(number, &bodies)?;
+                self.lists.keep.insert(number);
+                number
+            }
+        };
+        let unrolled = BaseList::load(self.local, list, number)?;
+        let listed = unrolled.extents.iter().try_fold(0u64, |sum, extent| sum.checked_add(extent.len));
+        if listed != Some(len) {
+            return Err(Error::damaged("a list of extents", "it is of another length than its content"));
+        }
+        for extent in unrolled.all() {
+            count(&mut self.uses, extent);
+            if let Some(place) = extent.place {
+                let end = u64::from(place.offset) + extent.len;
+                let end = u32::try_from(end).map_err(|_| Error::damaged("an extent", "it goes beyond its segment"))?;
+                let known = self.ends.entry((place.ordinal, place.sequence)).or_default();
+                *known = end.max(*known);
+            }
+        }
+        Ok((unrolled, number))
+    }
+
+    /// Reads content, and notes where its chunks lie.
+    fn learn(&mut self, content: &Content, extents: Vec<Extent>, streamed: bool) -> Result<()> {
+        let base = BaseFile::listed(extents);
+        let means: &[usize] = match (content.len <= FINE_MAX, streamed) {
+            // A recipe's program may hand over a file or a stream.
+            (true, true) => &[CHUNK_FINE, CHUNK],
+            (true, false) => &[CHUNK_FINE],
+            (false, _) => &[CHUNK],
+        };
+        let mut at = 0;
+        while at < content.len {
+            let len = (content.len - at).min(WINDOW);
+            let mut window = Vec::new();
+            base.part(at, len, &mut |extent| {
+                window.push(extent);
+                Ok(())
+            })?;
+            let bytes = assemble::to_memory(&self.kept, &window, self.adoption.threads)?;
+            self.done.read_bytes += bytes.len() as u64;
+            let window = BaseFile::listed(window);
+            for (index, region) in bytes.chunks(REGION).enumerate() {
+                for mean in means {
+                    self.region(&window, (index * REGION) as u64, region, *mean)?;
+                }
+            }
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// Cuts a region as an export does, one stretch between holes after the other.
+    fn region(&self, window: &BaseFile, from: u64, region: &[u8], mean: usize) -> Result<()> {
+        let mut stretches: Vec<(usize, usize)> = Vec::new();
+        let mut at = 0;
+        window.part(from, region.len() as u64, &mut |extent| {
+            let end = at + extent.len as usize;
+            match stretches.last_mut() {
+                _ if extent.place.is_none() => {}
+                Some(last) if last.1 == at => last.1 = end,
+                _ => stretches.push((at, end)),
+            }
+            at = end;
+            Ok(())
+        })?;
+        for (mut at, end) in stretches {
+            while at < end {
+                let len = next_cut(&region[at..end], mean);
+                self.chunk(window, from + at as u64, &region[at..at + len])?;
+                at += len;
+            }
+        }
+        Ok(())
+    }
+
+    fn chunk(&self, window: &BaseFile, from: u64, chunk: &[u8]) -> Result<()> {
+        let mut places = Vec::new();
+        window.part(from, chunk.len() as u64, &mut |extent| {
+            let place = extent.place.expect("stretches have no holes");
+            let run = *self
+                .tags
+                .get(&place.ordinal)
+                .ok_or_else(|| Error::damaged("an extent", "it names no run of the snapshot"))?;
+            places.push(chunks::Place { run, sequence: place.sequence, offset: place.offset, len: extent.len as u32 });
+            Ok(())
+        })?;
+        self.table
+            .insert(&self.table.hash(chunk), &places)
+            .map_err(Error::store("write", "the chunk table"))
+    }
+
+    /// How much of each segment is used. Of those that were not read the length is as far as anything in them is used.
+    fn live(&self) -> Result<Live> {
+        let mut live = Live::default();
+        for (used, segments) in self.kept.snapshot.runs() {
+            let run = RunLive { id: used.run, record: used.record, segments: vec![SegmentLive::default(); segments] };
+            live.runs.insert(used.ordinal, run);
+        }
+        let lens = self.kept.lens.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, bytes) in &self.uses {
+            let segment = live.runs.get_mut(&name.0).and_then(|run| run.segments.get_mut(name.1 as usize));
+            let segment = segment.ok_or_else(|| Error::damaged("an extent", "it names no segment of the snapshot"))?;
+            *segment = SegmentLive { len: lens.get(name).copied().unwrap_or(self.ends[name]), used: *bytes };
+        }
+        live.drop_unused(u64::MAX);
+        Ok(live)
+    }
+}

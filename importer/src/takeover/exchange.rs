@@ -1,0 +1,159 @@
+//! The role from one node to another while both work: a planned switchover, and the way home.
+
+use crate::takeover::exporting::exporter;
+use crate::takeover::kept::Reigned;
+use crate::takeover::orders::{Orders, Stands, UNHEARD};
+use crate::takeover::told::Event;
+use crate::takeover::words;
+use console::human;
+use election::NodeId;
+use election::member::{Alert, Order};
+use election::message::Standing;
+use link::boot;
+use link::control::Ended;
+use link::post::OfRole;
+use std::cell::Cell;
+use std::time::Duration;
+
+/// Who hands the role over is asked so often how far that is, and has so many tries.
+const ASK: Duration = Duration::from_secs(3);
+const HAND_OVERS: u32 = 3;
+/// So many exports are made ahead of a switchover at most, and none after one this short.
+const AHEAD: u32 = 3;
+const SHORT: Duration = Duration::from_secs(1);
+
+impl Orders {
+    pub(super) fn hand_over(&self, to: NodeId, within: Option<Duration>, say: &dyn Fn(String)) -> Ended<Stands> {
+        if !matches!(self.told.standing(), Standing::Active) {
+            let hint = "run it on the active node; `importer activate` takes over where that one is dead";
+            return Ended::refused(format!("this node {}", words::standing(self.told.standing())), hint);
+        }
+        let most = within.unwrap_or(self.max_pause);
+        if let Err(ended) = self.sent_ahead(&to, most, say) {
+            return ended;
+        }
+        let order = Order::Switchover { to: to.clone(), within };
+        self.follow(order, self.final_export + most, say, &|event| match event {
+            Event::Alert(Alert::ExchangeFailed { .. }) => {
+                Some(Ended::failed(format!("{to} did not take over: this node goes on as the active one")))
+            }
+            Event::Alert(Alert::Superseded { .. }) => Some(Ended::Done(())),
+            Event::Role(role) if matches!(role.standing, Standing::Passive | Standing::Ready | Standing::Syncing) => Some(Ended::Done(())),
+            _ => None,
+        })
+    }
+
+    /// Exports what there is while the service goes on, so that little is left for the pause; and looks whether that is short enough.
+    fn sent_ahead(&self, to: &NodeId, most: Duration, say: &dyn Fn(String)) -> Result<(), Ended<Stands>> {
+        let mut last = Duration::MAX;
+        for _ in 0..AHEAD {
+            let began = boot::now();
+            let limit = format!("{}s", self.final_export.as_secs().max(1));
+            exporter(&self.config, &["run", "--wait", "--for", &limit], self.final_export + Duration::from_secs(5)).map_err(|why| {
+                Ended::refused(format!("what is new could not be sent ahead: {why}"), "the service goes on here; see `exporter status`")
+            })?;
+            let took = boot::now().since(began);
+            // Until it is no shorter for being repeated.
+            let enough = took < SHORT || took * 2 > last;
+            last = took;
+            if enough {
+                break;
+            }
+        }
+        let begins = self.runtime.block_on(self.paths.takes(&to.0)).unwrap_or_default();
+        if last + begins <= most {
+            say(format!("what was new is sent ahead: the last export took {}", human::duration(last)));
+            return Ok(());
+        }
+        let (last, begins, most) = (human::duration(last), human::duration(begins), human::duration(most));
+        let why = format!(
+            "the service would be closed too long: the last export took {last}, and {to} took {begins} to begin, where the pause may be {most}"
+        );
+        Err(Ended::refused(why, "the service goes on here; --max-pause, or `max_pause` in [takeover], allows more"))
+    }
+
+    /// What was written elsewhere is imported first; what this node alone has was put aside before that.
+    pub(super) fn failback(&self, say: &dyn Fn(String)) -> Ended<Stands> {
+        if matches!(self.told.standing(), Standing::Active) {
+            say("this node is active already".into());
+            return Ended::Done(self.stands());
+        }
+        if matches!(self.told.standing(), Standing::Closed) {
+            let opened = self.follow(Order::Reopen, UNHEARD, say, &|event| match event {
+                Event::Role(role) if role.standing != Standing::Closed => Some(Ended::Done(())),
+                _ => None,
+            });
+            if !matches!(opened, Ended::Done(_)) {
+                return opened;
+            }
+        }
+        if let Err(ended) = self.made_ready(say) {
+            return ended;
+        }
+        match self.runtime.block_on(self.paths.ask_for_the_role()) {
+            Ok(from) => self.taken_over_from(&from, say),
+            Err(said) => {
+                said.into_iter().for_each(say);
+                self.rise(Order::Activate { accept_loss: false, adopt: false }, say)
+            }
+        }
+    }
+
+    /// The same, by nobody's order: from a node that works, or not at all.
+    pub(super) fn come_home(&self, say: &dyn Fn(String)) -> Ended<Stands> {
+        if let Err(ended) = self.made_ready(say) {
+            return ended;
+        }
+        match self.runtime.block_on(self.paths.ask_for_the_role()) {
+            Ok(from) => self.taken_over_from(&from, say),
+            Err(said) => Ended::failed(format!("no node hands it over: {}", said.join("; "))),
+        }
+    }
+
+    fn taken_over_from(&self, from: &str, say: &dyn Fn(String)) -> Ended<Stands> {
+        say(format!("{from} hands the role over"));
+        self.rise_after(None, &self.watching(from, say), say)
+    }
+
+    /// Looks after who hands the role over. One that is active again kept it, since this node did not take it in time: it is asked once more, and not for ever.
+    fn watching<'a>(&'a self, from: &'a str, say: &'a dyn Fn(String)) -> impl Fn() -> Option<Ended<()>> + 'a {
+        let (next, tries) = (Cell::new(boot::now() + ASK), Cell::new(1));
+        move || {
+            if boot::now() < next.get() || matches!(self.told.standing(), Standing::Claiming | Standing::Activating) {
+                return None;
+            }
+            next.set(boot::now() + ASK);
+            let asked = |what| self.runtime.block_on(self.paths.ask_fellow(from, what));
+            if asked(OfRole::IsActive).is_err() {
+                return None;
+            }
+            if tries.get() == HAND_OVERS {
+                let why = format!(
+                    "{from} would have handed the role over {HAND_OVERS} times, and this node did not take it: {from} goes on as the active one"
+                );
+                let hint = format!("`importer status` here, and the log of `importer serve` here and on {from}, say what was in the way");
+                return Some(Ended::Failed { why, hint: Some(hint) });
+            }
+            if asked(OfRole::HandOver).is_ok() {
+                tries.set(tries.get() + 1);
+                say(format!("{from} kept the role, since this node did not take it in time; it is asked again"));
+            }
+            None
+        }
+    }
+
+    /// Ready, by what stands here now: what this node wrote when it was active is captured, and newer data imported over it.
+    fn made_ready(&self, say: &dyn Fn(String)) -> Result<(), Ended<Stands>> {
+        let until = boot::now() + self.activation;
+        let mut next = self.told.next();
+        let captured = || matches!(Reigned::open(&self.file.node.state), Ok(None));
+        while !(captured() && self.told.standing() == Standing::Ready) {
+            if boot::now() >= until {
+                let why = format!("this node {}, and did not become ready", words::standing(self.told.standing()));
+                return Err(Ended::refused(why, "`importer status` and the log of `importer serve` say what is in the way"));
+            }
+            self.heard(&mut next)?.iter().filter_map(Event::words).for_each(say);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! A node that takes over builds on what the one before it published: its first export stores what differs, and everything comes back.
+
+use archive::entry::Attributes;
+use archive::export::adopt::{Adopted, Adoption, adopt};
+use archive::export::item::{Body, Item};
+use archive::export::{Export, ExportReport, Outcome};
+use archive::local::state::Local;
+use archive::read::open::OpenSnapshot;
+use archive::sign::Signer;
+use archive::trust::Trust;
+use std::path::Path;
+use std::sync::Arc;
+use tests::chance::{Chance, noise};
+use tests::plain::{Plain, PlainTree};
+use tests::trial::Trial;
+
+/// All that a tree can have: small files and large ones, one whose list is a stream with layers, links.
+fn tree() -> PlainTree {
+    let mut tree = PlainTree::new("s");
+    tree.put("s/sub", Plain::Folder);
+    tree.file("s/empty", vec![]);
+    tree.file("s/large", noise(1, 9_000_000));
+    tree.file("s/text", "a line of text\n".repeat(200_000));
+    tree.put("s/link", Plain::Symlink(b"text".to_vec()));
+    (0..300).for_each(|n| tree.file(format!("s/sub/{n:03}"), noise(1000 + n, 3000)));
+    tree
+}
+
+fn scatter(tree: &mut PlainTree, seed: u64) {
+    let mut content = tree.content(b"s/large").unwrap().to_vec();
+    for n in 0..2000 {
+        let at = n * 4100 + seed as usize;
+        content[at..at + 40].copy_from_slice(&noise(seed * 10_000 + n as u64, 40));
+    }
+    tree.file("s/large", content);
+}
+
+/// The node that takes over: another key, another epoch, its own folder.
+fn successor(trial: &Trial, seed: u8, epoch: u64) -> Trial {
+    let folder = tempfile::tempdir().unwrap();
+    let identity = folder.path().join("identity");
+    std::fs::copy(&trial.identity, &identity).unwrap();
+    let mut options = trial.options.clone();
+    (options.node, options.epoch) = (format!("web{seed}"), epoch);
+    options.signer = Arc::new(Signer::from_seed(&[seed; 32]));
+    Trial { folder, repository: trial.repository.clone(), options, identity, clock: trial.clock.clone() }
+}
+
+fn try_adopt(trial: &Trial, streamed: bool) -> archive::Result<Option<Adopted>> {
+    trial.repository.forget_locations();
+    let known = trial.repository.snapshots()?.pop().unwrap();
+    let snapshot = OpenSnapshot::open(&trial.repository, &known, &Trust::default(), &mut trial.keyring())?;
+    let adoption = Adoption {
+        signer: trial.options.signer.public(),
+        recipients: trial.options.recipients.as_deref(),
+        cache_bytes: trial.options.cache_bytes,
+        threads: 2,
+        streamed: &|_| streamed,
+    };
+    adopt(&snapshot, &Local::open(&trial.local())?, &adoption)
+}
+
+/// Gives a tree times that no node has seen: those of files that were written by an import.
+fn imported(tree: &PlainTree) -> PlainTree {
+    let mut again = PlainTree::default();
+    // The clock of a tree counts what was put into it.
+    (0..10_000).for_each(|n| again.put(format!("{n}"), Plain::Folder));
+    let all: Vec<Vec<u8>> = again.entries.keys().map(|name| name.0.clone()).collect();
+    all.iter().for_each(|path| again.remove(path));
+    tree.entries.iter().for_each(|(name, (what, _))| again.put(&name.0, what.clone()));
+    again
+}
+
+fn stored(report: &ExportReport) -> u64 {
+    assert!(report.incremental, "{report:?}");
+    assert!(matches!(report.outcome, Outcome::Snapshot { .. }), "the first export says who exports now: {report:?}");
+    report.stored_bytes
+}
+
+#[test]
+fn the_first_export_stores_what_differs() {
+    for sealed in [true, false] {
+        let web1 = if sealed { Trial::new() } else { Trial::unsealed() };
+        let mut tree = tree();
+        web1.export(&tree);
+        for seed in 1..4 {
+            scatter(&mut tree, seed);
+            web1.export(&tree);
+        }
+        let web2 = successor(&web1, 2, 1);
+        let adopted = try_adopt(&web2, false).unwrap().unwrap();
+        assert_eq!(adopted.entries, tree.entries.len() as u64);
+        // The two files above a mebibyte.
+        assert_eq!(adopted.read_bytes, 12_000_000);
+        assert_eq!(try_adopt(&web2, false).unwrap(), None, "it is there already");
+        let mut tree = imported(&tree);
+        let first = web2.export(&tree);
+        assert!(stored(&first) < 60_000, "nothing but times differs: {first:?}");
+        web2.assert_newest_is(&tree, "the first export");
+        let again = web2.export(&tree);
+        assert!(matches!(again.outcome, Outcome::Unchanged { .. }), "{again:?}");
+        tree.file("s/sub/007", noise(9, 5000));
+        let mut large = tree.content(b"s/large").unwrap().to_vec();
+        large.splice(4_000_000..4_000_000, noise(10, 3000));
+        tree.file("s/large", large);
+        let next = web2.export(&tree);
+        assert!(stored(&next) < 40_000, "{next:?}");
+        web2.assert_newest_is(&tree, "the second export");
+    }
+}
+
+#[test]
+fn what_was_written_before_the_first_export_is_all_that_it_stores() {
+    let web1 = Trial::new();
+    let mut tree = tree();
+    web1.export(&tree);
+    scatter(&mut tree, 1);
+    web1.export(&tree);
+    // Half of the cache is all that there is room for: chunks are known without it.
+    let mut web2 = successor(&web1, 2, 1);
+    web2.options.cache_bytes = 4 << 20;
+    try_adopt(&web2, false).unwrap();
+    let mut tree = imported(&tree);
+    let mut large = tree.content(b"s/large").unwrap().to_vec();
+    large[5_000_000..5_000_100].copy_from_slice(&noise(11, 100));
+    tree.file("s/large", large);
+    tree.remove(b"s/sub/003");
+    let first = web2.export(&tree);
+    assert!(stored(&first) < 250_000, "a few chunks at most: {first:?}");
+    web2.assert_newest_is(&tree, "the first export");
+}
+
+/// Three nodes, each taking over from the one before, the first one twice: what each publishes comes back.
+#[test]
+fn reigns_follow_each_other_and_all_of_them_come_back() {
+    let web1 = Trial::new();
+    let mut tree = tree();
+    web1.export(&tree);
+    let (web2, web3) = (successor(&web1, 2, 1), successor(&web1, 3, 2));
+    // It comes back with what it had.
+    let again = successor(&web1, 7, 3);
+    tests::trial::copy_folder(&web1.local(), &again.local());
+    let mut chance = Chance::new(3);
+    let mut published = vec![];
+    for node in [&web2, &web3, &again] {
+        let adopted = try_adopt(node, false).unwrap();
+        assert!(adopted.is_some());
+        tree = imported(&tree);
+        for _ in 0..3 {
+            scatter(&mut tree, chance.below(50) as u64);
+            tree.file(format!("s/sub/{:03}", chance.below(300)), chance.noise(2500));
+            let report = node.export(&tree);
+            assert!(stored(&report) < 400_000, "{report:?}");
+            let Outcome::Snapshot { id, .. } = report.outcome else { unreachable!() };
+            published.push((id, tree.clone()));
+        }
+    }
+    again.repository.forget_locations();
+    for (id, tree) in &published {
+        again.assert_is(&again.known(*id), tree, &id.to_string());
+    }
+}
+
+#[test]
+fn tables_that_come_as_streams_are_found_however_short() {
+    let web1 = Trial::new();
+    let mut contents: Vec<Vec<u8>> = (0..40).map(|n| noise(n, 20_000)).collect();
+    contents.push(noise(50, 6_000_000));
+    streams(&web1, &contents);
+    let web2 = successor(&web1, 2, 1);
+    let adopted = try_adopt(&web2, true).unwrap().unwrap();
+    assert_eq!(adopted.read_bytes, 6_800_000);
+    contents[40][3_000_000..3_000_010].fill(b'x');
+    contents[5] = noise(77, 20_000);
+    let first = streams(&web2, &contents);
+    assert!(stored(&first) < 60_000, "{first:?}");
+    let target = tempfile::tempdir().unwrap();
+    let known = web2.repository.snapshots().unwrap().pop().unwrap();
+    web2.restore(&known, target.path()).unwrap();
+    for (number, content) in contents.iter().enumerate() {
+        assert!(std::fs::read(target.path().join(format!("s/{number:03}"))).unwrap() == *content, "stream {number}");
+    }
+}
+
+fn streams(trial: &Trial, contents: &[Vec<u8>]) -> ExportReport {
+    trial.wait_ms(10_000);
+    let mut export = Export::begin(trial.repository.clone(), Local::open(&trial.local()).unwrap(), trial.options.clone()).unwrap();
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let attributes = Attributes { mode: 0o700, uid, gid, ..Attributes::default() };
+    let item = |path: String, body| Item { path: path.into_bytes(), attributes: attributes.clone(), stamp: None, body };
+    export.add(item("s".into(), Body::Folder)).unwrap();
+    for (number, content) in contents.iter().enumerate() {
+        let stream = std::io::Cursor::new(content.clone());
+        export.add(item(format!("s/{number:03}"), Body::Stream(Box::new(stream)))).unwrap();
+    }
+    export.finish().unwrap()
+}
+
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let all = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().map(|entry| entry.unwrap());
+    let kept = all.filter(|entry| entry.file_type().is_file() && entry.file_name() != "lock");
+    kept.map(|entry| (entry.path().display().to_string(), std::fs::read(entry.path()).unwrap()))
+        .collect()
+}
+
+/// Whatever of it is torn or gone, the export after it publishes what is right.
+#[test]
+fn a_base_that_is_torn_or_whose_making_was_broken_off_is_none() {
+    let web1 = Trial::new();
+    let mut before = tree();
+    web1.export(&before);
+    scatter(&mut before, 1);
+    web1.export(&before);
+    let whole = successor(&web1, 2, 1);
+    try_adopt(&whole, false).unwrap();
+    let tree = imported(&before);
+    for (path, bytes) in files(&whole.local()) {
+        let name = Path::new(&path).strip_prefix(whole.local()).unwrap().to_owned();
+        for change in ["gone", "cut", "flipped"] {
+            let web2 = successor(&web1, 2, 1);
+            tests::trial::copy_folder(&whole.local(), &web2.local());
+            let at = web2.local().join(&name);
+            match change {
+                "gone" => std::fs::remove_file(&at).unwrap(),
+                "cut" => std::fs::write(&at, &bytes[..bytes.len() / 2]).unwrap(),
+                _ => {
+                    let mut bytes = bytes.clone();
+                    let middle = bytes.len() / 2;
+                    bytes[middle] ^= 0x40;
+                    std::fs::write(&at, bytes).unwrap();
+                }
+            }
+            let web2 = web2.fork(Arc::new(tests::trial::copy_store(web2.repository.store()))).unwrap();
+            web2.export(&tree);
+            web2.assert_newest_is(&tree, &format!("{} {change}", name.display()));
+        }
+    }
+}
+
+/// Files that could not be opened, for their segments are gone, are no base; the export begins anew and has everything.
+#[test]
+fn what_cannot_be_read_is_no_base() {
+    let web1 = Trial::new();
+    let tree = tree();
+    web1.export(&tree);
+    let store = tests::trial::copy_store(web1.repository.store());
+    let pack = archive::store::Store::list(&store, archive::name::PACKS).unwrap().pop().unwrap();
+    archive::store::Store::remove(&store, &pack.name).unwrap();
+    let web2 = successor(&web1, 2, 1).fork(Arc::new(store)).unwrap();
+    assert!(try_adopt(&web2, false).is_err());
+    let tree = imported(&tree);
+    let report = web2.export(&tree);
+    assert!(!report.incremental, "{report:?}");
+    web2.assert_newest_is(&tree, "after nothing could be adopted");
+}
