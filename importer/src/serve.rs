@@ -308,8 +308,9 @@ impl Daemon {
                     let wanted =
                         |head: &&Head| head.cluster == self.file.cluster && datasets.iter().any(|dataset| dataset.name == head.dataset);
                     for head in heads.datasets.iter().filter(wanted) {
-                        if let Err(error) = self.pulls.pull(&origin, head).await {
-                            wrong.push(format!("dataset {}: {}", head.dataset, link::pull::chain(&error)));
+                        match self.pulls.pull(&origin, head).await {
+                            Err(error) => wrong.push(format!("dataset {}: {}", head.dataset, link::pull::chain(&error))),
+                            Ok(()) => wrong.extend(self.behind(pull_backup.pin, head)),
                         }
                     }
                 }
@@ -339,6 +340,14 @@ impl Daemon {
             self.tell_all(dataset).await;
         }
         wrong
+    }
+
+    /// What keeps the newest that a pull-backup offers from being held here.
+    fn behind(&self, pin: Pin, head: &Head) -> Option<String> {
+        let dataset = link::pull::dataset_of(head);
+        let (.., fact) = self.pulls.facts().into_iter().find(|(of, from, _)| *of == dataset && *from == pin)?;
+        let why = fact.trouble.filter(|_| fact.held < head.snapshot)?;
+        Some(format!("dataset {}: the newest did not arrive: {why}", head.dataset))
     }
 
     /// What is known of each pull-backup that is followed.

@@ -16,5 +16,6 @@ mod postgres;
 #[allow(dead_code, reason = "the scene has more means than are needed here")]
 mod scene;
 mod shipped;
+mod slapos;
 mod xivo;
 mod yunohost;
