@@ -161,6 +161,37 @@ fn reigns_follow_each_other_and_all_of_them_come_back() {
     }
 }
 
+/// A file whose pages lie all over the repository goes through a scratch file, and nothing of that stays.
+#[test]
+fn a_long_file_that_lies_scattered_is_found_page_by_page() {
+    let web1 = Trial::new();
+    let mut tree = PlainTree::new("s");
+    let mut content = noise(1, 24 << 20);
+    tree.file("s/database", content.clone());
+    web1.export(&tree);
+    for round in 0..3 {
+        for page in (round..24 << 8).step_by(5) {
+            content[page << 12..(page << 12) + 4096].copy_from_slice(&noise((round << 20 | page) as u64, 4096));
+        }
+        tree.file("s/database", content.clone());
+        web1.export(&tree);
+    }
+    let web2 = successor(&web1, 2, 1);
+    assert_eq!(try_adopt(&web2, false).unwrap().unwrap().read_bytes, 24 << 20);
+    content[10 << 20..(10 << 20) + 100].fill(b'x');
+    let mut tree = imported(&tree);
+    tree.file("s/database", content);
+    let first = web2.export(&tree);
+    assert!(stored(&first) < 250_000, "a page and its list: {first:?}");
+    web2.assert_newest_is(&tree, "the first export");
+    let left: Vec<String> = files(&web2.local())
+        .into_iter()
+        .map(|(path, _)| path)
+        .filter(|path| path.contains("scratch"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[test]
 fn tables_that_come_as_streams_are_found_however_short() {
     let web1 = Trial::new();

@@ -29,6 +29,7 @@ use crate::sign::{PublicKey, random};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -51,8 +52,8 @@ pub struct Adopted {
     pub read_bytes: u64,
 }
 
-/// So much of a file is put together at once.
-const WINDOW: u64 = 8 * REGION as u64;
+/// So much of a file is put together at once. One that is longer and lies scattered goes through a scratch file, so that no segment is decoded twice.
+const WINDOW: u64 = 4 * REGION as u64;
 /// MiB of segments with lists that are kept decoded.
 const RECENT: usize = 4;
 
@@ -135,6 +136,12 @@ fn is_the_index(path: &Path, snapshot: &OpenSnapshot<'_>) -> Result<()> {
         true => Ok(()),
         false => Err(Error::refused("the index", "it was written by other rules than those of this version: it is no base here")),
     }
+}
+
+fn read_at(file: &File, at: u64, len: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len as usize];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(bytes)
 }
 
 /// Segments of the snapshot; what passes is put into the local cache.
@@ -232,6 +239,10 @@ impl Work<'_> {
             (true, false) => &[CHUNK_FINE],
             (false, _) => &[CHUNK],
         };
+        let scratch = match base.is_scattered() && content.len > WINDOW {
+            true => Some(assemble::to_scratch(&self.kept, base.extents(), self.local.folder(), self.adoption.threads)?),
+            false => None,
+        };
         let mut at = 0;
         while at < content.len {
             let len = (content.len - at).min(WINDOW);
@@ -240,7 +251,10 @@ impl Work<'_> {
                 window.push(extent);
                 Ok(())
             })?;
-            let bytes = assemble::to_memory(&self.kept, &window, self.adoption.threads)?;
+            let bytes = match &scratch {
+                Some(file) => read_at(file, at, len).map_err(Error::file("read scratch file in", self.local.folder()))?,
+                None => assemble::to_memory(&self.kept, &window, self.adoption.threads)?,
+            };
             self.done.read_bytes += bytes.len() as u64;
             let window = BaseFile::listed(window);
             for (index, region) in bytes.chunks(REGION).enumerate() {

@@ -217,8 +217,12 @@ impl BaseFile {
         Ok(whole.is_ok())
     }
 
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+
     /// Whether its mean extent is no longer than a few pages.
-    fn is_scattered(&self) -> bool {
+    pub fn is_scattered(&self) -> bool {
         self.len / (self.extents.len() as u64 + 1) < SCATTERED
     }
 
