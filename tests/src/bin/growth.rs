@@ -2,12 +2,17 @@
 //!
 //! `growth sqlite FOLDER EXPORTS` changes three random pages of a 20 MB file before each export, as a database that is exported each 5 s.
 //! `growth hours FOLDER VERSIONS MB` rewrites 1 % of the rows of a dump before each, half scattered and half in the recent tenth, and appends a little.
+//! `growth adopt FOLDER MB` exports a file of which a tenth of the pages were rewritten, has another node take that over as its base, and tells what its first export stores, with that base and without one.
 //! `growth read FOLDER` restores the first and the newest of such a repository in a process that holds nothing else; the identity lies beside the folder.
 
 use archive::digest;
+use archive::export::adopt::Adoption;
 use archive::identity::Keyring;
+use archive::local::state::Local;
+use archive::read::open::OpenSnapshot;
 use archive::repository::Repository;
 use archive::store::{FolderStore, Store};
+use archive::trust::Trust;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -246,14 +251,62 @@ fn hours(folder: &Path, versions: usize, megabytes: usize) {
     end(folder, &trial, rows.concat().as_bytes());
 }
 
+/// What it costs to take over a base, and what it saves.
+fn adopt(folder: &Path, megabytes: usize) {
+    let mut chance = Chance(7);
+    let web1 = trial(folder);
+    let mut content = tests::chance::noise(1, megabytes << 20);
+    let mut tree = PlainTree::new("s");
+    for _ in 0..4 {
+        tree.file("s/file", content.clone());
+        web1.export(&tree);
+        for _ in 0..content.len() >> 12 >> 5 {
+            let at = chance.below(content.len() >> 12) << 12;
+            content[at..at + 4096].copy_from_slice(&tests::chance::noise(chance.next(), 4096));
+        }
+    }
+    let known = web1.repository.snapshots().expect("they are listed").pop().expect("there is one");
+    for adopted in [true, false] {
+        let mut options = web1.options.clone();
+        (options.node, options.epoch) = ("web2".into(), 1);
+        options.signer = Arc::new(archive::sign::Signer::from_seed(&[2 + u8::from(adopted); 32]));
+        let local = tempfile::tempdir_in(folder.parent().expect("it lies somewhere")).expect("a folder for local state");
+        let before = seconds_of(|| {
+            if adopted {
+                let snapshot = OpenSnapshot::open(&web1.repository, &known, &Trust::default(), &mut web1.keyring()).expect("it opens");
+                let recipients = options.recipients.as_deref();
+                let adoption =
+                    Adoption { signer: options.signer.public(), recipients, cache_bytes: 1 << 30, threads: 2, streamed: &|_| false };
+                let local = Local::open(local.path()).expect("it is ours");
+                archive::export::adopt::adopt(&snapshot, &local, &adoption).expect("it is adopted");
+            }
+        });
+        let mut stored = 0;
+        let exported = seconds_of(|| stored = tree.export(&web1.repository, local.path(), &options).expect("it goes through").stored_bytes);
+        let what = if adopted { "with" } else { "without" };
+        println!(
+            "{megabytes} MB {what} a base: made in {before:.2} s, first export {exported:.2} s, {} kB stored; {} MB at most",
+            stored >> 10,
+            peak_kb() >> 10
+        );
+    }
+}
+
+fn seconds_of(work: impl FnOnce()) -> f64 {
+    let start = now();
+    work();
+    seconds(start)
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let number = |at: usize| arguments.get(at).and_then(|text| text.parse().ok()).expect("a number");
-    let folder = Path::new(arguments.get(2).map(String::as_str).expect("growth sqlite|hours|read FOLDER …"));
+    let folder = Path::new(arguments.get(2).map(String::as_str).expect("growth sqlite|hours|adopt|read FOLDER …"));
     match arguments[1].as_str() {
         "sqlite" => sqlite(folder, number(3)),
         "hours" => hours(folder, number(3), number(4)),
+        "adopt" => adopt(folder, number(3)),
         "read" => read(folder),
-        other => panic!("growth sqlite, hours or read, not {other}"),
+        other => panic!("growth sqlite, hours, adopt or read, not {other}"),
     }
 }
