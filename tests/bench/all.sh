@@ -34,6 +34,10 @@ rm -rf "$work/hours"
 "$ours/growth" read "$work/hours"
 rm -rf "$work/hours"
 
+echo "== what a new active builds on"
+"$ours/growth" adopt "$work/adopt" 1000
+rm -rf "$work"/adopt*
+
 echo "== between hosts"
 for what in "sync 1000" "notice 40" "many 200" "idle 60" "append 2000 60" "soak 3600"; do
     echo "-- $what"
