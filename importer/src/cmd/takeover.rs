@@ -32,7 +32,7 @@ pub struct Activate {
     /// Without the arbiter; two nodes may both have taken the role then, and a person must say which counts
     #[arg(long, requires = "old_active_off", conflicts_with_all = ["adopt", "accept_data_loss"])]
     pub force: bool,
-    /// You have made sure that this node is off: with --force, or where the node file has no [takeover]
+    /// You have made sure that this node is off: with --force, or where the node file has no `[takeover]`
     #[arg(long, value_name = "NODE")]
     pub old_active_off: Option<String>,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub struct Switchover {
     /// The node that takes over
     #[arg(long, value_name = "NODE")]
     pub to: String,
-    /// How long the service may be closed, instead of `max_pause` in [takeover]; it is refused when it would be longer
+    /// How long the service may be closed, instead of `max_pause` in `[takeover]`; it is refused when it would be longer
     #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
     pub max_pause: Option<Duration>,
     /// One JSON document on standard output
