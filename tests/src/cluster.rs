@@ -13,11 +13,12 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub struct Cluster {
+    /// First, so that they end first, and what they said is still there to be shown.
+    daemons: BTreeMap<(String, &'static str), Running>,
     folder: tempfile::TempDir,
     net: Net,
     /// Hosts by name, each with the last number of its address.
     hosts: BTreeMap<String, u8>,
-    daemons: BTreeMap<(String, &'static str), Running>,
     recipient: String,
 }
 
