@@ -114,18 +114,6 @@ impl Hosts {
         self.host(from).route(self.host(to), NOWHERE);
     }
 
-    /// A switch of its own: nobody hears even what this host says to all.
-    pub fn exile(&self, number: usize) {
-        let (port, bridge) = (format!("port{number}"), format!("exile{number}"));
-        ip(&["-n", &self.switch, "link", "add", &bridge, "up", "type", "bridge"]);
-        ip(&["-n", &self.switch, "link", "set", &port, "master", &bridge]);
-    }
-
-    /// Back on the switch of all.
-    pub fn bring_home(&self, number: usize) {
-        ip(&["-n", &self.switch, "link", "set", &format!("port{number}"), "master", "switch"]);
-    }
-
     /// Neither hears the other.
     pub fn partition(&self, a: usize, b: usize) {
         self.cut(a, b);

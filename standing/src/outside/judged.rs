@@ -164,7 +164,7 @@ impl Asked {
         let action = if meant.is_home { "restore" } else { "failover" };
         let point = match meant.automatic {
             true => format!(
-                "it is tried again; the log of `importer serve` says why, and `importer dns {action} --domain {}` does it by hand",
+                "a takeover points it by itself, and the log of `importer serve` says how that went; by hand: `importer dns {action} --domain {}`",
                 meant.domain
             ),
             false => format!("`importer dns {action} --domain {}`", meant.domain),
