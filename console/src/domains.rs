@@ -10,6 +10,7 @@ use crate::takeover::one_of;
 const DNS_PORT: u16 = 53;
 const SHORT: Duration = Duration::from_secs(300);
 const LONG: Duration = Duration::from_secs(14_400);
+const EVERY: Duration = Duration::from_secs(30);
 const OBJECTIVE: Duration = Duration::from_secs(900);
 const MEANS: [&str; 4] = ["zone-file", "update", "dyndns2", "hook"];
 
@@ -36,6 +37,8 @@ pub struct Domain {
     pub objective: Duration,
     /// The authoritative servers; else those that the zone names.
     pub servers: Vec<SocketAddr>,
+    /// How often they are asked where it points.
+    pub every: Duration,
 }
 
 /// How a domain is pointed.
@@ -85,6 +88,7 @@ pub(crate) fn read(mut section: Section<'_>) -> Option<Domain> {
         section.wrong("ttl_short", "is longer than `ttl_long`");
     }
     let objective = section.duration("objective").unwrap_or(OBJECTIVE);
+    let every = section.parsed("every", often).unwrap_or(EVERY);
     let servers = section.strings("servers").unwrap_or_default();
     let servers = servers
         .iter()
@@ -108,6 +112,7 @@ pub(crate) fn read(mut section: Section<'_>) -> Option<Domain> {
         ttl_long,
         objective,
         servers,
+        every,
     })
 }
 
@@ -168,6 +173,15 @@ fn server(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .or_else(|_| alone())
         .map_err(|_| format!("\"{text}\" is no address of a server; write it as \"192.0.2.53\" or \"192.0.2.53:5353\""))
+}
+
+fn often(text: &str) -> Result<Duration, String> {
+    let found = crate::quantity::duration(text)?;
+    match found {
+        found if found < Duration::from_secs(1) => Err("is shorter than a second".into()),
+        found if found > Duration::from_secs(3600) => Err("is longer than an hour".into()),
+        found => Ok(found),
+    }
 }
 
 fn lifetime(text: &str) -> Result<Duration, String> {

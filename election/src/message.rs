@@ -6,7 +6,7 @@
 //!
 //! A relay is an envelope in an envelope: any member carries a renewal to the arbiter, and the answer back, and reads neither.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -225,6 +225,21 @@ pub struct Readiness {
     pub undrilled: bool,
     /// The last measured activation.
     pub activation: Duration,
+    /// Nothing is decided by it.
+    #[serde(default)]
+    pub outside: Outside,
+}
+
+/// Where a member sees the cluster's addresses and names, in words for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outside {
+    /// By address: `here`, a link address, `nobody`, `conflict` or `unknown`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub vip: BTreeMap<String, String>,
+    /// By domain: `here`, a node, `elsewhere`, `2 of 3` or `unknown`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub dns: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

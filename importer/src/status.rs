@@ -2,7 +2,7 @@
 
 use crate::drilled::Drilled;
 use crate::imported::Imported;
-use crate::takeover::words;
+use crate::takeover::{outside, words};
 use console::node_file::{Dataset, NodeFile};
 use jiff::tz::TimeZone;
 use link::membership::{Membership, PullBackup, Reign};
@@ -12,6 +12,7 @@ use link::running::peek;
 use standing::holding::{Holding, Holdings};
 use standing::host::{Daemon, Drill, Host, Line, Peer, Role};
 use standing::kept::{Kept, asked, pulling};
+use standing::outside::Part;
 use standing::place::{ms, schedule};
 use standing::receiving::compared;
 use std::sync::Arc;
@@ -53,10 +54,12 @@ impl Looking {
             let rest = "this node is the active one: it exports, and imports nothing";
             let mut host = Host::new("importer", name, Daemon::judged("importer", seen, Some(rest), now_ms), now_ms);
             host.role = self.role();
+            self.outside(&mut host, now_ms);
             return host.at_rest(rest);
         }
         let mut host = Host::new("importer", name, Daemon::judged("importer", seen, None, now_ms), now_ms);
         host.role = self.role();
+        self.outside(&mut host, now_ms);
         let wrong = |error: link::Error| Line::judged(self.place(ALL, Hop::Mirror, None), wrong(&error), None, false, now_ms);
         let known: Vec<PullBackup> = match Membership::open(state) {
             Ok(membership) => membership.pull_backups.into_iter().filter(|known| known.cluster == self.file.cluster).collect(),
@@ -89,6 +92,26 @@ impl Looking {
             epoch: role.epoch.0,
             lease_left_seconds: holds.then_some(left.as_secs()),
         })
+    }
+
+    /// Where addresses and names are, as the daemon saw it last.
+    fn outside(&self, host: &mut Host, now_ms: u64) {
+        let Some(takeover) = &self.file.takeover else { return };
+        let part = Reign::written(&self.file.node.state)
+            .ok()
+            .flatten()
+            .and_then(|reign| reign.lease)
+            .map_or(Part::Rests, |role| {
+                let lives = host.role.as_ref().is_some_and(|role| role.lease_left_seconds.is_some());
+                if lives { outside::part(role.standing) } else { Part::Rests }
+            });
+        let kept = outside::kept(&self.file.node.state);
+        let vips = takeover.vips.iter();
+        host.addresses = vips.map(|vip| kept.address(&vip.address.to_string(), &vip.interface, part, now_ms)).collect();
+        let domains = takeover.domains.iter();
+        host.domains = domains
+            .map(|domain| kept.domain(&outside::meant(&self.file, takeover, domain), part, now_ms))
+            .collect();
     }
 
     fn dataset(&self, dataset: &Dataset, known: &[PullBackup], kept: &Kept, imports: bool, now_ms: u64, lines: &mut Vec<Line>) {

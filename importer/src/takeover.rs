@@ -2,7 +2,7 @@
 //!
 //! `seat` runs the member: it alone steps it, in one thread, so that nothing that this host decides waits for anything else than a small file. What takes long (starting
 //! and stopping services, imports, the last export) is done beside it (`doing`), and told to it when it ended. `acting` has the acts by the node file, `kept` what must not be
-//! forgotten, `looking` how this node's data stands, `ways` the paths of envelopes, `told` what happened, for commands that wait, and `orders` what commands ask (`exchange`: the role from one working node to another; `home`: without being asked).
+//! forgotten, `looking` how this node's data stands, `outside` where addresses and names are seen, `ways` the paths of envelopes, `told` what happened, for commands that wait, and `orders` what commands ask (`exchange`: the role from one working node to another; `home`: without being asked).
 //!
 //! Without `[takeover]` nothing of this runs: the role is given by hand.
 
@@ -18,6 +18,7 @@ pub mod kept;
 pub mod looking;
 pub mod names;
 pub mod orders;
+pub mod outside;
 pub mod plainly;
 pub mod seat;
 mod served;
@@ -42,6 +43,7 @@ use link::post::Post;
 use looking::Looking;
 use names::Names;
 use orders::Orders;
+use outside::Sights;
 use recipes::act::dns::Clock;
 use seat::{Inbox, Mail, Seat};
 use standing::log::{Log, Said};
@@ -111,7 +113,9 @@ impl Beginning {
         let doing = Doing::new(around, file.clone());
         close_unless_held(&file, &acting, &doing)?;
         acting.begin(doing.epoch(), told_of_addresses(&inbox, &told, &log))?;
-        let paths = Paths::new(&file, identity, daemon.node().clone(), inbox.clone(), told.clone());
+        let sights = Sights::new(&file, &takeover, Arc::new(crate::cmd::now_ms));
+        let around = (inbox.clone(), told.clone(), sights.clone());
+        let paths = Paths::new(&file, identity, daemon.node().clone(), around);
         daemon.node().elect_by(paths.clone());
         let orders = Arc::new(Orders {
             file: file.clone(),
@@ -132,8 +136,18 @@ impl Beginning {
         }
         let seconds: Clock = Arc::new(|| crate::cmd::now_ms() / 1000);
         let names = Names::new(&file, &takeover, &seconds, told.clone(), log.clone())?;
+        let outside = outside::Looking {
+            file: file.clone(),
+            takeover: takeover.clone(),
+            sights: sights.clone(),
+            told: told.clone(),
+            paths: paths.clone(),
+            log: log.clone(),
+            stop: stop.clone(),
+        };
+        outside.begin(&seconds, &runtime)?;
         let guarded = acting.is_guarded();
-        let first = Looking { imports: daemon.imports(), takeover: &takeover, guarded }.readiness();
+        let first = Looking { imports: daemon.imports(), takeover: &takeover, guarded, outside: sights.words() }.readiness();
         let seat = Seat {
             state: file.node.state.clone(),
             config: config_of(&file, &takeover)?,
@@ -147,7 +161,7 @@ impl Beginning {
         };
         let thread = member_thread(seat, mail)?;
         Home::begin(&orders, takeover.failback, &log)?;
-        let watching = Watching { takeover, acting, doing, names, daemon, told, inbox: inbox.clone() };
+        let watching = Watching { takeover, acting, doing, names, daemon, told, sights, inbox: inbox.clone() };
         runtime.spawn(watching.run(guarded, stop));
         Ok(Running { orders, inbox, thread })
     }
@@ -208,6 +222,7 @@ struct Watching {
     names: Arc<Names>,
     daemon: Arc<Daemon>,
     told: Arc<Told>,
+    sights: Arc<Sights>,
     inbox: Inbox,
 }
 
@@ -226,7 +241,8 @@ impl Watching {
             let (look, of_gate) = (this.clone(), rounds.is_multiple_of(LOOK_AT_GATE));
             let looked = tokio::task::spawn_blocking(move || {
                 let guarded = if of_gate { look.acting.is_guarded() } else { guarded };
-                let looking = Looking { imports: look.daemon.imports(), takeover: &look.takeover, guarded };
+                let outside = look.sights.words();
+                let looking = Looking { imports: look.daemon.imports(), takeover: &look.takeover, guarded, outside };
                 (looking.readiness(), look.daemon.imports().strayed(), guarded)
             });
             // A look that failed is done again.

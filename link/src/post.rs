@@ -35,6 +35,25 @@ pub struct Said {
     /// Of the arbiter to a member that has another list.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fellows: Option<Fellows>,
+    /// Of a member to a fellow, empty: where do you see the addresses? In the answer: there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub seen: Option<Seen>,
+}
+
+/// Where a member sees the cluster's addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Seen {
+    pub sights: Vec<Sight>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sight {
+    pub address: String,
+    /// Link addresses of those that have it.
+    pub holders: Vec<String>,
+    pub age_ms: u64,
 }
 
 /// What a member asks a fellow of its role.

@@ -41,6 +41,11 @@ pub struct Member {
     /// Published snapshots that it lacks.
     pub lacks: u64,
     pub seen_seconds: u64,
+    /// Where it sees the addresses and domains.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vip: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dns: BTreeMap<String, String>,
 }
 
 /// Why nobody takes over, and what one would lose.
@@ -112,12 +117,19 @@ impl Arbiter {
         }
         let mut text = lines.iter().map(|line| human::text(line.as_bytes())).collect::<Vec<_>>().join("\n");
         if !self.members.is_empty() {
-            let mut table = Table::new(&["NODE", "STATE", "POSITION", ">LACKS", "SEEN"]);
+            let outside = self.members.iter().any(|member| !member.vip.is_empty() || !member.dns.is_empty());
+            let more: &[&str] = if outside { &["VIP", "DNS"] } else { &[] };
+            let mut table = Table::new(&[&["NODE", "STATE", "POSITION", ">LACKS", "SEEN"], more].concat());
             for member in &self.members {
                 let position: Vec<String> = member.position.iter().map(|(dataset, at)| format!("{dataset} {at}")).collect();
                 let safe = |text: &str| human::text(text.as_bytes());
                 let (seen, lacks) = (format!("{} ago", span(member.seen_seconds)), member.lacks.to_string());
-                table.row([safe(&member.node), member.standing.clone(), safe(&position.join(", ")), lacks, seen]);
+                let mut row = vec![safe(&member.node), member.standing.clone(), safe(&position.join(", ")), lacks, seen];
+                let words = |of: &BTreeMap<String, String>| {
+                    safe(&of.iter().map(|(name, at)| format!("{name} {at}")).collect::<Vec<_>>().join(", "))
+                };
+                row.extend([&member.vip, &member.dns].into_iter().filter(|_| outside).map(words));
+                table.cells(row);
             }
             text.push_str(&format!("\n{}", table.to_string().trim_end()));
         }

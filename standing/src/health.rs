@@ -102,6 +102,7 @@ pub fn text(host: &Host) -> String {
         }
     }
     arbiters(&mut text, host);
+    crate::outside::metrics(&mut text, &host.addresses, &host.domains);
     head(&mut text, "incidents_open", "gauge", "Incidents that are open.");
     let _ = writeln!(text, "resilient_incidents_open {}", host.incidents.len());
     for (name, means) in [("alerts_waiting", "Alerts that wait for delivery."), ("alerts_lost_total", "Alerts that were given up.")] {
@@ -135,10 +136,10 @@ fn arbiters(text: &mut String, host: &Host) {
     }
 }
 
-fn head(text: &mut String, name: &str, kind: &str, means: &str) {
+pub(crate) fn head(text: &mut String, name: &str, kind: &str, means: &str) {
     let _ = write!(text, "# HELP resilient_{name} {means}\n# TYPE resilient_{name} {kind}\n");
 }
 
-fn escaped(value: &str) -> String {
+pub(crate) fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -3,6 +3,7 @@
 //! Its word is the worst of its daemon's, its datasets' and its peers'. Who has nothing to show is not ok: no evidence is red.
 
 use crate::arbiter::Arbiter;
+use crate::outside::{Address, Domain};
 use crate::place::{ago, moment, ms};
 use link::running::Seen;
 use serde::Serialize;
@@ -36,6 +37,12 @@ pub struct Host {
     /// This node's own part in takeover.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
+    /// Where the addresses of `[[takeover.vip]]` are, as this node sees it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<Address>,
+    /// Where the domains of `[[takeover.dns]]` point, by their servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<Domain>,
     pub incidents: Vec<Open>,
     pub deliveries: Vec<Delivery>,
     #[serde(skip)]
@@ -176,6 +183,13 @@ impl Peer {
     }
 }
 
+fn first_worst(worst: Option<(Word, String)>, next: (Word, String)) -> Option<(Word, String)> {
+    match worst {
+        Some(worst) if worst.0 >= next.0 => Some(worst),
+        _ => Some(next),
+    }
+}
+
 impl Host {
     pub fn new(binary: &'static str, host: &str, daemon: Daemon, now_ms: u64) -> Host {
         Host {
@@ -191,6 +205,8 @@ impl Host {
             quarantined: vec![],
             arbiters: vec![],
             role: None,
+            addresses: vec![],
+            domains: vec![],
             incidents: vec![],
             deliveries: vec![],
             at_ms: now_ms,
@@ -209,16 +225,8 @@ impl Host {
             .iter()
             .filter_map(|drill| Some((Word::Failing, format!("the drill of {}: {}", drill.dataset, drill.why.as_ref()?))));
         let daemon = std::iter::once((self.daemon.word, self.daemon.why.clone()));
-        let first_worst = |worst: Option<(Word, String)>, next: (Word, String)| match worst {
-            Some(worst) if worst.0 >= next.0 => Some(worst),
-            _ => Some(next),
-        };
-        let (word, why) = daemon
-            .chain(lines)
-            .chain(peers)
-            .chain(drills)
-            .fold(None, first_worst)
-            .unwrap_or((Word::Never, String::new()));
+        let all = daemon.chain(lines).chain(peers).chain(drills).chain(self.outside());
+        let (word, why) = all.fold(None, first_worst).unwrap_or((Word::Never, String::new()));
         (self.word, self.why) = match word {
             _ if self.datasets.is_empty() && self.peers.is_empty() => (Word::Never, nothing.to_owned()),
             Word::Ok => (Word::Ok, "all data is verified and fresh".into()),
@@ -229,8 +237,15 @@ impl Host {
 
     /// One that stands by or has stepped back: it need not show anything, and says so.
     pub fn at_rest(mut self, why: &str) -> Host {
-        (self.word, self.why) = (self.daemon.word, if self.daemon.word == Word::Ok { why.to_owned() } else { self.daemon.why.clone() });
+        let daemon = (self.daemon.word, if self.daemon.word == Word::Ok { why.to_owned() } else { self.daemon.why.clone() });
+        let (word, why) = self.outside().fold(Some(daemon.clone()), first_worst).unwrap_or(daemon);
+        (self.word, self.why) = (word, why);
         self
+    }
+
+    fn outside(&self) -> impl Iterator<Item = (Word, String)> {
+        let addresses = self.addresses.iter().map(|of| (of.word, format!("{}: {}", of.address, of.why)));
+        addresses.chain(self.domains.iter().map(|of| (of.word, format!("{}: {}", of.domain, of.why))))
     }
 
     /// With the incidents that its daemon kept. A way of delivery that fails makes it worse: an alert that nobody got is itself something to see.

@@ -1,6 +1,7 @@
 //! How a host stands, for people: a line for each dataset and hop, one for each peer, and first of all the one word.
 
 use crate::host::{Host, Line, Peer};
+use crate::outside;
 use crate::place::ago;
 use console::human;
 use console::table::Table;
@@ -65,6 +66,7 @@ pub fn text(host: &Host) -> String {
             .map_or_else(String::new, |left| format!(", {} of its lease left", human::duration(Duration::from_secs(left))));
         parts.push(format!("\ntakeover: this node {}; epoch {}{lease}", safe(&role.standing), role.epoch));
     }
+    parts.extend(outside::text(&host.addresses, &host.domains).into_iter().map(|table| format!("\n{table}")));
     parts.extend(host.arbiters.iter().map(|arbiter| format!("\n{}", arbiter.text())));
     for drill in &host.drills {
         let good = match drill.good_ms {

@@ -49,6 +49,9 @@ bash "$here/postgres.sh" "$work/postgres"
 rm -rf "$work/postgres"
 "$ours/examples/mysql_speed"
 
+echo "== an address and a name when a host dies"
+bash "$here/address.sh" 20
+
 echo "== a day of a small database, exported each 5 s"
 "$ours/growth" sqlite "$work/day" 17280
 rm -rf "$work"

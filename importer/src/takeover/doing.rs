@@ -337,9 +337,16 @@ impl Inside {
 
     /// Waits until nobody has the addresses any more, where waiting can help.
     fn free(&self, goes_on: &dyn Fn() -> bool) -> Result<(), Failure> {
+        let mut said = String::new();
         while let Err(error) = self.around.acting.addresses_are_free() {
+            let why = link::pull::chain(&error);
             if error.kind() == recipes::Kind::Refuse || !goes_on() {
-                return Err(Failure::failed(link::pull::chain(&error)));
+                return Err(Failure::failed(why));
+            }
+            // Whoever waits for this node to be active should know for what it waits.
+            if why != said {
+                self.trouble(format!("{why}; it is waited for"));
+                said = why;
             }
             wait(PAUSE);
         }

@@ -6,7 +6,7 @@ use crate::imported::Imported;
 use crate::takeover::kept::Reigned;
 use archive::name;
 use console::node_file::{NodeFile, Takeover};
-use election::message::Readiness;
+use election::message::{Outside, Readiness};
 use election::{Dataset, Epoch, Point, Position, SnapshotId};
 use link::membership::Reign;
 use link::message::snapshot_of;
@@ -86,6 +86,7 @@ pub struct Looking<'a> {
     pub imports: &'a Imports,
     pub takeover: &'a Takeover,
     pub guarded: bool,
+    pub outside: Outside,
 }
 
 impl Looking<'_> {
@@ -113,6 +114,7 @@ impl Looking<'_> {
                 0 => ACTIVATION,
                 ms => Duration::from_millis(ms),
             },
+            outside: self.outside.clone(),
         }
     }
 

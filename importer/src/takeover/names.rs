@@ -65,7 +65,8 @@ pub fn act(file: &NodeFile, domain: &Domain, clock: Clock) -> Result<Dns, Failur
 pub struct Names {
     cluster: String,
     node: String,
-    list: Vec<Dns>,
+    /// Each with the pause before its second attempt.
+    list: Vec<(Dns, u64)>,
     /// The epoch for which it was begun last.
     begun: AtomicU64,
     told: Arc<Told>,
@@ -78,7 +79,7 @@ impl Names {
         for domain in &takeover.domains {
             let dns = act(file, domain, clock.clone())?;
             match (domain.automatic, takeover.automatic) {
-                (true, true) => list.push(dns),
+                (true, true) => list.push((dns, domain.every.as_secs().clamp(1, PAUSE_FIRST_S))),
                 (true, false) => {
                     let what = format!("{} is not pointed by itself: [takeover] is not automatic", domain.domain);
                     log.say(Said::info("takeover", what));
@@ -88,19 +89,22 @@ impl Names {
         }
         let (cluster, node) = (file.cluster.clone(), file.node.name.clone());
         let names = Arc::new(Names { cluster, node, list, begun: AtomicU64::new(0), told, log });
-        names.beside(names.list.len(), Names::lint);
+        names.beside(names.list.len(), |names, (dns, _)| names.lint(dns));
         Ok(names)
     }
 
     /// Looks whether this node reigns in an epoch for which nothing was begun.
     pub fn follow(self: &Arc<Names>) {
-        let Some(epoch) = self.reigns() else { return };
+        let Some(epoch) = self.reigns() else {
+            // Meanwhile another may have pointed them, also in the same epoch: two that were forced have one.
+            return self.begun.store(0, Ordering::SeqCst);
+        };
         if self.begun.swap(epoch, Ordering::SeqCst) != epoch {
-            self.beside(self.list.len(), move |names, dns| names.point(dns, epoch));
+            self.beside(self.list.len(), move |names, (dns, pause_s)| names.point(dns, *pause_s, epoch));
         }
     }
 
-    fn beside(self: &Arc<Names>, count: usize, work: impl Fn(&Names, &Dns) + Copy + Send + 'static) {
+    fn beside(self: &Arc<Names>, count: usize, work: impl Fn(&Names, &(Dns, u64)) + Copy + Send + 'static) {
         for at in 0..count {
             let names = self.clone();
             let spawned = std::thread::Builder::new().name("dns".into()).spawn(move || work(&names, &names.list[at]));
@@ -134,8 +138,8 @@ impl Names {
     }
 
     /// Points a domain here, and goes on until every server has it.
-    fn point(&self, dns: &Dns, epoch: u64) {
-        let (mut pause_s, mut said) = (PAUSE_FIRST_S, String::new());
+    fn point(&self, dns: &Dns, pause_first_s: u64, epoch: u64) {
+        let (mut pause_s, mut said) = (pause_first_s, String::new());
         while self.reigns() == Some(epoch) {
             let (what, again) = match dns.take(&self.call(epoch)) {
                 Ok(found) => {

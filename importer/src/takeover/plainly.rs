@@ -3,19 +3,29 @@
 //! `/primary` is 200 only while this node is active, its gate may be open and its lease lives; everything that is not known is 503.
 
 use crate::imported::Imported;
-use crate::takeover::orders::Orders;
+use crate::takeover::orders::{Orders, Stands};
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use console::node_file::NodeFile;
-use election::message::Standing;
+use election::message::{Outside, Standing};
+use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What it knows besides: how old the data is that this node imported.
 pub type Age = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+
+/// How this node stands, and where it sees the addresses and names.
+#[derive(Serialize)]
+struct Cluster {
+    #[serde(flatten)]
+    stands: Stands,
+    #[serde(flatten)]
+    outside: Outside,
+}
 
 #[derive(Clone)]
 struct Asked {
@@ -71,6 +81,6 @@ async fn standby(State(asked): State<Asked>, RawQuery(query): RawQuery) -> Respo
 async fn cluster(State(asked): State<Asked>) -> Response {
     // What is read lies on a disk.
     let orders = asked.orders.clone();
-    let stands = tokio::task::spawn_blocking(move || orders.stands()).await;
+    let stands = tokio::task::spawn_blocking(move || Cluster { stands: orders.stands(), outside: orders.paths.sights().words() }).await;
     stands.map_or_else(|_| no("unknown"), |stands| axum::Json(stands).into_response())
 }

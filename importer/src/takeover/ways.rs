@@ -1,6 +1,7 @@
 //! The paths of envelopes: to the arbiter, which is one of the pull-backups that this node joined, and to its fellows, whose addresses and keys the arbiter told.
 
 use crate::takeover::looking::Measured;
+use crate::takeover::outside::Sights;
 use crate::takeover::seat::Inbox;
 use crate::takeover::told::Told;
 use crate::takeover::words;
@@ -12,7 +13,7 @@ use link::client::{Client, Deadlines, Way};
 use link::identity::{Identity, Pin};
 use link::membership::PullBackup;
 use link::node::{Electing, Node};
-use link::post::{Fellows, OfRole, Said, Ways, genuine};
+use link::post::{Fellows, OfRole, Said, Seen, Ways, genuine};
 use link::state_file;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -37,10 +38,11 @@ pub struct Paths {
     limit_ms: AtomicU64,
     inbox: Inbox,
     told: Arc<Told>,
+    sights: Arc<Sights>,
 }
 
 impl Paths {
-    pub fn new(file: &NodeFile, identity: Identity, node: Arc<Node>, inbox: Inbox, told: Arc<Told>) -> Arc<Paths> {
+    pub fn new(file: &NodeFile, identity: Identity, node: Arc<Node>, (inbox, told, sights): (Inbox, Arc<Told>, Arc<Sights>)) -> Arc<Paths> {
         let of_url = |url: &str| url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/').to_owned();
         let marked = file.pull_backups.iter().find(|known| known.arbiter).map(|known| of_url(&known.url));
         let path = file.node.state.join("fellows.toml");
@@ -59,6 +61,7 @@ impl Paths {
             limit_ms: AtomicU64::new(LIMIT.as_millis() as u64),
             inbox,
             told,
+            sights,
         })
     }
 
@@ -151,6 +154,7 @@ impl Electing for Paths {
             self.learn(fellows);
         }
         let takes_ms = (said.role == Some(OfRole::Takes)).then(|| Measured::open(&self.state).activation_ms);
+        let seen = said.seen.take().map(|_| self.sights.told());
         let refused = said.role.and_then(|asked| self.asked_of_the_role(from, asked));
         let mut answers = Vec::new();
         for envelope in said.envelopes {
@@ -161,6 +165,7 @@ impl Electing for Paths {
             knows: (*from == Peer::Arbiter).then(|| self.fellows().mark()),
             refused,
             takes_ms,
+            seen,
             ..Said::default()
         }
     }
@@ -180,11 +185,27 @@ impl Paths {
         }
     }
 
+    pub fn sights(&self) -> &Sights {
+        &self.sights
+    }
+
+    /// All members but this one.
+    pub fn others(&self) -> Vec<String> {
+        self.fellows().nodes.keys().filter(|name| **name != self.name).cloned().collect()
+    }
+
+    /// Where a fellow sees the addresses; nothing where it cannot be asked.
+    pub async fn ask_what_is_seen(&self, name: &str) -> Option<Seen> {
+        let client = self.client(&Peer::Node(name.into()))?;
+        let question = Said { seen: Some(Seen::default()), ..Said::default() };
+        let answer = tokio::time::timeout(LIMIT, client.post::<Said>("/v1/election", &question)).await;
+        answer.ok()?.ok()?.seen
+    }
+
     /// Asks all fellows for the role. Whether one hands it over, and what the others said.
     pub async fn ask_for_the_role(&self) -> Result<String, Vec<String>> {
         let mut said = Vec::new();
-        let names: Vec<String> = self.fellows().nodes.keys().filter(|name| **name != self.name).cloned().collect();
-        for name in names {
+        for name in self.others() {
             match self.ask_fellow(&name, OfRole::HandOver).await {
                 Ok(()) => return Ok(name),
                 Err(why) => said.push(why),

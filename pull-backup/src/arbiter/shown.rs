@@ -158,6 +158,8 @@ fn members(arbiter: &Arbiter, now: Time) -> Vec<shape::Member> {
             .collect(),
         lacks: arbiter.lacking(&answer.readiness.position) as u64,
         seen_seconds: now.since(at).as_secs(),
+        vip: answer.readiness.outside.vip.clone(),
+        dns: answer.readiness.outside.dns.clone(),
     };
     known.map(shown).collect()
 }

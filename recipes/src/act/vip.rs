@@ -15,6 +15,7 @@ mod announce;
 mod frames;
 mod kernel;
 mod netlink;
+mod outside;
 mod segment;
 mod work;
 
@@ -34,6 +35,7 @@ use work::Work;
 pub use announce::{Announcer, Schedule, Watch, seen};
 pub use frames::{Claim, Mac, Sighting};
 pub use kernel::Route;
+pub use outside::{Here, Outside, outside};
 
 /// Before the main table, and behind the one of this host's own addresses.
 pub const PRIORITY: u32 = 1000;

@@ -1,6 +1,6 @@
 //! A service for takeovers: takes orders over HTTP into an SQLite database, and answers only what is committed.
 //!
-//! `till start|stop|status DATABASE HOST:PORT` are the three programs of a service; `till serve DATABASE HOST:PORT` is the service. `GET /` answers while it works, `POST /order/N` takes an
+//! `till start|stop|status DATABASE HOST:PORT` are the three programs of a service; `till serve DATABASE HOST:PORT` is the service. `GET /` answers while it works, with its node and epoch; `POST /order/N` takes an
 //! order. Its process id stands beside the database.
 
 use rusqlite::Connection;
@@ -88,13 +88,21 @@ fn answer(stream: &TcpStream, database: &Path) -> std::io::Result<()> {
     }
     let path = first.split(' ').nth(1).unwrap_or_default();
     let (status, body) = match path.strip_prefix("/order/").and_then(|number| number.parse::<i64>().ok()) {
-        None => ("200 OK", "open\n".to_owned()),
+        None => ("200 OK", format!("open {}\n", reign(database))),
         Some(number) => match take(database, number) {
             Ok(()) => ("200 OK", format!("taken {number}\n")),
             Err(error) => ("503 Service Unavailable", format!("{error}\n")),
         },
     };
     write!({ stream }, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+}
+
+/// The node whose folder the database is in, and the epoch that is granted to it.
+fn reign(database: &Path) -> String {
+    let folder = database.parent().unwrap_or(Path::new("/"));
+    let node = folder.file_name().unwrap_or_default().to_string_lossy();
+    let epoch = std::fs::read_to_string(folder.join("run/granted")).unwrap_or_default();
+    format!("{node} {}", epoch.trim())
 }
 
 fn take(database: &Path, number: i64) -> rusqlite::Result<()> {

@@ -6,5 +6,6 @@ mod help;
 mod keeping;
 mod node;
 mod reading;
+mod secured;
 mod sources;
 mod stand;

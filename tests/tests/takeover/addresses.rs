@@ -1,62 +1,16 @@
 //! An address that clients know the service by: it is where the role is, as others on the segment see it.
 
-use crate::scene::{LIMIT, PORT, Scene, judge, request};
-use recipes::act::vip::seen;
-use std::process::Command;
-use std::time::Duration;
+use crate::moving::{ADDRESS, ADDRESS_6, addresses, at, has_none, ip, link, moving, reach};
+use crate::scene::{LIMIT, Scene};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
 use tests::wait::until;
-
-const ADDRESS: &str = "192.0.2.80";
-const ADDRESS_6: &str = "fd00:80::80";
-const SECOND: Duration = Duration::from_secs(1);
-
-fn addresses() -> String {
-    [ADDRESS, ADDRESS_6]
-        .map(|address| format!("[[takeover.vip]]\naddress = \"{address}\"\ninterface = \"eth0\"\n"))
-        .concat()
-}
 
 fn scene(many: usize, of_cluster: &str, of_node: &str) -> Scene {
     let scene = Scene::new(many, of_cluster, &format!("{of_node}{}", addresses()));
-    ip(&scene, "customer", &format!("route add {ADDRESS} dev eth0"));
-    ip(&scene, "customer", &format!("-6 route add {ADDRESS_6} dev eth0"));
+    reach(&scene);
     scene
-}
-
-#[track_caller]
-fn ip(scene: &Scene, host: &str, arguments: &str) -> String {
-    let said = scene.cluster.within(host, || Command::new("ip").args(arguments.split(' ')).output()).unwrap();
-    assert!(said.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&said.stderr));
-    String::from_utf8(said.stdout).unwrap()
-}
-
-fn link(scene: &Scene, host: &str) -> String {
-    let said = ip(scene, host, "-o link show dev eth0");
-    said.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).unwrap().to_owned()
-}
-
-/// Both are there as the customer sees it, and the service is behind one.
-#[track_caller]
-fn at(scene: &Scene, node: &str) {
-    let link = link(scene, node);
-    for address in [ADDRESS, ADDRESS_6] {
-        until(LIMIT, &format!("{address} to be at {node}"), || {
-            let seen = scene.cluster.within("customer", || seen("eth0", address.parse().unwrap(), SECOND));
-            let seen = seen.unwrap().map(|mac| mac.to_string());
-            if seen.as_ref() == Some(&link) { Ok(()) } else { Err(format!("{seen:?}, and {link} is its own")) }
-        });
-    }
-    until(LIMIT, "the service to answer by its address", || {
-        let at = format!("{ADDRESS}:{PORT}").parse().unwrap();
-        let answer = scene.cluster.within("customer", || request(at, "GET", "/", SECOND));
-        if matches!(answer, Some((200, _))) { Ok(()) } else { Err(format!("{answer:?}")) }
-    });
-}
-
-#[track_caller]
-fn has_none(scene: &Scene, node: &str) {
-    let said = ip(scene, node, "addr show dev eth0");
-    assert!(!said.contains(ADDRESS) && !said.contains(ADDRESS_6), "{node}: {said}");
 }
 
 #[test]
@@ -64,9 +18,11 @@ fn an_address_goes_with_the_role_and_comes_back_with_it() {
     let mut scene = scene(2, "", "");
     at(&scene, "web1");
     has_none(&scene, "web2");
+    let watched = watch(&scene, "web1");
     scene.cluster.run("web1", "importer", &["switchover", "--to", "web2"]).ended(0);
     at(&scene, "web2");
     has_none(&scene, "web1");
+    heard(&scene, watched, "web2");
     scene.cluster.run("web2", "importer", &["switchover", "--to", "web1"]).ended(0);
     at(&scene, "web1");
     // What a person may ask of it meanwhile.
@@ -86,26 +42,61 @@ fn an_address_goes_with_the_role_and_comes_back_with_it() {
         let said = ip(&scene, "web1", "addr show dev eth0");
         if said.contains(ADDRESS) || said.contains(ADDRESS_6) { Err(said) } else { Ok(()) }
     });
+    shown(&scene);
     scene.cluster.stop();
 }
 
-/// Scenario 11, for the address.
-#[test]
-fn timed_an_address_of_a_stopped_process_is_ended_by_the_kernel_before_another_has_it() {
-    let mut scene = scene(2, "automatic = true\n", "");
-    at(&scene, "web1");
-    let customer = scene.customer();
-    customer.more(20, "web1");
-    scene.cluster.daemon("web1", "importer").freeze();
-    let next = scene.wait_for_active(&["web2"]);
-    has_none(&scene, "web1");
-    at(&scene, next);
-    scene.cluster.daemon("web1", "importer").thaw();
-    scene.becomes("web1", "ready");
-    has_none(&scene, "web1");
-    at(&scene, next);
-    judge(&customer.end());
-    scene.cluster.stop();
+/// `vip watch` on a host, as it is left to run.
+fn watch(scene: &Scene, node: &str) -> Child {
+    let mut command = scene.cluster.command(node, "importer", &["vip", "watch", "--json"]);
+    scene.cluster.within(node, || command.stdout(Stdio::piped()).spawn()).unwrap()
+}
+
+/// It says of each address who probed for it and who announces it.
+#[track_caller]
+fn heard(scene: &Scene, mut watched: Child, by: &str) {
+    let link = link(scene, by);
+    let mut missing: Vec<(&str, &str)> = [ADDRESS, ADDRESS_6]
+        .into_iter()
+        .flat_map(|address| [(address, "probes for"), (address, "announces")])
+        .collect();
+    // It is announced each minute for as long as it is there; in between there are the customer's questions.
+    for line in BufReader::new(watched.stdout.take().unwrap()).lines() {
+        let one: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        assert!(one["mac"].is_string() && one.as_object().unwrap().len() == 3, "{one}");
+        missing.retain(|(address, claim)| one["mac"] != *link || one["address"] != *address || one["claim"] != *claim);
+        if missing.is_empty() {
+            break;
+        }
+    }
+    watched.kill().unwrap();
+    watched.wait().unwrap();
+    assert!(missing.is_empty(), "not heard: {missing:?}");
+}
+
+/// What commands say as JSON, while nobody has the addresses.
+fn shown(scene: &Scene) {
+    let run = |words: &[&str]| scene.cluster.run("web2", "importer", &[&["vip"], words, &["--json"]].concat());
+    let checked = run(&["check"]).ended(0).json();
+    let all = checked.as_array().unwrap();
+    assert_eq!((all.len(), &all[0]["address"], &all[0]["interface"]), (2, &ADDRESS.into(), &"eth0".into()));
+    assert!(
+        all.iter()
+            .all(|one| one["holds"] == "no" && one["holder"].is_null() && one["left_seconds"].is_null()),
+        "{checked}"
+    );
+    let taken = run(&["take", ADDRESS, "--for", "20s"]).ended(0).json();
+    assert_eq!((taken[0]["holds"].as_str(), taken[0]["holder"].as_str()), (Some("yes"), Some(link(scene, "web2").as_str())), "{taken}");
+    assert!(taken[0]["left_seconds"].as_u64().is_some_and(|left| (10..=20).contains(&left)), "{taken}");
+    let other = scene.cluster.run("web1", "importer", &["vip", "check", ADDRESS, "--json"]).ended(0).json();
+    let finding = &other[0]["findings"][0];
+    assert_eq!((other[0]["holder"].as_str(), finding["level"].as_str()), (Some(link(scene, "web2").as_str()), Some("warning")), "{other}");
+    let released = run(&["release", ADDRESS]).ended(0).json();
+    assert_eq!((released[0]["holds"].as_str(), released[0]["holder"].is_null()), (Some("no"), true), "{released}");
+    let quiet = scene.cluster.run("web2", "importer", &["vip", "watch", ADDRESS, "--for", "1s"]).ended(0);
+    assert!(quiet.text().lines().all(|line| line.ends_with(ADDRESS)), "{}", quiet.text());
+    let unknown = run(&["check", "192.0.2.99"]).ended(2);
+    assert!(unknown.err.contains("it has: 192.0.2.80, fd00:80::80"), "{}", unknown.err);
 }
 
 /// Scenarios 22 and 26: the first candidate cannot have it.
@@ -122,6 +113,34 @@ fn where_an_address_cannot_be_the_next_one_takes_over() {
     let next = scene.wait_for_active(&["web2", "web3"]);
     assert_eq!(next, "web3");
     at(&scene, "web3");
+    scene.cluster.stop();
+}
+
+/// Scenario 26: a host that is none of the cluster's has it.
+#[test]
+fn what_another_host_has_is_not_taken_and_that_host_is_named() {
+    let (mut scene, moving) = moving(2, "", "activation = \"15s\"\n");
+    let clients = moving.clients(&scene);
+    clients.reach("web1");
+    scene.kill_host("web1");
+    until(LIMIT, "the address to have gone from web1", || (!ip(&scene, "web1", "addr show dev eth0").contains(ADDRESS)).then_some(()));
+    ip(&scene, "ns2", &format!("addr add {ADDRESS}/32 dev eth0"));
+    let refused = until(LIMIT, "the lease to be over", || {
+        let ran = scene.cluster.run("web2", "importer", &["activate"]);
+        if ran.err.contains(&link(&scene, "ns2")) { Ok(ran) } else { Err(ran.err) }
+    });
+    assert_ne!(refused.status, 0);
+    assert_ne!(scene.standing("web2"), "active");
+    has_none(&scene, "web2");
+    let seen = scene.cluster.run("web2", "importer", &["status"]).ended(1);
+    assert!(seen.text().contains(&link(&scene, "ns2")), "{}", seen.text());
+    ip(&scene, "ns2", &format!("addr del {ADDRESS}/32 dev eth0"));
+    until(LIMIT, "web2 to be activated", || {
+        let ran = scene.cluster.run("web2", "importer", &["activate"]);
+        if ran.status == 0 { Ok(()) } else { Err(ran.err) }
+    });
+    clients.reach("web2");
+    assert_eq!(clients.end().by, ["web1", "web2"]);
     scene.cluster.stop();
 }
 

@@ -1,20 +1,28 @@
 //! What keeps two from serving when our own processes cannot: the kernel, and the grant.
 
-use crate::scene::{Scene, judge};
+use crate::moving::{at, has_none, moving};
+use crate::scene::judge;
 
 /// Scenario 11: the process that renews is stopped, and the service goes on behind a gate that closes by itself.
 #[test]
 fn timed_a_stopped_process_is_fenced_by_the_kernel_before_another_serves() {
-    let mut scene = Scene::new(2, "automatic = true\n", "");
-    let customer = scene.customer();
+    let (mut scene, moving) = moving(2, "automatic = true\n", "");
+    let (customer, clients) = (scene.customer(), moving.clients(&scene));
     customer.more(10, "web1");
+    clients.reach("web1");
     scene.cluster.daemon("web1", "importer").freeze();
     let next = scene.wait_for_active(&["web2"]);
+    has_none(&scene, "web1");
+    at(&scene, next);
     customer.more(10, next);
+    clients.reach(next);
     // It goes on as if nothing had been, late.
     scene.cluster.daemon("web1", "importer").thaw();
     scene.becomes("web1", "ready");
     customer.more(10, next);
+    has_none(&scene, "web1");
+    at(&scene, next);
+    assert_eq!(clients.end().by, ["web1", "web2"]);
     let taken = customer.end();
     judge(&taken);
     let from = taken.iter().position(|taken| taken.by == "web2").expect("web2 served");
@@ -25,14 +33,18 @@ fn timed_a_stopped_process_is_fenced_by_the_kernel_before_another_serves() {
 /// Scenario 22: what should start on the first candidate does not.
 #[test]
 fn where_services_cannot_start_the_next_one_takes_over() {
-    let mut scene = Scene::new(3, "automatic = true\npriority = { web2 = 10 }\n", "activation = \"20s\"\n");
-    let customer = scene.customer();
+    let (mut scene, moving) = moving(3, "automatic = true\npriority = { web2 = 10 }\n", "activation = \"20s\"\n");
+    let (customer, clients) = (scene.customer(), moving.clients(&scene));
     customer.more(20, "web1");
     scene.occupy("web2");
     scene.kill_host("web1");
     let next = scene.wait_for_active(&["web2", "web3"]);
     assert_eq!(next, "web3");
     customer.more(20, "web3");
+    clients.reach("web3");
+    has_none(&scene, "web2");
+    moving.points(&scene, "web3");
+    assert_eq!(clients.end().by, ["web1", "web3"]);
     judge(&customer.end());
     scene.cluster.stop();
 }
@@ -40,8 +52,8 @@ fn where_services_cannot_start_the_next_one_takes_over() {
 /// Scenario 30: everything lost power at once.
 #[test]
 fn after_power_was_lost_everywhere_nothing_runs_before_a_grant() {
-    let mut scene = Scene::new(2, "automatic = true\n", "");
-    let customer = scene.customer();
+    let (mut scene, moving) = moving(2, "automatic = true\n", "");
+    let (customer, clients) = (scene.customer(), moving.clients(&scene));
     customer.more(20, "web1");
     scene.kill_host("web1");
     scene.kill_host("web2");
@@ -51,11 +63,15 @@ fn after_power_was_lost_everywhere_nothing_runs_before_a_grant() {
         scene.forget_boot(node);
         scene.start(node);
         assert_ne!(scene.standing(node), "active");
+        has_none(&scene, node);
     }
     assert_eq!(customer.count(), before, "nobody serves without the arbiter");
     scene.cluster.start("backup", "pull-backup");
     let next = scene.wait_for_active(&["web1", "web2"]);
     customer.more(20, next);
+    clients.reach(next);
+    moving.points(&scene, next);
+    clients.end();
     judge(&customer.end());
     scene.cluster.stop();
 }

@@ -1,5 +1,6 @@
 //! Names point to the node that is active: a real primary, which is down when it is needed.
 
+use crate::moving::{addresses, at, reach};
 use crate::scene::{LIMIT, Scene};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,7 @@ const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 fn domains(folder: &Path) -> String {
     let one = |domain: &str, automatic: bool| {
         format!(
-            "[[takeover.dns]]\ndomain = \"{domain}\"\nmeans = \"update\"\nserver = \"{SERVER}\"\nservers = [\"{SERVER}\"]\nkey_file = {:?}\nhome = \"web1\"\nautomatic = {automatic}\n\
+            "[[takeover.dns]]\ndomain = \"{domain}\"\nmeans = \"update\"\nserver = \"{SERVER}\"\nservers = [\"{SERVER}\"]\nkey_file = {:?}\nhome = \"web1\"\nautomatic = {automatic}\nevery = \"1s\"\n\
              [[takeover.dns.node]]\nname = \"web1\"\naddresses = [\"192.0.2.1\"]\n[[takeover.dns.node]]\nname = \"web2\"\naddresses = [\"198.51.100.7\"]\n",
             folder.join("move.key")
         )
@@ -87,9 +88,17 @@ fn a_primary_that_is_down_degrades_a_takeover_and_is_asked_again() {
         let text = "$TTL 60\n@ SOA ns h 1 3600 900 1209600 300\n NS ns\nns A 203.0.113.53\n@ 14400 A 192.0.2.1\nwww 14400 A 192.0.2.1\n";
         std::fs::write(folder.path().join(domain), text).unwrap();
     }
-    let mut scene = Scene::new(2, "automatic = true\n", &domains(folder.path()));
-    scene.break_service("web1");
+    let mut scene = Scene::new(2, "automatic = true\n", &(domains(folder.path()) + &addresses()));
+    scene.kill_host("web1");
     scene.wait_for_active(&["web2"]);
+    // Whoever comes by the address is served all the same, and status says what is wrong.
+    reach(&scene);
+    at(&scene, "web2");
+    until(LIMIT, "status to say that the names are not there", || {
+        let said = scene.cluster.run("web2", "importer", &["status", "--json"]).ended(1).json();
+        let (address, domain) = (&said["addresses"][0], &said["domains"][0]);
+        if address["state"] == "here" && domain["word"] == "failing" { Ok(()) } else { Err(format!("{address:#} {domain:#}")) }
+    });
     let failed = scene.cluster.run("web2", "importer", &["dns", "failover", "--domain", "example.org"]);
     assert_eq!(failed.status, 1, "nobody answers: {}{}", failed.text(), failed.err);
     assert!(failed.text().contains("error: cannot do FAILOVER for example.org"), "{}", failed.text());

@@ -1,6 +1,7 @@
 //! A host that comes back: it boots passive, and what it alone has is kept.
 
 use crate::books::reigns;
+use crate::moving::{has_none, moving};
 use crate::scene::{Scene, judge};
 use rusqlite::Connection;
 use tests::wait::until;
@@ -8,8 +9,8 @@ use tests::wait::until;
 /// Scenario 19.
 #[test]
 fn an_old_active_comes_back_passive_and_its_tail_is_kept() {
-    let mut scene = Scene::new(2, "automatic = true\n", "");
-    let customer = scene.customer();
+    let (mut scene, moving) = moving(2, "automatic = true\n", "");
+    let (customer, clients) = (scene.customer(), moving.clients(&scene));
     customer.more(30, "web1");
     scene.kill_host("web1");
     // Written, acknowledged to somebody, and exported to nobody.
@@ -18,8 +19,11 @@ fn an_old_active_comes_back_passive_and_its_tail_is_kept() {
     drop(database);
     scene.wait_for_active(&["web2"]);
     customer.more(30, "web2");
+    clients.reach("web2");
+    moving.points(&scene, "web2");
     scene.start("web1");
     scene.becomes("web1", "ready");
+    has_none(&scene, "web1");
     until(crate::scene::LIMIT, "the tail of web1 to be in quarantine", || {
         let list = scene.cluster.run("backup", "pull-backup", &["quarantine", "list"]).ended(0);
         if list.text().contains("web1") { Ok(()) } else { Err(list.text().to_owned()) }
@@ -34,6 +38,9 @@ fn an_old_active_comes_back_passive_and_its_tail_is_kept() {
     assert!(!scene.orders("web1").contains(&1_000_000), "what counts is what the active has");
     scene.cluster.run("web2", "importer", &["switchover", "--to", "web1"]).ended(0);
     customer.more(30, "web1");
+    clients.reach("web1");
+    moving.points(&scene, "web1");
+    assert_eq!(clients.end().by, ["web1", "web2", "web1"]);
     judge(&customer.end());
     scene.cluster.stop();
 }

@@ -29,12 +29,19 @@ pub struct Scene {
 impl Scene {
     /// `backup` and so many nodes that are in the cluster; the first is active, all have the shop's data.
     pub fn new(many: usize, of_cluster: &str, of_node: &str) -> Scene {
-        let mut cluster = Cluster::apart(many + 2);
+        Scene::with(many, &[], of_cluster, |_, _| of_node.to_owned())
+    }
+
+    /// With these hosts besides, and what `of_node` makes of the hosts' addresses.
+    pub fn with(many: usize, guests: &[&str], of_cluster: &str, of_node: impl FnOnce(&Cluster, &[&str]) -> String) -> Scene {
+        let mut cluster = Cluster::apart(many + 2 + guests.len());
         cluster.keeper("backup", &format!("[cluster.shop]\nprofile = \"fast\"\n{of_cluster}"));
         let nodes: Vec<&'static str> = ["web1", "web2", "web3"][..many].to_vec();
+        nodes.iter().chain(guests).for_each(|host| cluster.guest(host));
+        let of_node = of_node(&cluster, &nodes);
         let mut scene = Scene::of(cluster, nodes);
         for (at, node) in scene.nodes.clone().into_iter().enumerate() {
-            scene.node(node, of_node);
+            scene.node(node, &of_node);
             let role: &[&str] = if at == 0 { &["--active"] } else { &["--standby"] };
             scene.cluster.join("backup", node, role);
         }
@@ -283,7 +290,7 @@ impl Drop for Customer {
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long nobody served is measured on the real clock")]
-fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 

@@ -98,17 +98,27 @@ pub(super) fn servers(zone: &Name, primary: SocketAddr, port: u16, budget: &Budg
 
 /// Asks all of them.
 pub(super) fn verify(servers: &[Server], want: &[Set], ttl: bool, budget: &Budget) -> Verified {
-    let ask = |server: &Server| {
-        let budget = Budget::of(budget.left().min(EACH));
-        budget.map_or_else(|error| Word::Silent(error.to_string()), |budget| word(server.at, want, ttl, &budget))
+    Verified { servers: of_all(servers, EACH, budget, &Word::Silent, |at, budget| word(at, want, ttl, budget)) }
+}
+
+/// What each of them says, all asked at once, each with a time of its own.
+pub(super) fn of_all<T: Send>(
+    servers: &[Server],
+    each: Duration,
+    budget: &Budget,
+    silent: &(dyn Fn(String) -> T + Sync),
+    ask: impl Fn(SocketAddr, &Budget) -> T + Sync,
+) -> Vec<(Server, T)> {
+    let one = |server: &Server| {
+        let budget = Budget::of(budget.left().min(each));
+        budget.map_or_else(|error| silent(error.to_string()), |budget| ask(server.at, &budget))
     };
-    let words: Vec<Word> = std::thread::scope(|scope| {
-        let asked: Vec<_> = servers.iter().map(|server| scope.spawn(move || ask(server))).collect();
-        let word =
-            |asked: std::thread::ScopedJoinHandle<'_, Word>| asked.join().unwrap_or_else(|_| Word::Silent("asking it failed".into()));
-        asked.into_iter().map(word).collect()
+    let said: Vec<T> = std::thread::scope(|scope| {
+        let asked: Vec<_> = servers.iter().map(|server| scope.spawn(|| one(server))).collect();
+        let said = |asked: std::thread::ScopedJoinHandle<'_, T>| asked.join().unwrap_or_else(|_| silent("asking it failed".into()));
+        asked.into_iter().map(said).collect()
     });
-    Verified { servers: servers.iter().cloned().zip(words).collect() }
+    servers.iter().cloned().zip(said).collect()
 }
 
 fn word(at: SocketAddr, want: &[Set], ttl: bool, budget: &Budget) -> Word {

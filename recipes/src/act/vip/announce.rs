@@ -123,7 +123,7 @@ impl Announcer {
     }
 }
 
-fn found(kernel: &mut Kernel, interface: &str) -> io::Result<Link> {
+pub(super) fn found(kernel: &mut Kernel, interface: &str) -> io::Result<Link> {
     let missing = || io::Error::new(io::ErrorKind::NotFound, format!("{interface} is not there"));
     let link = kernel.link(interface)?.ok_or_else(missing)?;
     match link.has_neighbours {
