@@ -141,9 +141,14 @@ pub fn ask<Q: Serialize, T: DeserializeOwned>(
     };
     drop(folder);
     let text = serde_json::to_string(question).map_err(|error| failed()(error.into()))? + "\n";
-    (&stream).write_all(text.as_bytes()).map_err(failed())?;
+    // A daemon that dies closes the connection in more than one way.
+    let gone = |error: io::Error| match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => failed()(ended()),
+        _ => failed()(error),
+    };
+    (&stream).write_all(text.as_bytes()).map_err(gone)?;
     for line in BufReader::new(stream).lines() {
-        let line = line.map_err(failed())?;
+        let line = line.map_err(gone)?;
         return Ok(Some(match serde_json::from_str::<Line<T>>(&line).map_err(|error| failed()(error.into()))? {
             Line::Word(word) => {
                 hear(word);
@@ -154,7 +159,11 @@ pub fn ask<Q: Serialize, T: DeserializeOwned>(
             Line::Failed { why, hint } => Ended::Failed { why, hint },
         }));
     }
-    Err(failed()(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended before it answered")))
+    Err(failed()(ended()))
+}
+
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it ended before it answered")
 }
 
 #[cfg(test)]
@@ -192,5 +201,26 @@ mod tests {
         assert_eq!(asked(&state, 1), (None, vec![]));
         std::fs::write(state.join("importer.sock"), b"").unwrap();
         assert_eq!(asked(&state, 1), (None, vec![]), "what a dead daemon left is nobody");
+    }
+
+    /// One that dies with the question unread resets the connection, one that has read it only closes it.
+    #[test]
+    fn a_daemon_that_dies_leaves_a_command_that_knows_what_to_do() {
+        let state = tempfile::tempdir().unwrap();
+        for reads in [true, false] {
+            let path = state.path().join("importer.sock");
+            let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+            let dies = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                if reads {
+                    let mut buffer = [0; 64];
+                    assert!(io::Read::read(&mut stream, &mut buffer).unwrap() > 0);
+                }
+            });
+            let error = ask::<u32, u32>(state.path(), "importer", &1, &mut |_| ()).unwrap_err();
+            assert!(error.hint().is_some_and(|hint| hint.contains("may have been begun")), "{error:?}");
+            dies.join().unwrap();
+            std::fs::remove_file(&path).unwrap();
+        }
     }
 }
