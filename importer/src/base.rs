@@ -81,15 +81,16 @@ impl Imports {
         if imported.begun.is_some() || imported.snapshot.as_ref() != Some(&known.name) {
             return Ok(None);
         }
+        let trust = Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), ..Trust::default() };
         let snapshot = {
             let mut none = Keyring::default();
             let mut held = self.keys.held();
             let keyring = held.as_mut().ok().and_then(Option::as_mut).unwrap_or(&mut none);
-            let trust = Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), ..Trust::default() };
             OpenSnapshot::open(&repository, &known, &trust, keyring).map_err(failure)?
         };
         let adoption = Adoption {
             signer: self.signer.public(),
+            trust: &trust,
             recipients: dataset.seal.then_some(&self.file.seal.recipients[..]),
             cache_bytes: dataset.cache,
             threads: archive::threads(),

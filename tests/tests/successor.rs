@@ -52,6 +52,7 @@ fn try_adopt(trial: &Trial, streamed: bool) -> archive::Result<Option<Adopted>> 
     let snapshot = OpenSnapshot::open(&trial.repository, &known, &Trust::default(), &mut trial.keyring())?;
     let adoption = Adoption {
         signer: trial.options.signer.public(),
+        trust: &Trust::default(),
         recipients: trial.options.recipients.as_deref(),
         cache_bytes: trial.options.cache_bytes,
         threads: 2,
@@ -252,4 +253,41 @@ fn what_cannot_be_read_is_no_base() {
     let report = web2.export(&tree);
     assert!(!report.incremental, "{report:?}");
     web2.assert_newest_is(&tree, "after nothing could be adopted");
+}
+
+/// Whoever seals for others than the node before it did, or not at all, begins anew: what its snapshots refer to would be open to those who should not have it, and closed to those
+/// who should.
+#[test]
+fn what_is_sealed_for_others_is_no_base() {
+    let (one, other) = (Trial::new(), Trial::new());
+    let of = |trial: &Trial| trial.options.recipients.clone().unwrap();
+    let both = [of(&one), of(&other)].concat();
+    let ways = [
+        (None, Some(of(&one)), &one),
+        (Some(of(&one)), None, &one),
+        (Some(of(&one)), Some(of(&other)), &other),
+        (Some(of(&one)), Some(both.clone()), &other),
+        (Some(both.clone()), Some(of(&one)), &one),
+    ];
+    let tree = tree();
+    let before = |recipients| {
+        let mut web1 = Trial::new();
+        web1.options.recipients = recipients;
+        std::fs::copy(&one.identity, &web1.identity).unwrap();
+        web1.export(&tree);
+        web1
+    };
+    for (number, (sealed, seals, opens)) in ways.into_iter().enumerate() {
+        let mut web2 = successor(&before(sealed), 2, 1);
+        web2.options.recipients = seals;
+        let refused = try_adopt(&web2, false).unwrap_err();
+        assert!(refused.to_string().contains("it is not sealed for those"), "way {number}: {refused}");
+        let tree = imported(&tree);
+        assert!(!web2.export(&tree).incremental, "way {number}");
+        std::fs::copy(&opens.identity, &web2.identity).unwrap();
+        web2.assert_newest_is(&tree, &format!("way {number}"));
+    }
+    let mut web2 = successor(&before(Some(both.clone())), 2, 1);
+    web2.options.recipients = Some(both.into_iter().rev().collect());
+    assert!(try_adopt(&web2, false).unwrap().is_some(), "their order is no matter");
 }

@@ -26,6 +26,7 @@ use crate::read::list::located;
 use crate::read::open::OpenSnapshot;
 use crate::read::segments::{Recent, Segments, Workspace};
 use crate::sign::{PublicKey, random};
+use crate::trust::Trust;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
@@ -36,6 +37,8 @@ use std::sync::{Mutex, PoisonError};
 pub struct Adoption<'a> {
     /// Whose exports will build on it.
     pub signer: PublicKey,
+    /// Who may say for whom the snapshot is sealed.
+    pub trust: &'a Trust,
     pub recipients: Option<&'a [String]>,
     pub cache_bytes: u64,
     pub threads: usize,
@@ -63,6 +66,10 @@ pub fn adopt(snapshot: &OpenSnapshot<'_>, local: &Local, adoption: &Adoption<'_>
     let is_there = |state: &State| state.snapshot == snapshot.id() && state.signer == adoption.signer && state.sealing == sealing;
     if before.as_ref().is_some_and(is_there) {
         return Ok(None);
+    }
+    // What it refers to is not sealed anew: others could read it than should, or nobody whole.
+    if !snapshot.is_sealed_for(adoption.recipients, adoption.trust)? {
+        return Err(Error::refused("the snapshot", "it is not sealed for those for whom this node seals: it is no base here"));
     }
     let generation = before.as_ref().map_or(1, |state| state.generation + 1);
     let file = |what: &'static str, path: std::path::PathBuf| move |source| Error::File { operation: what, path, source };
