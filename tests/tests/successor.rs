@@ -6,6 +6,7 @@ use archive::export::item::{Body, Item};
 use archive::export::{Export, ExportReport, Outcome};
 use archive::local::state::Local;
 use archive::read::open::OpenSnapshot;
+use archive::repository::Known;
 use archive::sign::Signer;
 use archive::trust::Trust;
 use std::path::Path;
@@ -49,7 +50,11 @@ fn successor(trial: &Trial, seed: u8, epoch: u64) -> Trial {
 fn try_adopt(trial: &Trial, streamed: bool) -> archive::Result<Option<Adopted>> {
     trial.repository.forget_locations();
     let known = trial.repository.snapshots()?.pop().unwrap();
-    let snapshot = OpenSnapshot::open(&trial.repository, &known, &Trust::default(), &mut trial.keyring())?;
+    try_adopt_this(trial, &known, streamed)
+}
+
+fn try_adopt_this(trial: &Trial, known: &Known, streamed: bool) -> archive::Result<Option<Adopted>> {
+    let snapshot = OpenSnapshot::open(&trial.repository, known, &Trust::default(), &mut trial.keyring())?;
     let adoption = Adoption {
         signer: trial.options.signer.public(),
         trust: &Trust::default(),
@@ -290,4 +295,32 @@ fn what_is_sealed_for_others_is_no_base() {
     let mut web2 = successor(&before(Some(both.clone())), 2, 1);
     web2.options.recipients = Some(both.into_iter().rev().collect());
     assert!(try_adopt(&web2, false).unwrap().is_some(), "their order is no matter");
+}
+
+/// A reign of its own came to nothing, and what it wrote then is kept aside; taking over again, it follows the history, whether it could build on that or not.
+#[test]
+fn what_is_kept_aside_is_followed_by_nothing() {
+    for adopts in [true, false] {
+        let web1 = Trial::new();
+        let mut tree = tree();
+        web1.export(&tree);
+        let head = web1.repository.snapshots().unwrap().pop().unwrap();
+        let mut web2 = successor(&web1, 2, 1);
+        tree.file("s/sub/007", noise(9, 5000));
+        let Outcome::Snapshot { id: aside, .. } = web2.export(&tree).outcome else { unreachable!() };
+        web2.options.epoch = 2;
+        web2.options.aside = vec![aside];
+        if adopts {
+            assert!(try_adopt_this(&web2, &head, false).unwrap().is_some());
+        }
+        let mut last = head.id;
+        for seed in 0..3 {
+            tree.file("s/sub/008", noise(100 + seed, 5000));
+            let Outcome::Snapshot { id, at } = web2.export(&tree).outcome else { unreachable!() };
+            let previous = web2.repository.snapshot(&web2.known(id)).unwrap().body.previous;
+            assert_eq!((previous, at.epoch), (last, 2), "export {seed}, with what it imported as base: {adopts}");
+            last = id;
+        }
+        web2.assert_newest_is(&tree, "the last");
+    }
 }
