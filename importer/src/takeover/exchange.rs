@@ -90,8 +90,8 @@ impl Orders {
         if let Err(ended) = self.made_ready(say) {
             return ended;
         }
-        match self.runtime.block_on(self.paths.ask_for_the_role()) {
-            Ok(from) => self.taken_over_from(&from, say),
+        match self.runtime.block_on(self.paths.ask_for_the_role(OfRole::HandOver)) {
+            Ok(from) => self.taken_over_from(&from, HAND_OVERS, say),
             Err(said) => {
                 said.into_iter().for_each(say);
                 self.rise(Order::Activate { accept_loss: false, adopt: false }, say)
@@ -104,19 +104,20 @@ impl Orders {
         if let Err(ended) = self.made_ready(say) {
             return ended;
         }
-        match self.runtime.block_on(self.paths.ask_for_the_role()) {
-            Ok(from) => self.taken_over_from(&from, say),
+        match self.runtime.block_on(self.paths.ask_for_the_role(OfRole::Home)) {
+            // Each time costs a pause that nobody ordered.
+            Ok(from) => self.taken_over_from(&from, 1, say),
             Err(said) => Ended::failed(format!("no node hands it over: {}", said.join("; "))),
         }
     }
 
-    fn taken_over_from(&self, from: &str, say: &dyn Fn(String)) -> Ended<Stands> {
+    fn taken_over_from(&self, from: &str, most: u32, say: &dyn Fn(String)) -> Ended<Stands> {
         say(format!("{from} hands the role over"));
-        self.rise_after(None, &self.watching(from, say), say)
+        self.rise_after(None, &self.watching(from, most, say), say)
     }
 
     /// Looks after who hands the role over. One that is active again kept it, since this node did not take it in time: it is asked once more, and not for ever.
-    fn watching<'a>(&'a self, from: &'a str, say: &'a dyn Fn(String)) -> impl Fn() -> Option<Ended<()>> + 'a {
+    fn watching<'a>(&'a self, from: &'a str, most: u32, say: &'a dyn Fn(String)) -> impl Fn() -> Option<Ended<()>> + 'a {
         let (next, tries) = (Cell::new(boot::now() + ASK), Cell::new(1));
         move || {
             if boot::now() < next.get() || matches!(self.told.standing(), Standing::Claiming | Standing::Activating) {
@@ -127,9 +128,10 @@ impl Orders {
             if asked(OfRole::IsActive).is_err() {
                 return None;
             }
-            if tries.get() == HAND_OVERS {
+            if tries.get() == most {
+                let times = if most == 1 { "once".to_owned() } else { format!("{most} times") };
                 let why = format!(
-                    "{from} would have handed the role over {HAND_OVERS} times, and this node did not take it: {from} goes on as the active one"
+                    "{from} would have handed the role over {times}, and this node did not take it: {from} goes on as the active one"
                 );
                 let hint = format!("`importer status` here, and the log of `importer serve` here and on {from}, say what was in the way");
                 return Some(Ended::Failed { why, hint: Some(hint) });

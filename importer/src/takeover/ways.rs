@@ -171,7 +171,11 @@ impl Paths {
     fn asked_of_the_role(&self, from: &Peer, asked: OfRole) -> Option<String> {
         let Peer::Node(to) = from else { return Some("the arbiter takes no role".into()) };
         match (self.told.standing(), asked) {
-            (Standing::Active, OfRole::HandOver) => {
+            // Who paused the cluster wants nothing to move by itself.
+            (Standing::Active, OfRole::Home) if self.told.role().is_some_and(|role| role.paused.is_some()) => {
+                Some(format!("{} holds the role for as long as the cluster is paused", self.name))
+            }
+            (Standing::Active, OfRole::HandOver | OfRole::Home) => {
                 self.inbox.put(Input::Order(Order::Switchover { to: to.clone(), within: None }));
                 None
             }
@@ -181,11 +185,11 @@ impl Paths {
     }
 
     /// Asks all fellows for the role. Whether one hands it over, and what the others said.
-    pub async fn ask_for_the_role(&self) -> Result<String, Vec<String>> {
+    pub async fn ask_for_the_role(&self, asked: OfRole) -> Result<String, Vec<String>> {
         let mut said = Vec::new();
         let names: Vec<String> = self.fellows().nodes.keys().filter(|name| **name != self.name).cloned().collect();
         for name in names {
-            match self.ask_fellow(&name, OfRole::HandOver).await {
+            match self.ask_fellow(&name, asked).await {
                 Ok(()) => return Ok(name),
                 Err(why) => said.push(why),
             }
