@@ -12,7 +12,10 @@ use election::message::Standing;
 use link::boot;
 use link::control::Ended;
 use link::post::OfRole;
+use standing::log::{Log, Said};
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Who hands the role over is asked so often how far that is, and has so many tries.
@@ -21,6 +24,28 @@ const HAND_OVERS: u32 = 3;
 /// So many exports are made ahead of a switchover at most, and none after one this short.
 const AHEAD: u32 = 3;
 const SHORT: Duration = Duration::from_secs(1);
+
+/// Hands the role over to a node that wants it home, as a person would; one after the other.
+pub(super) fn homewards(orders: &Arc<Orders>, log: &Log) -> impl Fn(NodeId) + Send + Sync + 'static {
+    let (orders, log, busy) = (Arc::downgrade(orders), log.clone(), Arc::new(AtomicBool::new(false)));
+    move |to| {
+        let Some(orders) = orders.upgrade() else { return };
+        if busy.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (log, over) = (log.clone(), busy.clone());
+        let spawned = std::thread::Builder::new().name("homewards".into()).spawn(move || {
+            let ended = orders.hand_over(to, None, &|what| log.say(Said::info("takeover", what)));
+            if let Ended::Refused { why, .. } | Ended::Failed { why, .. } = ended {
+                log.say(Said::warn("takeover", format!("the role stays here: {why}")));
+            }
+            over.store(false, Ordering::SeqCst);
+        });
+        if spawned.is_err() {
+            busy.store(false, Ordering::SeqCst);
+        }
+    }
+}
 
 impl Orders {
     pub(super) fn hand_over(&self, to: NodeId, within: Option<Duration>, say: &dyn Fn(String)) -> Ended<Stands> {
@@ -91,7 +116,7 @@ impl Orders {
             return ended;
         }
         match self.runtime.block_on(self.paths.ask_for_the_role(OfRole::HandOver)) {
-            Ok(from) => self.taken_over_from(&from, HAND_OVERS, say),
+            Ok(from) => self.taken_over_from(&from, say),
             Err(said) => {
                 said.into_iter().for_each(say);
                 self.rise(Order::Activate { accept_loss: false, adopt: false }, say)
@@ -105,19 +130,22 @@ impl Orders {
             return ended;
         }
         match self.runtime.block_on(self.paths.ask_for_the_role(OfRole::Home)) {
-            // Each time costs a pause that nobody ordered.
-            Ok(from) => self.taken_over_from(&from, 1, say),
+            // It looks first whether the pause would be short, and may leave it at that.
+            Ok(from) => {
+                say(format!("{from} looks whether it can hand the role over"));
+                self.rise_after(None, &|| None, say)
+            }
             Err(said) => Ended::failed(format!("no node hands it over: {}", said.join("; "))),
         }
     }
 
-    fn taken_over_from(&self, from: &str, most: u32, say: &dyn Fn(String)) -> Ended<Stands> {
+    fn taken_over_from(&self, from: &str, say: &dyn Fn(String)) -> Ended<Stands> {
         say(format!("{from} hands the role over"));
-        self.rise_after(None, &self.watching(from, most, say), say)
+        self.rise_after(None, &self.watching(from, say), say)
     }
 
     /// Looks after who hands the role over. One that is active again kept it, since this node did not take it in time: it is asked once more, and not for ever.
-    fn watching<'a>(&'a self, from: &'a str, most: u32, say: &'a dyn Fn(String)) -> impl Fn() -> Option<Ended<()>> + 'a {
+    fn watching<'a>(&'a self, from: &'a str, say: &'a dyn Fn(String)) -> impl Fn() -> Option<Ended<()>> + 'a {
         let (next, tries) = (Cell::new(boot::now() + ASK), Cell::new(1));
         move || {
             if boot::now() < next.get() || matches!(self.told.standing(), Standing::Claiming | Standing::Activating) {
@@ -128,10 +156,9 @@ impl Orders {
             if asked(OfRole::IsActive).is_err() {
                 return None;
             }
-            if tries.get() == most {
-                let times = if most == 1 { "once".to_owned() } else { format!("{most} times") };
+            if tries.get() == HAND_OVERS {
                 let why = format!(
-                    "{from} would have handed the role over {times}, and this node did not take it: {from} goes on as the active one"
+                    "{from} would have handed the role over {HAND_OVERS} times, and this node did not take it: {from} goes on as the active one"
                 );
                 let hint = format!("`importer status` here, and the log of `importer serve` here and on {from}, say what was in the way");
                 return Some(Ended::Failed { why, hint: Some(hint) });

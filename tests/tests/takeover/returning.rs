@@ -142,3 +142,28 @@ fn a_role_does_not_come_home_while_the_cluster_is_paused() {
     assert_eq!(reigns(&taken), ["web1", "web2", "web1"]);
     scene.cluster.stop();
 }
+
+/// As with a switchover that a person asks for, it is looked beforehand whether the pause would be short.
+#[test]
+fn a_role_does_not_come_home_where_the_service_would_be_closed_too_long() {
+    let slow = "[[dataset]]\nname = \"slow\"\nevery = \"1h\"\n[[dataset.source]]\nrecipe = \"erp5\"\nstream = true\n\
+                export = [\"/bin/sh\", \"-c\", \"sleep 4; date +%N\"]\nimport = [\"/bin/sh\", \"-c\", \"cat >/dev/null\"]\n";
+    let home = "max_pause = \"2s\"\nfailback = \"automatic\"\nfailback_after = \"2s\"\n";
+    let mut scene = Scene::new(2, "automatic = true\n", &format!("{home}{slow}"));
+    let customer = scene.customer();
+    customer.more(10, "web1");
+    scene.kill_host("web1");
+    scene.wait_for_active(&["web2"]);
+    customer.more(10, "web2");
+    scene.forget_boot("web1");
+    scene.start("web1");
+    until(crate::scene::LIMIT, "web2 to see that it takes too long", || {
+        let said = scene.cluster.daemon("web2", "importer").err();
+        if said.contains("the role stays here: the service would be closed too long") { Ok(()) } else { Err(said) }
+    });
+    customer.more(10, "web2");
+    let said = scene.cluster.daemon("web2", "importer").err();
+    assert!(!said.contains("services are stopped"), "{said}");
+    judge(&customer.end());
+    scene.cluster.stop();
+}
