@@ -324,3 +324,28 @@ fn what_is_kept_aside_is_followed_by_nothing() {
         web2.assert_newest_is(&tree, "the last");
     }
 }
+
+/// The accounts of what is used are those of the node that wrote it: by them it is decided what is stored anew, and what a snapshot lists.
+#[test]
+fn the_accounts_are_those_of_the_node_before() {
+    let web1 = Trial::new();
+    let mut tree = tree();
+    web1.export(&tree);
+    for seed in 1..6 {
+        scatter(&mut tree, seed);
+        tree.file("s/copy", tree.content(b"s/large").unwrap()[..5_000_000].to_vec());
+        web1.export(&tree);
+    }
+    let web2 = successor(&web1, 2, 1);
+    try_adopt(&web2, false).unwrap();
+    let live = |trial: &Trial| Local::open(&trial.local()).unwrap().load().unwrap().live.runs;
+    let (before, after) = (live(&web1), live(&web2));
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    for (before, after) in before.values().zip(after.values()) {
+        assert_eq!((before.id, before.record, before.segments.len()), (after.id, after.record, after.segments.len()));
+        for (before, after) in before.segments.iter().zip(&after.segments) {
+            assert_eq!(before.used, after.used);
+            assert!(after.used == 0 || after.len <= before.len && after.len > 0, "{before:?} {after:?}");
+        }
+    }
+}
