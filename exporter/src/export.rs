@@ -131,6 +131,7 @@ fn capture(file: &NodeFile, dataset: &Dataset, epoch: u64, clock: Clock) -> Resu
             archive::identity::Recipient::parse(recipient).map_err(failure)?;
         }
     }
+    let aside = spool::aside(&file.node.state, &dataset.name, &repository, epoch).map_err(failure)?;
     let local = patiently(|| Local::open(&node::local(&file.node.state, &dataset.name)))?;
     let progress = Progress::new(format!("exporting {}", dataset.name), None);
     let bar = progress.clone();
@@ -149,6 +150,7 @@ fn capture(file: &NodeFile, dataset: &Dataset, epoch: u64, clock: Clock) -> Resu
             .map(|(found, _)| RootSource { name: found.name.clone(), recipe: found.recipe.clone(), manifest: vec![] })
             .collect(),
         lost: spool::lost(&file.node.state, &dataset.name),
+        aside,
         advance: Arc::new(move |bytes| bar.advance(bytes)),
     };
     let mut export = Export::begin(repository, local, options).map_err(failure)?;

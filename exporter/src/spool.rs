@@ -5,7 +5,7 @@
 //!
 //! What a receiver needs and the spool has no more is stored anew by the next export. A receiver that claims so of what is here is not believed.
 
-use archive::id::{Address, RunId};
+use archive::id::{Address, RunId, SnapshotId};
 use archive::name;
 use archive::record::Run;
 use archive::repository::{Access, Known, Repository};
@@ -198,6 +198,14 @@ pub fn lost(state: &Path, dataset: &str) -> Vec<Address> {
     let mut runs = HashMap::new();
     lost.retain(|address| !is_here(&repository, &mut runs, *address));
     lost
+}
+
+/// What some pull-backup keeps aside, of other reigns than this one: it is no history, and what followed it would be none either. Within a reign one snapshot follows the other
+/// whatever becomes of them.
+pub fn aside(state: &Path, dataset: &str, repository: &Repository, epoch: u64) -> Result<Vec<SnapshotId>, archive::Error> {
+    let receivers = Receivers::open(state, dataset).unwrap_or_default();
+    let is_aside = |known: &Known| known.at.epoch != epoch && receivers.keep_aside(&known.name);
+    Ok(repository.snapshots()?.into_iter().filter(is_aside).map(|known| known.id).collect())
 }
 
 /// Whether a segment is here and whole.

@@ -35,8 +35,9 @@ impl Bases {
         Bases { held: held.collect(), imports: imports.clone() }
     }
 
-    /// Makes them, one after the other, and lets go of each.
-    pub fn make(self, log: &Log) {
+    /// Makes them, one after the other, and lets go of each: the small ones first, whose exports often come every few minutes, and would wait for a large one's.
+    pub fn make(mut self, log: &Log) {
+        self.held.sort_by_cached_key(|(dataset, _)| self.imports.content_bytes(dataset));
         for (dataset, local) in self.held {
             let began = boot::now();
             let said = match self.imports.base(&dataset, &local) {
@@ -68,6 +69,13 @@ fn is_streamed(dataset: &Dataset, path: &[u8]) -> bool {
 }
 
 impl Imports {
+    /// How large a dataset is, as far as that can be told.
+    fn content_bytes(&self, dataset: &Dataset) -> Option<u64> {
+        let repository = Repository::open_folder(&self.repository(dataset), Access::Shared).ok()?;
+        let (known, _) = self.history(&repository, dataset).ok()?;
+        Some(repository.snapshot(&known?).ok()?.body.content_bytes)
+    }
+
     /// Local state of the snapshot that is the data here. None: that is there, or what is here is no import.
     fn base(&self, dataset: &Dataset, local: &Local) -> Result<Option<Adopted>, Failure> {
         let path = self.repository(dataset);
@@ -81,15 +89,16 @@ impl Imports {
         if imported.begun.is_some() || imported.snapshot.as_ref() != Some(&known.name) {
             return Ok(None);
         }
+        let trust = Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), ..Trust::default() };
         let snapshot = {
             let mut none = Keyring::default();
             let mut held = self.keys.held();
             let keyring = held.as_mut().ok().and_then(Option::as_mut).unwrap_or(&mut none);
-            let trust = Trust { cluster_key: self.file.seal.cluster_key.map(PublicKey), ..Trust::default() };
             OpenSnapshot::open(&repository, &known, &trust, keyring).map_err(failure)?
         };
         let adoption = Adoption {
             signer: self.signer.public(),
+            trust: &trust,
             recipients: dataset.seal.then_some(&self.file.seal.recipients[..]),
             cache_bytes: dataset.cache,
             threads: archive::threads(),

@@ -155,11 +155,12 @@ impl Beginning {
             acting: acting.clone(),
             doing: doing.clone(),
             post: Post::new(paths.clone(), runtime.clone()),
-            paths,
+            paths: paths.clone(),
             told: told.clone(),
             log: log.clone(),
         };
         let thread = member_thread(seat, mail)?;
+        paths.hand_over_by(exchange::homewards(&orders, &log));
         Home::begin(&orders, takeover.failback, &log)?;
         let watching = Watching { takeover, acting, doing, names, daemon, told, sights, inbox: inbox.clone() };
         runtime.spawn(watching.run(guarded, stop));

@@ -62,6 +62,8 @@ pub struct Sight {
 pub enum OfRole {
     /// Hand it over to me.
     HandOver,
+    /// The same, and nobody said so: it was lost here, and should come home.
+    Home,
     /// Are you active?
     IsActive,
     /// How long would it take you to become active?

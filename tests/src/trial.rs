@@ -60,6 +60,7 @@ impl Trial {
             clock: Arc::new(move || now.fetch_add(1, Ordering::SeqCst)),
             sources: vec![Source { name: "s".into(), recipe: "files".into(), manifest: vec![] }],
             lost: vec![],
+            aside: vec![],
             advance: Arc::new(|_| ()),
         };
         Repository::create(&*store, CLUSTER, DATASET).expect("a repository is made");

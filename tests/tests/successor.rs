@@ -6,6 +6,7 @@ use archive::export::item::{Body, Item};
 use archive::export::{Export, ExportReport, Outcome};
 use archive::local::state::Local;
 use archive::read::open::OpenSnapshot;
+use archive::repository::Known;
 use archive::sign::Signer;
 use archive::trust::Trust;
 use std::path::Path;
@@ -49,9 +50,14 @@ fn successor(trial: &Trial, seed: u8, epoch: u64) -> Trial {
 fn try_adopt(trial: &Trial, streamed: bool) -> archive::Result<Option<Adopted>> {
     trial.repository.forget_locations();
     let known = trial.repository.snapshots()?.pop().unwrap();
-    let snapshot = OpenSnapshot::open(&trial.repository, &known, &Trust::default(), &mut trial.keyring())?;
+    try_adopt_this(trial, &known, streamed)
+}
+
+fn try_adopt_this(trial: &Trial, known: &Known, streamed: bool) -> archive::Result<Option<Adopted>> {
+    let snapshot = OpenSnapshot::open(&trial.repository, known, &Trust::default(), &mut trial.keyring())?;
     let adoption = Adoption {
         signer: trial.options.signer.public(),
+        trust: &Trust::default(),
         recipients: trial.options.recipients.as_deref(),
         cache_bytes: trial.options.cache_bytes,
         threads: 2,
@@ -283,4 +289,94 @@ fn what_cannot_be_read_is_no_base() {
     let report = web2.export(&tree);
     assert!(!report.incremental, "{report:?}");
     web2.assert_newest_is(&tree, "after nothing could be adopted");
+}
+
+/// Whoever seals for others than the node before it did, or not at all, begins anew: what its snapshots refer to would be open to those who should not have it, and closed to those
+/// who should.
+#[test]
+fn what_is_sealed_for_others_is_no_base() {
+    let (one, other) = (Trial::new(), Trial::new());
+    let of = |trial: &Trial| trial.options.recipients.clone().unwrap();
+    let both = [of(&one), of(&other)].concat();
+    let ways = [
+        (None, Some(of(&one)), &one),
+        (Some(of(&one)), None, &one),
+        (Some(of(&one)), Some(of(&other)), &other),
+        (Some(of(&one)), Some(both.clone()), &other),
+        (Some(both.clone()), Some(of(&one)), &one),
+    ];
+    let tree = tree();
+    let before = |recipients| {
+        let mut web1 = Trial::new();
+        web1.options.recipients = recipients;
+        std::fs::copy(&one.identity, &web1.identity).unwrap();
+        web1.export(&tree);
+        web1
+    };
+    for (number, (sealed, seals, opens)) in ways.into_iter().enumerate() {
+        let mut web2 = successor(&before(sealed), 2, 1);
+        web2.options.recipients = seals;
+        let refused = try_adopt(&web2, false).unwrap_err();
+        assert!(refused.to_string().contains("it is not sealed for those"), "way {number}: {refused}");
+        let tree = imported(&tree);
+        assert!(!web2.export(&tree).incremental, "way {number}");
+        std::fs::copy(&opens.identity, &web2.identity).unwrap();
+        web2.assert_newest_is(&tree, &format!("way {number}"));
+    }
+    let mut web2 = successor(&before(Some(both.clone())), 2, 1);
+    web2.options.recipients = Some(both.into_iter().rev().collect());
+    assert!(try_adopt(&web2, false).unwrap().is_some(), "their order is no matter");
+}
+
+/// A reign of its own came to nothing, and what it wrote then is kept aside; taking over again, it follows the history, whether it could build on that or not.
+#[test]
+fn what_is_kept_aside_is_followed_by_nothing() {
+    for adopts in [true, false] {
+        let web1 = Trial::new();
+        let mut tree = tree();
+        web1.export(&tree);
+        let head = web1.repository.snapshots().unwrap().pop().unwrap();
+        let mut web2 = successor(&web1, 2, 1);
+        tree.file("s/sub/007", noise(9, 5000));
+        let Outcome::Snapshot { id: aside, .. } = web2.export(&tree).outcome else { unreachable!() };
+        web2.options.epoch = 2;
+        web2.options.aside = vec![aside];
+        if adopts {
+            assert!(try_adopt_this(&web2, &head, false).unwrap().is_some());
+        }
+        let mut last = head.id;
+        for seed in 0..3 {
+            tree.file("s/sub/008", noise(100 + seed, 5000));
+            let Outcome::Snapshot { id, at } = web2.export(&tree).outcome else { unreachable!() };
+            let previous = web2.repository.snapshot(&web2.known(id)).unwrap().body.previous;
+            assert_eq!((previous, at.epoch), (last, 2), "export {seed}, with what it imported as base: {adopts}");
+            last = id;
+        }
+        web2.assert_newest_is(&tree, "the last");
+    }
+}
+
+/// The accounts of what is used are those of the node that wrote it: by them it is decided what is stored anew, and what a snapshot lists.
+#[test]
+fn the_accounts_are_those_of_the_node_before() {
+    let web1 = Trial::new();
+    let mut tree = tree();
+    web1.export(&tree);
+    for seed in 1..6 {
+        scatter(&mut tree, seed);
+        tree.file("s/copy", tree.content(b"s/large").unwrap()[..5_000_000].to_vec());
+        web1.export(&tree);
+    }
+    let web2 = successor(&web1, 2, 1);
+    try_adopt(&web2, false).unwrap();
+    let live = |trial: &Trial| Local::open(&trial.local()).unwrap().load().unwrap().live.runs;
+    let (before, after) = (live(&web1), live(&web2));
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    for (before, after) in before.values().zip(after.values()) {
+        assert_eq!((before.id, before.record, before.segments.len()), (after.id, after.record, after.segments.len()));
+        for (before, after) in before.segments.iter().zip(&after.segments) {
+            assert_eq!(before.used, after.used);
+            assert!(after.used == 0 || after.len <= before.len && after.len > 0, "{before:?} {after:?}");
+        }
+    }
 }

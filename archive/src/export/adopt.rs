@@ -7,7 +7,7 @@
 //! Local state is written as an export does it: the old one counts until the new one is whole.
 
 use super::base::BaseFile;
-use super::live::{Live, Name, RunLive, SegmentLive, Uses, count};
+use super::live::{Live, RunLive, SegmentLive};
 use super::order::index_file::IndexWriter;
 use super::region::{CHUNK, CHUNK_FINE, FINE_MAX, REGION, next_cut};
 use super::walk::BaseList;
@@ -26,6 +26,7 @@ use crate::read::list::located;
 use crate::read::open::OpenSnapshot;
 use crate::read::segments::{Recent, Segments, Workspace};
 use crate::sign::{PublicKey, random};
+use crate::trust::Trust;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
@@ -37,6 +38,8 @@ use std::sync::{Mutex, PoisonError};
 pub struct Adoption<'a> {
     /// Whose exports will build on it.
     pub signer: PublicKey,
+    /// Who may say for whom the snapshot is sealed.
+    pub trust: &'a Trust,
     pub recipients: Option<&'a [String]>,
     pub cache_bytes: u64,
     pub threads: usize,
@@ -65,11 +68,20 @@ pub fn adopt(snapshot: &OpenSnapshot<'_>, local: &Local, adoption: &Adoption<'_>
     if before.as_ref().is_some_and(is_there) {
         return Ok(None);
     }
+    // What it refers to is not sealed anew: others could read it than should, or nobody whole.
+    if !snapshot.is_sealed_for(adoption.recipients, adoption.trust)? {
+        return Err(Error::refused("the snapshot", "it is not sealed for those for whom this node seals: it is no base here"));
+    }
     let generation = before.as_ref().map_or(1, |state| state.generation + 1);
     let file = |what: &'static str, path: std::path::PathBuf| move |source| Error::File { operation: what, path, source };
     let seed = u64::from_le_bytes(random());
     let cache = SegmentCache::open(&local.path("cache"), adoption.cache_bytes, seed).map_err(file("open", local.path("cache")))?;
     let table = ChunkTable::open(&local.path("chunks"), &sealing.0).map_err(file("open", local.path("chunks")))?;
+    let mut live = Live::default();
+    for (used, segments) in snapshot.runs() {
+        let run = RunLive { id: used.run, record: used.record, segments: vec![SegmentLive::default(); segments] };
+        live.runs.insert(used.ordinal, run);
+    }
     let tags = snapshot.runs().map(|(used, _)| (used.ordinal, used.run.tag())).collect();
     let mut work = Work {
         local,
@@ -78,8 +90,7 @@ pub fn adopt(snapshot: &OpenSnapshot<'_>, local: &Local, adoption: &Adoption<'_>
         table,
         tags,
         lists: Lists { next: before.as_ref().map_or(1, |state| state.next_lists), keep: HashSet::new() },
-        uses: Uses::default(),
-        ends: HashMap::new(),
+        live,
         done: Adopted::default(),
     };
     let mut index = IndexWriter::create(local, generation)?;
@@ -106,7 +117,7 @@ pub fn adopt(snapshot: &OpenSnapshot<'_>, local: &Local, adoption: &Adoption<'_>
         index: snapshot.root.index.clone(),
         index_lists,
         next_lists: work.lists.next,
-        live: work.live()?,
+        live: work.live(),
         files,
         generation,
         mark: None,
@@ -148,8 +159,8 @@ fn read_at(file: &File, at: u64, len: u64) -> std::io::Result<Vec<u8>> {
 struct Kept<'a> {
     snapshot: &'a OpenSnapshot<'a>,
     cache: SegmentCache,
-    /// The lengths of their contents.
-    lens: Mutex<HashMap<Name, u32>>,
+    /// The lengths of the contents of those that were read, by run.
+    lens: Mutex<HashMap<u64, Vec<u32>>>,
 }
 
 impl Segments for Kept<'_> {
@@ -162,7 +173,9 @@ impl Segments for Kept<'_> {
             .decode(plain, out)
             .map_err(|why| Error::damaged(format!("segment {sequence} of run number {ordinal}"), why))?;
         let mut lens = self.lens.lock().unwrap_or_else(PoisonError::into_inner);
-        lens.insert((ordinal, sequence), out.len() as u32);
+        let of_run = lens.entry(ordinal).or_default();
+        of_run.resize(of_run.len().max(sequence as usize + 1), 0);
+        of_run[sequence as usize] = out.len() as u32;
         Ok(())
     }
 }
@@ -179,9 +192,8 @@ struct Work<'a> {
     table: ChunkTable,
     tags: HashMap<u64, RunTag>,
     lists: Lists,
-    uses: Uses,
-    /// How far in each segment extents go.
-    ends: HashMap<Name, u32>,
+    /// How much of each segment is used; of those that were not read the length is as far as anything in them is used.
+    live: Live,
     done: Adopted,
 }
 
@@ -219,13 +231,12 @@ impl Work<'_> {
             return Err(Error::damaged("a list of extents", "it is of another length than its content"));
         }
         for extent in unrolled.all() {
-            count(&mut self.uses, extent);
-            if let Some(place) = extent.place {
-                let end = u64::from(place.offset) + extent.len;
-                let end = u32::try_from(end).map_err(|_| Error::damaged("an extent", "it goes beyond its segment"))?;
-                let known = self.ends.entry((place.ordinal, place.sequence)).or_default();
-                *known = end.max(*known);
-            }
+            let Some(place) = extent.place else { continue };
+            let end = u64::from(place.offset) + extent.len;
+            let end = u32::try_from(end).map_err(|_| Error::damaged("an extent", "it goes beyond its segment"))?;
+            let segment = self.live.segment((place.ordinal, place.sequence));
+            let segment = segment.ok_or_else(|| Error::damaged("an extent", "it names no segment of the snapshot"))?;
+            (segment.len, segment.used) = (segment.len.max(end), segment.used + extent.len);
         }
         Ok((unrolled, number))
     }
@@ -307,20 +318,18 @@ impl Work<'_> {
             .map_err(Error::store("write", "the chunk table"))
     }
 
-    /// How much of each segment is used. Of those that were not read the length is as far as anything in them is used.
-    fn live(&self) -> Result<Live> {
-        let mut live = Live::default();
-        for (used, segments) in self.kept.snapshot.runs() {
-            let run = RunLive { id: used.run, record: used.record, segments: vec![SegmentLive::default(); segments] };
-            live.runs.insert(used.ordinal, run);
-        }
+    /// The accounts, whole.
+    fn live(&mut self) -> Live {
+        let mut live = std::mem::take(&mut self.live);
         let lens = self.kept.lens.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, bytes) in &self.uses {
-            let segment = live.runs.get_mut(&name.0).and_then(|run| run.segments.get_mut(name.1 as usize));
-            let segment = segment.ok_or_else(|| Error::damaged("an extent", "it names no segment of the snapshot"))?;
-            *segment = SegmentLive { len: lens.get(name).copied().unwrap_or(self.ends[name]), used: *bytes };
+        for (ordinal, of_run) in lens.iter() {
+            for (sequence, len) in of_run.iter().enumerate().filter(|(_, len)| **len > 0) {
+                if let Some(segment) = live.segment((*ordinal, sequence as u32)) {
+                    segment.len = *len;
+                }
+            }
         }
         live.drop_unused(u64::MAX);
-        Ok(live)
+        live
     }
 }

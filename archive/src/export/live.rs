@@ -67,7 +67,7 @@ impl Live {
         self.runs.insert(ordinal, RunLive { id, record, segments });
     }
 
-    fn segment(&mut self, name: Name) -> Option<&mut SegmentLive> {
+    pub(super) fn segment(&mut self, name: Name) -> Option<&mut SegmentLive> {
         self.runs.get_mut(&name.0)?.segments.get_mut(name.1 as usize)
     }
 

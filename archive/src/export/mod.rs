@@ -27,7 +27,7 @@ use crate::local::cache::SegmentCache;
 use crate::local::chunks::ChunkTable;
 use crate::local::state::{EntryStamp, Local, State};
 use crate::name::Position;
-use crate::repository::Repository;
+use crate::repository::{Known, Repository};
 use crate::root::Source;
 use crate::sign::{Signer, random};
 use base::{Allowed, CachedSegments};
@@ -64,6 +64,8 @@ pub struct ExportOptions {
     pub sources: Vec<Source>,
     /// Segments that a receiver needs and nobody has any more: nothing may refer to them, what they hold is stored anew.
     pub lost: Vec<Address>,
+    /// Snapshots that are here and no history: none follows them.
+    pub aside: Vec<SnapshotId>,
     /// Hears of bytes as they are read.
     pub advance: Arc<dyn Fn(u64) + Send + Sync>,
 }
@@ -141,7 +143,8 @@ impl Export {
         let is_newest = |state: &State| state.mark.is_some() && state.mark == local.mark() && state.at.epoch == options.epoch;
         let certain = base.as_ref().is_some_and(is_newest);
         let behind = match &base {
-            Some(state) if !certain => repository.snapshots()?.last().is_some_and(|newest| newest.at > state.at),
+            Some(state) if options.aside.contains(&state.snapshot) => true,
+            Some(state) if !certain => newest(&repository, &options)?.is_some_and(|newest| newest.at > state.at),
             _ => false,
         };
         let journal = local.load_journal(sealing);
@@ -199,6 +202,13 @@ impl Export {
             keeping: None,
         })
     }
+}
+
+/// The newest of the history.
+fn newest(repository: &Repository, options: &ExportOptions) -> Result<Option<Known>> {
+    let mut known = repository.snapshots()?;
+    known.retain(|known| !options.aside.contains(&known.id));
+    Ok(known.pop())
 }
 
 /// The base, if local state belongs to a snapshot that is still there, of the same repository, key and sealing.

@@ -4,7 +4,7 @@ use super::live::Live;
 use super::order::{IndexStream, Written};
 use super::runs::Finished;
 use super::walk::BaseList;
-use super::{Export, ExportReport, Outcome};
+use super::{Export, ExportReport, Outcome, newest};
 use crate::container::{Item, ItemKey, Layout};
 use crate::error::{Error, Kind, Result};
 use crate::export::item::{Contents, Stamp};
@@ -212,7 +212,7 @@ impl Export {
     fn previous(&self, base: Option<&State>) -> Result<SnapshotId> {
         match base {
             Some(base) if !self.behind => Ok(base.snapshot),
-            _ => Ok(self.repository.snapshots()?.last().map_or(SnapshotId::NONE, |known| known.id)),
+            _ => Ok(newest(&self.repository, &self.options)?.map_or(SnapshotId::NONE, |known| known.id)),
         }
     }
 

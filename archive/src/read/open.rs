@@ -7,14 +7,15 @@ use crate::digest;
 use crate::encode::Take;
 use crate::entry::{Entry, EntryDecoder};
 use crate::error::{Error, Result};
-use crate::id::SnapshotId;
+use crate::id::{IdentityId, SnapshotId};
 use crate::identity::Keyring;
 use crate::local::RunTag;
-use crate::record::{Run, RunUse, Signed, Snapshot};
+use crate::record::{Run, RunUse, SealingIdentity, Signed, Snapshot};
 use crate::repository::{Known, Repository};
 use crate::root::Root;
 use crate::seal::{self, Decoder, RunKey};
 use crate::trust::{Standing, Trust};
+use std::collections::HashSet;
 
 /// A run that a snapshot uses, with the key that opens it.
 struct OpenRun {
@@ -63,6 +64,26 @@ impl<'r> OpenSnapshot<'r> {
 
     pub fn repository(&self) -> &'r Repository {
         self.repository
+    }
+
+    /// Whether all that it uses can be opened by these, and was never wrapped for anybody else; by none of them: whether it is unsealed.
+    pub(crate) fn is_sealed_for(&self, recipients: Option<&[String]>, trust: &Trust) -> Result<bool> {
+        let Some(recipients) = recipients.filter(|_| self.snapshot.body.sealed) else {
+            return Ok(recipients.is_none() && !self.snapshot.body.sealed);
+        };
+        let wanted: HashSet<&String> = recipients.iter().collect();
+        let certified = self.repository.certified(trust)?;
+        let identities: HashSet<IdentityId> = self.runs.iter().filter_map(|run| Some(run.run.seal.as_ref()?.identity)).collect();
+        for id in identities {
+            let mut records = self.repository.sealing_identities(id)?;
+            records.retain(|record| trust.standing(&certified, &record.signer, &record.body.node, &id).is_ok());
+            let all: HashSet<&String> = records.iter().flat_map(|record| &record.body.recipients).collect();
+            let for_all = |record: &Signed<SealingIdentity>| wanted.iter().all(|recipient| record.body.recipients.contains(recipient));
+            if all != wanted || !records.iter().any(for_all) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Calls `each` for every entry, in order. The index's digest is checked before the first.

@@ -210,8 +210,10 @@ impl Arbiter {
             let until = self.cooldown.get(node).copied().filter(|until| *until > self.now);
             until.map_or(Ok(()), |until| Err(Ineligible::Cooldown { until }))?;
         }
-        refuse(*cause == Cause::Automatic && !ready.automatic, Ineligible::SwitchOff)?;
-        refuse(*cause == Cause::Automatic && ready.undrilled, Ineligible::Undrilled)?;
+        // Of a switchover that failed it is the source that somebody wanted, and nobody else.
+        let by_itself = matches!(cause, Cause::Automatic | Cause::Return { .. }) && !source;
+        refuse(by_itself && !ready.automatic, Ineligible::SwitchOff)?;
+        refuse(by_itself && ready.undrilled, Ineligible::Undrilled)?;
         if let Some(dataset) = self.history.divergence(&ready.position) {
             return Err(Ineligible::Diverged(dataset));
         }

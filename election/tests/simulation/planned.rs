@@ -148,6 +148,30 @@ fn data_that_was_never_tried_out_is_taken_over_with_by_a_person_only() {
     world.sound();
 }
 
+/// The role returns to who gave it; that nobody else is there to take it makes no candidate of who is none.
+#[test]
+fn when_both_sides_of_a_switchover_die_nobody_is_taken_who_would_not_be_taken_by_itself() {
+    type Readiness = election::message::Readiness;
+    let none: [fn(&mut Readiness); 2] = [|readiness| readiness.undrilled = true, |readiness| readiness.automatic = false];
+    for change in none {
+        let mut world = World::reigning(Setup::new(3));
+        world.weather.start = (5 * S, 6 * S);
+        world.order(1, member::Order::Switchover { to: name(2), within: None });
+        assert!(world.until(20 * S, |world| world.phase() == Some(Phase::Granted)));
+        world.power_off(1);
+        world.power_off(2);
+        world.run(5 * S);
+        world.imports.fill(false);
+        let mut readiness = world.readiness(3);
+        change(&mut readiness);
+        world.feed(3, Input::Member(member::Input::Readiness(readiness)));
+        assert!(!world.until(300 * S, |world| world.open_gate().is_some()));
+        world.order_arbiter(Order::Elect { node: None, accept_loss: false });
+        assert!(world.until(60 * S, |world| serves(world, 3)), "a person may");
+        world.sound();
+    }
+}
+
 #[test]
 fn a_delay_is_waited_for_and_the_active_may_return_in_it() {
     let slow = |policy: &mut election::Policy| policy.delay = Duration::from_secs(600);

@@ -12,7 +12,10 @@ use election::message::Standing;
 use link::boot;
 use link::control::Ended;
 use link::post::OfRole;
+use standing::log::{Log, Said};
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Who hands the role over is asked so often how far that is, and has so many tries.
@@ -21,6 +24,28 @@ const HAND_OVERS: u32 = 3;
 /// So many exports are made ahead of a switchover at most, and none after one this short.
 const AHEAD: u32 = 3;
 const SHORT: Duration = Duration::from_secs(1);
+
+/// Hands the role over to a node that wants it home, as a person would; one after the other.
+pub(super) fn homewards(orders: &Arc<Orders>, log: &Log) -> impl Fn(NodeId) + Send + Sync + 'static {
+    let (orders, log, busy) = (Arc::downgrade(orders), log.clone(), Arc::new(AtomicBool::new(false)));
+    move |to| {
+        let Some(orders) = orders.upgrade() else { return };
+        if busy.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (log, over) = (log.clone(), busy.clone());
+        let spawned = std::thread::Builder::new().name("homewards".into()).spawn(move || {
+            let ended = orders.hand_over(to, None, &|what| log.say(Said::info("takeover", what)));
+            if let Ended::Refused { why, .. } | Ended::Failed { why, .. } = ended {
+                log.say(Said::warn("takeover", format!("the role stays here: {why}")));
+            }
+            over.store(false, Ordering::SeqCst);
+        });
+        if spawned.is_err() {
+            busy.store(false, Ordering::SeqCst);
+        }
+    }
+}
 
 impl Orders {
     pub(super) fn hand_over(&self, to: NodeId, within: Option<Duration>, say: &dyn Fn(String)) -> Ended<Stands> {
@@ -90,7 +115,7 @@ impl Orders {
         if let Err(ended) = self.made_ready(say) {
             return ended;
         }
-        match self.runtime.block_on(self.paths.ask_for_the_role()) {
+        match self.runtime.block_on(self.paths.ask_for_the_role(OfRole::HandOver)) {
             Ok(from) => self.taken_over_from(&from, say),
             Err(said) => {
                 said.into_iter().for_each(say);
@@ -104,8 +129,12 @@ impl Orders {
         if let Err(ended) = self.made_ready(say) {
             return ended;
         }
-        match self.runtime.block_on(self.paths.ask_for_the_role()) {
-            Ok(from) => self.taken_over_from(&from, say),
+        match self.runtime.block_on(self.paths.ask_for_the_role(OfRole::Home)) {
+            // It looks first whether the pause would be short, and may leave it at that.
+            Ok(from) => {
+                say(format!("{from} looks whether it can hand the role over"));
+                self.rise_after(None, &|| None, say)
+            }
             Err(said) => Ended::failed(format!("no node hands it over: {}", said.join("; "))),
         }
     }

@@ -35,7 +35,8 @@ pub struct Home {
 impl Home {
     /// Watches from now on, where the role comes home by itself.
     pub fn begin(orders: &Arc<Orders>, after: Option<Duration>, log: &Log) -> Result<(), Failure> {
-        let Some(after) = after else { return Ok(()) };
+        // Whoever switches it on later speaks of what comes then.
+        let Some(after) = after else { return Lost::forget(&orders.file.node.state).map_err(crate::cmd::failure) };
         let state = orders.file.node.state.clone();
         let (orders, log, ready_since, not_before) = (orders.clone(), log.clone(), None, Time::default());
         let home = Home { orders, state, log, after, ready_since, not_before, failures: 0 };

@@ -81,6 +81,14 @@ fn holds_any(file: &NodeFile, dataset: &str) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
+/// Whether the last drill of each dataset was good, and is not too long ago. Of one that was never exported there is nothing to try.
+fn is_drilled(file: &NodeFile, within: Duration, now_ms: u64) -> bool {
+    let good = |drilled: &Drilled| drilled.trouble.is_none() && Duration::from_millis(now_ms.saturating_sub(drilled.good_ms)) <= within;
+    let known = |name: &str| Drilled::open(&file.node.state, name).ok().flatten();
+    let mut datasets = file.datasets.iter().filter(|dataset| holds_any(file, &dataset.name));
+    datasets.all(|dataset| known(&dataset.name).as_ref().is_some_and(good))
+}
+
 /// What differs from look to look, and what does not.
 pub struct Looking<'a> {
     pub imports: &'a Imports,
@@ -109,7 +117,7 @@ impl Looking<'_> {
             automatic: self.takeover.automatic,
             blind: self.imports.is_blind(),
             guarded: self.guarded,
-            undrilled: !self.is_drilled(),
+            undrilled: self.takeover.drill_within.is_some_and(|within| !is_drilled(file, within, (self.imports.clock)())),
             activation: match measured.activation_ms {
                 0 => ACTIVATION,
                 ms => Duration::from_millis(ms),
@@ -118,19 +126,43 @@ impl Looking<'_> {
         }
     }
 
-    /// Whether the last drill of each dataset was good, and is not too long ago, where that is asked for.
-    fn is_drilled(&self) -> bool {
-        let Some(within) = self.takeover.drill_within else { return true };
-        let (state, now_ms) = (&self.imports.file.node.state, (self.imports.clock)());
-        let good = |drilled: &Drilled| drilled.trouble.is_none() && Duration::from_millis(now_ms.saturating_sub(drilled.good_ms)) <= within;
-        let known = |name: &str| Drilled::open(state, name).ok().flatten();
-        self.imports.file.datasets.iter().all(|dataset| known(&dataset.name).as_ref().is_some_and(good))
-    }
-
     fn is_valid(&self) -> bool {
         let Some(words) = &self.takeover.valid else { return true };
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_was_tried_lately_and_of_what_was_never_exported_no_drill_is_asked() {
+        let state = tempfile::tempdir().unwrap();
+        let dataset = |name: &str| {
+            let source = format!("source = [{{ recipe = \"files\", paths = [\"/srv/{name}\"] }}]");
+            format!("[[dataset]]\nname = \"{name}\"\nevery = \"1h\"\n{source}\n")
+        };
+        let node = format!("cluster = \"shop\"\nnode.name = \"web2\"\nnode.state = {:?}\nseal.off = true\n", state.path());
+        let file = NodeFile::parse(&[node, dataset("orders"), dataset("later")].concat(), Path::new("node.toml")).unwrap();
+        let (day, now_ms) = (Duration::from_secs(86_400), 1_795_262_400_000);
+        let holds = |name: &str| {
+            let snapshots = state.path().join("datasets").join(name).join("repository/snapshots");
+            std::fs::create_dir_all(&snapshots).unwrap();
+            std::fs::write(snapshots.join("one"), "").unwrap();
+        };
+        holds("orders");
+        assert!(!is_drilled(&file, day, now_ms));
+        let good = Drilled { good_ms: now_ms, ..Drilled::default() };
+        good.keep(state.path(), "orders").unwrap();
+        assert!(is_drilled(&file, day, now_ms), "of the other there is nothing to try");
+        assert!(!is_drilled(&file, day, now_ms + 86_400_001), "that is long ago");
+        Drilled { trouble: Some("no".into()), ..good.clone() }.keep(state.path(), "orders").unwrap();
+        assert!(!is_drilled(&file, day, now_ms), "the last one failed");
+        good.keep(state.path(), "orders").unwrap();
+        holds("later");
+        assert!(!is_drilled(&file, day, now_ms), "now there is something to try");
     }
 }

@@ -6,9 +6,9 @@ use crate::takeover::seat::Inbox;
 use crate::takeover::told::Told;
 use crate::takeover::words;
 use console::node_file::NodeFile;
-use election::Peer;
 use election::member::{Input, Order};
 use election::message::Standing;
+use election::{NodeId, Peer};
 use link::client::{Client, Deadlines, Way};
 use link::identity::{Identity, Pin};
 use link::membership::PullBackup;
@@ -18,7 +18,7 @@ use link::state_file;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 /// An answer that takes longer is given up, where no lease says otherwise.
@@ -36,6 +36,8 @@ pub struct Paths {
     fellows: RwLock<Arc<Fellows>>,
     clients: Mutex<HashMap<Peer, (Pin, String, Arc<Client>)>>,
     limit_ms: AtomicU64,
+    /// Hands the role over as a person would.
+    hands: OnceLock<Box<dyn Fn(NodeId) + Send + Sync>>,
     inbox: Inbox,
     told: Arc<Told>,
     sights: Arc<Sights>,
@@ -59,10 +61,17 @@ impl Paths {
             fellows: RwLock::new(Arc::new(fellows)),
             clients: Mutex::default(),
             limit_ms: AtomicU64::new(LIMIT.as_millis() as u64),
+            hands: OnceLock::new(),
             inbox,
             told,
             sights,
         })
+    }
+
+    /// Who hands the role over, where nobody ordered it.
+    pub fn hand_over_by(&self, hands: impl Fn(NodeId) + Send + Sync + 'static) {
+        // The first one stays.
+        let _ = self.hands.set(Box::new(hands));
     }
 
     /// How long an answer is waited for, by the timers of a reign.
@@ -176,6 +185,17 @@ impl Paths {
     fn asked_of_the_role(&self, from: &Peer, asked: OfRole) -> Option<String> {
         let Peer::Node(to) = from else { return Some("the arbiter takes no role".into()) };
         match (self.told.standing(), asked) {
+            // Who paused the cluster wants nothing to move by itself.
+            (Standing::Active, OfRole::Home) if self.told.role().is_some_and(|role| role.paused.is_some()) => {
+                Some(format!("{} holds the role for as long as the cluster is paused", self.name))
+            }
+            (Standing::Active, OfRole::Home) => match self.hands.get() {
+                Some(hands) => {
+                    hands(to.clone());
+                    None
+                }
+                None => Some(format!("{} just begins", self.name)),
+            },
             (Standing::Active, OfRole::HandOver) => {
                 self.inbox.put(Input::Order(Order::Switchover { to: to.clone(), within: None }));
                 None
@@ -203,10 +223,10 @@ impl Paths {
     }
 
     /// Asks all fellows for the role. Whether one hands it over, and what the others said.
-    pub async fn ask_for_the_role(&self) -> Result<String, Vec<String>> {
+    pub async fn ask_for_the_role(&self, asked: OfRole) -> Result<String, Vec<String>> {
         let mut said = Vec::new();
         for name in self.others() {
-            match self.ask_fellow(&name, OfRole::HandOver).await {
+            match self.ask_fellow(&name, asked).await {
                 Ok(()) => return Ok(name),
                 Err(why) => said.push(why),
             }

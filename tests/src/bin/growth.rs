@@ -275,8 +275,8 @@ fn adopt(folder: &Path, megabytes: usize) {
             if adopted {
                 let snapshot = OpenSnapshot::open(&web1.repository, &known, &Trust::default(), &mut web1.keyring()).expect("it opens");
                 let recipients = options.recipients.as_deref();
-                let adoption =
-                    Adoption { signer: options.signer.public(), recipients, cache_bytes: 1 << 30, threads: 2, streamed: &|_| false };
+                let (signer, trust) = (options.signer.public(), &Trust::default());
+                let adoption = Adoption { signer, recipients, trust, cache_bytes: 1 << 30, threads: 2, streamed: &|_| false };
                 let local = Local::open(local.path()).expect("it is ours");
                 archive::export::adopt::adopt(&snapshot, &local, &adoption).expect("it is adopted");
             }

@@ -90,6 +90,42 @@ fn without_takeover_a_person_says_who_is_off_and_whose_branch_counts() {
     cluster.stop();
 }
 
+/// Registrations of every few minutes do not wait until what a large archive builds on is made.
+#[test]
+fn what_small_datasets_build_on_is_made_before_that_of_large_ones() {
+    let mut cluster = Cluster::new(63);
+    cluster.keeper("backup", "");
+    let identity = cluster.path("identity");
+    for (node, part) in [("web1", "--active"), ("web2", "--standby")] {
+        let (mut more, mut datasets) = (format!("identity = {identity:?}\n"), String::new());
+        for (name, len) in [("large", 3_000_000), ("small", 3000), ("middle", 30_000)] {
+            let folder = |node: &str| cluster.path(&format!("{node}-{name}"));
+            std::fs::create_dir_all(folder(node)).unwrap();
+            if node == "web1" {
+                std::fs::write(folder(node).join("file"), tests::chance::noise(len as u64, len)).unwrap();
+            }
+            more += &format!("source.{name}.files.paths = [{:?}]\n", folder(node));
+            let source = format!("[[dataset.source]]\nrecipe = \"files\"\npaths = [{:?}]\n", folder("web1"));
+            datasets += &format!("[[dataset]]\nname = {name:?}\nevery = \"1h\"\n{source}");
+        }
+        cluster.node(node, &more, &datasets);
+        cluster.join("backup", node, &[part]);
+    }
+    cluster.start("web1", "exporter");
+    cluster.start("web2", "importer");
+    cluster.run("web1", "exporter", &["run", "--wait"]).ended(0);
+    until(LIMIT, "web2 to have them", || {
+        let lacking = ["large", "small", "middle"].map(|name| !cluster.path(&format!("web2-{name}/file")).exists());
+        (lacking == [false; 3]).then_some(())
+    });
+    cluster.kill("web1", "exporter");
+    let taken = cluster.run("web2", "importer", &["activate", "--old-active-off", "web1"]).ended(0);
+    let made: Vec<&str> = taken.err.lines().filter(|line| line.contains("build on what was imported")).collect();
+    let at = |name: &str| made.iter().position(|line| line.contains(name));
+    assert_eq!([at("small"), at("middle"), at("large")], [Some(0), Some(1), Some(2)], "{}", taken.err);
+    cluster.stop();
+}
+
 #[test]
 fn a_role_is_kept_when_the_last_export_does_not_arrive() {
     let mut cluster = begun(62);

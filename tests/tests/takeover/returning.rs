@@ -21,6 +21,8 @@ fn an_old_active_comes_back_passive_and_its_tail_is_kept() {
     customer.more(30, "web2");
     clients.reach("web2");
     moving.points(&scene, "web2");
+    let lost = scene.cluster.path("web1-state/role-lost.toml");
+    std::fs::write(&lost, "epoch = 1\n").unwrap();
     scene.start("web1");
     scene.becomes("web1", "ready");
     has_none(&scene, "web1");
@@ -36,6 +38,7 @@ fn an_old_active_comes_back_passive_and_its_tail_is_kept() {
             .then_some(())
     });
     assert!(!scene.orders("web1").contains(&1_000_000), "what counts is what the active has");
+    assert!(!lost.exists(), "what was noted when its node file said that the role comes home counts no more");
     scene.cluster.run("web2", "importer", &["switchover", "--to", "web1"]).ended(0);
     customer.more(30, "web1");
     clients.reach("web1");
@@ -113,5 +116,61 @@ fn a_role_comes_home_by_itself_and_stays_where_it_was_handed_to() {
     assert!(!scene.cluster.path("web1-state/role-lost.toml").exists(), "a person said where it belongs");
     scene.becomes("web1", "ready");
     scene.becomes("web2", "active");
+    scene.cluster.stop();
+}
+
+/// Who paused the cluster works on it: nothing moves by itself before that ends.
+#[test]
+fn a_role_does_not_come_home_while_the_cluster_is_paused() {
+    let mut scene = Scene::new(2, "automatic = true\n", "failback = \"automatic\"\nfailback_after = \"2s\"\n");
+    let customer = scene.customer();
+    customer.more(10, "web1");
+    scene.kill_host("web1");
+    scene.wait_for_active(&["web2"]);
+    scene.cluster.run("backup", "pull-backup", &["pause", "shop", "--for", "1h"]).ended(0);
+    let role = scene.cluster.path("web2-state/role");
+    until(crate::scene::LIMIT, "web2 to live under the pause", || {
+        let role = std::fs::read_to_string(&role).unwrap_or_default();
+        if role.contains("paused") { Ok(()) } else { Err(role) }
+    });
+    scene.forget_boot("web1");
+    scene.start("web1");
+    until(crate::scene::LIMIT, "web1 to ask in vain", || {
+        let said = scene.cluster.daemon("web1", "importer").err();
+        if said.contains("for as long as the cluster is paused") { Ok(()) } else { Err(said) }
+    });
+    assert_eq!(scene.serving(), ["web2"]);
+    customer.more(10, "web2");
+    scene.cluster.run("backup", "pull-backup", &["resume", "shop"]).ended(0);
+    scene.becomes("web1", "active");
+    customer.more(10, "web1");
+    let taken = customer.end();
+    judge(&taken);
+    assert_eq!(reigns(&taken), ["web1", "web2", "web1"]);
+    scene.cluster.stop();
+}
+
+/// As with a switchover that a person asks for, it is looked beforehand whether the pause would be short.
+#[test]
+fn a_role_does_not_come_home_where_the_service_would_be_closed_too_long() {
+    let slow = "[[dataset]]\nname = \"slow\"\nevery = \"1h\"\n[[dataset.source]]\nrecipe = \"erp5\"\nstream = true\n\
+                export = [\"/bin/sh\", \"-c\", \"sleep 4; date +%N\"]\nimport = [\"/bin/sh\", \"-c\", \"cat >/dev/null\"]\n";
+    let home = "max_pause = \"2s\"\nfailback = \"automatic\"\nfailback_after = \"2s\"\n";
+    let mut scene = Scene::new(2, "automatic = true\n", &format!("{home}{slow}"));
+    let customer = scene.customer();
+    customer.more(10, "web1");
+    scene.kill_host("web1");
+    scene.wait_for_active(&["web2"]);
+    customer.more(10, "web2");
+    scene.forget_boot("web1");
+    scene.start("web1");
+    until(crate::scene::LIMIT, "web2 to see that it takes too long", || {
+        let said = scene.cluster.daemon("web2", "importer").err();
+        if said.contains("the role stays here: the service would be closed too long") { Ok(()) } else { Err(said) }
+    });
+    customer.more(10, "web2");
+    let said = scene.cluster.daemon("web2", "importer").err();
+    assert!(!said.contains("services are stopped"), "{said}");
+    judge(&customer.end());
     scene.cluster.stop();
 }
