@@ -224,6 +224,13 @@ impl NodeFile {
     }
 
     /// The dataset of that name.
+    /// HOST:PORT of the pull-backup that decides who is active, where one is named.
+    pub fn arbiter(&self) -> Option<&str> {
+        let marked = self.pull_backups.iter().find(|known| known.arbiter)?;
+        let url = marked.url.as_str();
+        Some(url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/'))
+    }
+
     pub fn dataset(&self, name: &str) -> Option<&Dataset> {
         self.datasets.iter().find(|dataset| dataset.name == name)
     }

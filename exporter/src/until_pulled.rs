@@ -29,8 +29,8 @@ pub fn is_served(file: &NodeFile) -> Result<bool, Failure> {
     Ok(Alone::take(&file.node.state, "exporter").map_err(crate::cmd::link_failure)?.is_none())
 }
 
-/// Waits, no longer than `limit`. Who lacks what then, a line each.
-pub fn until_pulled(file: &NodeFile, news: &[News], limit: Duration, now: fn() -> u64) -> Result<Vec<String>, Failure> {
+/// Waits, no longer than `limit`, for all pull-backups or for `only` one. Who lacks what then, a line each.
+pub fn until_pulled(file: &NodeFile, news: &[News], only: Option<&str>, limit: Duration, now: fn() -> u64) -> Result<Vec<String>, Failure> {
     let alone = Alone::take(&file.node.state, "exporter").map_err(crate::cmd::link_failure)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -45,7 +45,7 @@ pub fn until_pulled(file: &NodeFile, news: &[News], limit: Duration, now: fn() -
     let datasets: Vec<&str> = news.iter().map(|(dataset, _)| dataset.as_str()).collect();
     announce(file, &datasets);
     let all_held = async {
-        while !lacking(file, news).is_empty() {
+        while !lacking(file, news, only).is_empty() {
             // What a daemon hears stands in files only.
             let _ = timeout(LOOK, heard.notified()).await;
         }
@@ -56,12 +56,13 @@ pub fn until_pulled(file: &NodeFile, news: &[News], limit: Duration, now: fn() -
         // Answers under way end with it.
         let _ = runtime.block_on(async { timeout(Duration::from_secs(5), server).await });
     }
-    Ok(lacking(file, news))
+    Ok(lacking(file, news, only))
 }
 
-fn lacking(file: &NodeFile, news: &[News]) -> Vec<String> {
+fn lacking(file: &NodeFile, news: &[News], only: Option<&str>) -> Vec<String> {
     let of = |(dataset, snapshot): &News| {
-        let addresses = not_held(file, dataset, snapshot);
+        let mut addresses = not_held(file, dataset, snapshot);
+        addresses.retain(|address| only.is_none_or(|only| only == address));
         (!addresses.is_empty()).then(|| format!("dataset {dataset}: {} does not hold it yet", addresses.join(" and ")))
     };
     news.iter().filter_map(of).collect()

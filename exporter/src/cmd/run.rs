@@ -25,6 +25,9 @@ pub struct Run {
     /// Return only when every pull-backup holds it durably; fail when that takes too long.
     #[arg(long)]
     wait: bool,
+    /// With --wait: of several pull-backups, only the one that decides who is active; `importer serve` asks for it.
+    #[arg(long, requires = "wait", hide = true)]
+    arbiter: bool,
     /// Say nothing when all went well, as a line of cron's should.
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
@@ -115,7 +118,11 @@ impl Run {
             announce(file, &datasets);
             return Ok(());
         }
-        let lacking = until_pulled(file, news, self.limit, now_ms)?;
+        // One that this node never joined is no reason to wait for nobody.
+        let decides = file
+            .arbiter()
+            .filter(|address| self.arbiter && joined.iter().any(|known| known.address == **address));
+        let lacking = until_pulled(file, news, decides, self.limit, now_ms)?;
         match lacking.split_first() {
             None => Ok(()),
             Some((first, _)) if self.wait => Err(Failure::failed(first.clone())

@@ -144,17 +144,17 @@ impl Doing {
         });
     }
 
-    /// The last export of a reign; what it wrote is captured when every pull-backup holds that.
+    /// The last export of a reign; what it wrote is captured when the pull-backup that decides holds that. Others pull it when they can.
     pub fn export(&self, epoch: Epoch, until: Time) {
         self.beside("export", move |inside| {
             let left = until.since(boot::now());
             let limit = format!("{}s", left.as_secs().max(1));
-            match exporter(&inside.around.config, &["run", "--wait", "--for", &limit], left + Duration::from_secs(5)) {
+            match exporter(&inside.around.config, &["run", "--wait", "--arbiter", "--for", &limit], left + Duration::from_secs(5)) {
                 Ok(()) => {
                     inside
                         .around
                         .log
-                        .say(Said::info("takeover", format!("the last export of epoch {epoch} is held by every pull-backup")));
+                        .say(Said::info("takeover", format!("the last export of epoch {epoch} is held by the pull-backup that decides")));
                     inside.captured();
                 }
                 Err(why) => inside.trouble(format!("the last export did not end well: {why}; what it lacks stays on this host")),

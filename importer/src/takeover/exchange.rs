@@ -74,9 +74,11 @@ impl Orders {
         for _ in 0..AHEAD {
             let began = boot::now();
             let limit = format!("{}s", self.final_export.as_secs().max(1));
-            exporter(&self.config, &["run", "--wait", "--for", &limit], self.final_export + Duration::from_secs(5)).map_err(|why| {
-                Ended::refused(format!("what is new could not be sent ahead: {why}"), "the service goes on here; see `exporter status`")
-            })?;
+            exporter(&self.config, &["run", "--wait", "--arbiter", "--for", &limit], self.final_export + Duration::from_secs(5)).map_err(
+                |why| {
+                    Ended::refused(format!("what is new could not be sent ahead: {why}"), "the service goes on here; see `exporter status`")
+                },
+            )?;
             let took = boot::now().since(began);
             // Until it is no shorter for being repeated.
             let enough = took < SHORT || took * 2 > last;

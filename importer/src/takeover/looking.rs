@@ -10,6 +10,7 @@ use election::message::{Outside, Readiness};
 use election::{Dataset, Epoch, Point, Position, SnapshotId};
 use link::membership::Reign;
 use link::message::snapshot_of;
+use link::node::Receivers;
 use link::state_file;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -41,12 +42,15 @@ pub fn point(snapshot: &str) -> Option<Point> {
     Some(Point { epoch: Epoch(at.epoch), sequence: at.sequence, id: SnapshotId(id.to_string()) })
 }
 
-/// The newest in the node's own repositories, by name: of an active node, what it exported.
+/// The newest in the node's own repositories, by name: of an active node, what it exported. What a pull-backup keeps aside is no part of any history: whoever waited for
+/// that to be published would wait in vain.
 pub fn exported(file: &NodeFile) -> Position {
     let newest = |dataset: &str| {
         let snapshots = file.node.state.join("datasets").join(dataset).join("repository").join(name::SNAPSHOTS);
         let names = std::fs::read_dir(snapshots).ok()?.flatten();
         let names = names.filter_map(|entry| Some(format!("{}/{}", name::SNAPSHOTS, entry.file_name().to_str()?)));
+        let receivers = Receivers::open(&file.node.state, dataset).unwrap_or_default();
+        let names = names.filter(|name| !receivers.keep_aside(name));
         point(&names.filter_map(|name| Some((name::parse_snapshot(&name)?, name))).max()?.1)
     };
     let known = file

@@ -45,8 +45,7 @@ pub struct Paths {
 
 impl Paths {
     pub fn new(file: &NodeFile, identity: Identity, node: Arc<Node>, (inbox, told, sights): (Inbox, Arc<Told>, Arc<Sights>)) -> Arc<Paths> {
-        let of_url = |url: &str| url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/').to_owned();
-        let marked = file.pull_backups.iter().find(|known| known.arbiter).map(|known| of_url(&known.url));
+        let marked = file.arbiter().map(str::to_owned);
         let path = file.node.state.join("fellows.toml");
         // What cannot be read is told again.
         let fellows = state_file::read::<Fellows>(&path).ok().flatten().unwrap_or_default();

@@ -94,3 +94,37 @@ fn an_archive_is_rebuilt_from_the_spools_and_mirrors_of_its_own_members() {
     let ran = cluster.run("first", "pull-backup", &["rebuild"]).ended(1);
     assert!(ran.err.contains("nobody could be asked"), "{}", ran.err);
 }
+
+/// A switchover must not wait for a pull-backup that has nothing to say in it.
+#[test]
+fn who_waits_for_the_one_that_decides_does_not_wait_for_the_others() {
+    let mut cluster = Cluster::new(24);
+    let mut chance = Chance::new(24);
+    cluster.keeper("first", "");
+    cluster.keeper("second", "");
+    let named = |cluster: &Cluster| {
+        let url = |name: &str| format!("https://{}:8025", cluster.address_of(name));
+        let (first, second) = (url("first"), url("second"));
+        format!("[[pull-backup]]\nurl = {first:?}\narbiter = true\n[[pull-backup]]\nurl = {second:?}\n{}", dataset(cluster))
+    };
+    let datasets = named(&cluster);
+    cluster.node("web1", "", &datasets);
+    cluster.join("first", "web1", &["--active"]);
+    cluster.join("second", "web1", &[]);
+    cluster.start("web1", "exporter");
+    export(&cluster, &mut chance);
+    cluster.run("web1", "exporter", &["run", "--wait", "--for", "60s"]).ended(0);
+    cluster.kill("second", "pull-backup");
+    export(&cluster, &mut chance);
+    cluster.run("web1", "exporter", &["run", "--wait", "--arbiter", "--for", "60s"]).ended(0);
+    assert_eq!(snapshots(&cluster.of_keeper("first", "files")).len(), 2);
+    let lacks = cluster.run("web1", "exporter", &["run", "--wait", "--for", "1s"]).ended(1);
+    assert!(lacks.err.contains(&cluster.address_of("second")), "{}", lacks.err);
+    // The one that decides is waited for, whatever the others have.
+    cluster.start("second", "pull-backup");
+    cluster.kill("first", "pull-backup");
+    export(&cluster, &mut chance);
+    let lacks = cluster.run("web1", "exporter", &["run", "--wait", "--arbiter", "--for", "1s"]).ended(1);
+    assert!(lacks.err.contains(&cluster.address_of("first")), "{}", lacks.err);
+    cluster.stop();
+}
