@@ -31,7 +31,7 @@ use acting::Acting;
 use addresses::Word;
 use checks::Colours;
 use console::exit::Failure;
-use console::node_file::{NodeFile, Takeover};
+use console::node_file::{Check, NodeFile, Takeover};
 use doing::Doing;
 use election::Timers;
 use election::member::{Alert, Config, Input};
@@ -114,8 +114,7 @@ impl Beginning {
         close_unless_held(&file, &acting, &doing)?;
         acting.begin(doing.epoch(), told_of_addresses(&inbox, &told, &log))?;
         let sights = Sights::new(&file, &takeover, Arc::new(crate::cmd::now_ms));
-        let around = (inbox.clone(), told.clone(), sights.clone());
-        let paths = Paths::new(&file, identity, daemon.node().clone(), around);
+        let paths = Paths::new(&file, identity, daemon.node().clone(), (inbox.clone(), told.clone(), sights.clone()));
         daemon.node().elect_by(paths.clone());
         let orders = Arc::new(Orders {
             file: file.clone(),
@@ -131,12 +130,11 @@ impl Beginning {
             max_pause: takeover.max_pause,
             stop: stop.clone(),
         });
-        for check in &takeover.checks {
-            runtime.spawn(checks::watch(check.clone(), doing.clone(), told.clone(), colours.clone(), stop.clone()));
-        }
+        let watch = |check: &Check| checks::watch(check.clone(), doing.clone(), told.clone(), colours.clone(), stop.clone());
+        takeover.checks.iter().for_each(|check| drop(runtime.spawn(watch(check))));
         let seconds: Clock = Arc::new(|| crate::cmd::now_ms() / 1000);
         let names = Names::new(&file, &takeover, &seconds, told.clone(), log.clone())?;
-        let outside = outside::Looking {
+        outside::Looking {
             file: file.clone(),
             takeover: takeover.clone(),
             sights: sights.clone(),
@@ -144,14 +142,13 @@ impl Beginning {
             paths: paths.clone(),
             log: log.clone(),
             stop: stop.clone(),
-        };
-        outside.begin(&seconds, &runtime)?;
+        }
+        .begin(&seconds, &runtime)?;
         let guarded = acting.is_guarded();
-        let first = Looking { imports: daemon.imports(), takeover: &takeover, guarded, outside: sights.words() }.readiness();
         let seat = Seat {
             state: file.node.state.clone(),
             config: config_of(&file, &takeover)?,
-            readiness: first,
+            readiness: Looking { imports: daemon.imports(), takeover: &takeover, guarded, outside: sights.words() }.readiness(),
             acting: acting.clone(),
             doing: doing.clone(),
             post: Post::new(paths.clone(), runtime.clone()),
