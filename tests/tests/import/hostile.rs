@@ -48,7 +48,12 @@ fn a_hostile_network_before_a_node_that_stands_by_costs_time_and_no_data() {
             std::fs::read_to_string(&peers).is_ok_and(|text| text.contains("trouble = ")).then_some(())
         });
         assert_eq!(orders(&shop.0.path("web2/shop.db")), before, "{what}: what was imported stays what it was");
-        assert_eq!(snapshots(&shop.0.of_node("web2", "shop")), mirror, "{what}: nothing was published");
+        // What is old may go meanwhile.
+        let new: Vec<String> = snapshots(&shop.0.of_node("web2", "shop"))
+            .into_iter()
+            .filter(|held| !mirror.contains(held))
+            .collect();
+        assert!(new.is_empty(), "{what}: nothing was published: {new:?}");
         // The source moves on.
         order(&shop.0.path("web1/shop.db"), "one more");
         shop.0.run("web1", "exporter", &["run", "--wait"]).ended(0);
