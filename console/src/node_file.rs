@@ -223,7 +223,6 @@ impl NodeFile {
         Ok(file)
     }
 
-    /// The dataset of that name.
     /// HOST:PORT of the pull-backup that decides who is active, where one is named.
     pub fn arbiter(&self) -> Option<&str> {
         let marked = self.pull_backups.iter().find(|known| known.arbiter)?;
@@ -231,6 +230,7 @@ impl NodeFile {
         Some(url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/'))
     }
 
+    /// The dataset of that name.
     pub fn dataset(&self, name: &str) -> Option<&Dataset> {
         self.datasets.iter().find(|dataset| dataset.name == name)
     }
