@@ -6,7 +6,7 @@ use crate::base::Bases;
 use crate::import::{Did, For, Imports};
 use crate::imported::Imported;
 use crate::takeover::exporting::exporter;
-use crate::takeover::looking::{exported, imported};
+use crate::takeover::looking::{exported, imported, seen};
 use crate::takeover::orders::Stands;
 use crate::takeover::served;
 use console::exit::Failure;
@@ -62,7 +62,7 @@ pub fn activate(file: &NodeFile, off: Option<&str>, imports: &Arc<Imports>, say:
         });
     }
     let position = imported(file).0;
-    let known = [before.map_or(0, |reign| reign.epoch), position.epoch().0, exported(file).epoch().0];
+    let known = [before.map_or(0, |reign| reign.epoch), position.epoch().0, seen(file).epoch().0];
     let reign = Reign::given(known.into_iter().max().unwrap_or_default() + 1, true);
     // Its first export waits until there is something to build on.
     let bases = Bases::hold(imports);

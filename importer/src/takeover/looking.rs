@@ -45,12 +45,21 @@ pub fn point(snapshot: &str) -> Option<Point> {
 /// The newest in the node's own repositories, by name: of an active node, what it exported. What a pull-backup keeps aside is no part of any history: whoever waited for
 /// that to be published would wait in vain.
 pub fn exported(file: &NodeFile) -> Position {
+    newest(file, &|receivers, name| !receivers.keep_aside(name))
+}
+
+/// The newest that was ever here, kept aside or not: no epoch of it may be given again.
+pub fn seen(file: &NodeFile) -> Position {
+    newest(file, &|_, _| true)
+}
+
+fn newest(file: &NodeFile, counts: &dyn Fn(&Receivers, &str) -> bool) -> Position {
     let newest = |dataset: &str| {
         let snapshots = file.node.state.join("datasets").join(dataset).join("repository").join(name::SNAPSHOTS);
         let names = std::fs::read_dir(snapshots).ok()?.flatten();
         let names = names.filter_map(|entry| Some(format!("{}/{}", name::SNAPSHOTS, entry.file_name().to_str()?)));
         let receivers = Receivers::open(&file.node.state, dataset).unwrap_or_default();
-        let names = names.filter(|name| !receivers.keep_aside(name));
+        let names = names.filter(|name| counts(&receivers, name));
         point(&names.filter_map(|name| Some((name::parse_snapshot(&name)?, name))).max()?.1)
     };
     let known = file
