@@ -16,7 +16,6 @@ use crate::digest::Digester;
 use crate::entry::{Content, Entry, Node};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, List};
-use crate::local::RunTag;
 use crate::local::cache::SegmentCache;
 use crate::local::chunks::{self, ChunkTable};
 use crate::local::state::{EntryStamp, Local, State};
@@ -82,13 +81,11 @@ pub fn adopt(snapshot: &OpenSnapshot<'_>, local: &Local, adoption: &Adoption<'_>
         let run = RunLive { id: used.run, record: used.record, segments: vec![SegmentLive::default(); segments] };
         live.runs.insert(used.ordinal, run);
     }
-    let tags = snapshot.runs().map(|(used, _)| (used.ordinal, used.run.tag())).collect();
     let mut work = Work {
         local,
         adoption,
         kept: Kept { snapshot, cache, lens: Mutex::default() },
         table,
-        tags,
         lists: Lists { next: before.as_ref().map_or(1, |state| state.next_lists), keep: HashSet::new() },
         live,
         done: Adopted::default(),
@@ -166,12 +163,10 @@ struct Kept<'a> {
 impl Segments for Kept<'_> {
     fn content(&self, ordinal: u64, sequence: u32, workspace: &mut Workspace, out: &mut Vec<u8>) -> Result<()> {
         let Workspace { decoder, item } = workspace;
-        let (tag, plain) = self.snapshot.plain(ordinal, sequence, item)?;
+        let (address, plain) = self.snapshot.plain(ordinal, sequence, item)?;
         // The cache only helps later exports: what it cannot take, they do without.
-        let _ = self.cache.put(tag, sequence, plain);
-        decoder
-            .decode(plain, out)
-            .map_err(|why| Error::damaged(format!("segment {sequence} of run number {ordinal}"), why))?;
+        let _ = self.cache.put(address.run.tag(), sequence, plain);
+        decoder.decode(plain, out).map_err(|why| Error::damaged(format!("segment {address}"), why))?;
         let mut lens = self.lens.lock().unwrap_or_else(PoisonError::into_inner);
         let of_run = lens.entry(ordinal).or_default();
         of_run.resize(of_run.len().max(sequence as usize + 1), 0);
@@ -190,7 +185,6 @@ struct Work<'a> {
     adoption: &'a Adoption<'a>,
     kept: Kept<'a>,
     table: ChunkTable,
-    tags: HashMap<u64, RunTag>,
     lists: Lists,
     /// How much of each segment is used; of those that were not read the length is as far as anything in them is used.
     live: Live,
@@ -306,10 +300,8 @@ impl Work<'_> {
         let mut places = Vec::new();
         window.part(from, chunk.len() as u64, &mut |extent| {
             let place = extent.place.expect("stretches have no holes");
-            let run = *self
-                .tags
-                .get(&place.ordinal)
-                .ok_or_else(|| Error::damaged("an extent", "it names no run of the snapshot"))?;
+            let run = self.live.runs.get(&place.ordinal).map(|run| run.id.tag());
+            let run = run.ok_or_else(|| Error::damaged("an extent", "it names no run of the snapshot"))?;
             places.push(chunks::Place { run, sequence: place.sequence, offset: place.offset, len: extent.len as u32 });
             Ok(())
         })?;

@@ -7,9 +7,8 @@ use crate::digest;
 use crate::encode::Take;
 use crate::entry::{Entry, EntryDecoder};
 use crate::error::{Error, Result};
-use crate::id::{IdentityId, SnapshotId};
+use crate::id::{Address, IdentityId, SnapshotId};
 use crate::identity::Keyring;
-use crate::local::RunTag;
 use crate::record::{Run, RunUse, SealingIdentity, Signed, Snapshot};
 use crate::repository::{Known, Repository};
 use crate::root::Root;
@@ -167,49 +166,42 @@ fn open_root(snapshot: &Signed<Snapshot>, runs: &[OpenRun], known: &Known) -> Re
 }
 
 impl OpenSnapshot<'_> {
-    fn run_at(&self, ordinal: u64, name: &dyn Fn() -> String) -> Result<&OpenRun> {
-        let index = self.runs.binary_search_by_key(&ordinal, |run| run.used.ordinal);
-        index
-            .map(|index| &self.runs[index])
-            .map_err(|_| Error::refused(name(), "the snapshot does not list that run"))
-    }
-
     /// The runs that it uses, each with the number of its segments.
     pub(crate) fn runs(&self) -> impl Iterator<Item = (&RunUse, usize)> {
         self.runs.iter().map(|run| (&run.used, run.run.segments.len()))
     }
 
-    /// The plain form of a segment, and by what name a node's local state knows its run.
-    pub(crate) fn plain<'w>(&self, ordinal: u64, sequence: u32, item: &'w mut Vec<u8>) -> Result<(RunTag, &'w [u8])> {
+    /// The plain form of a segment, and which one it is.
+    pub(crate) fn plain<'w>(&self, ordinal: u64, sequence: u32, item: &'w mut Vec<u8>) -> Result<(Address, &'w [u8])> {
         let name = || format!("segment {sequence} of run number {ordinal}");
-        let run = self.run_at(ordinal, &name)?;
+        let index = self.runs.binary_search_by_key(&ordinal, |run| run.used.ordinal);
+        let run = index
+            .map(|index| &self.runs[index])
+            .map_err(|_| Error::refused(name(), "the snapshot does not list that run"))?;
         if !run.used.holds(sequence) {
             return Err(Error::refused(name(), "it is not in the snapshot's live ranges"));
         }
-        let address = crate::id::Address { run: run.run.id, sequence };
+        let address = Address { run: run.run.id, sequence };
         let damaged = |why| Error::damaged(format!("segment {address}"), why);
-        let tag = run.run.id.tag();
         // Unsealed, only the hash proves anything. Sealed, the tag does; the hash is asked when the tag is wrong, for another copy may be good.
         let Some(key) = &run.key else {
             self.repository.verified_segment(&run.run, sequence, item)?;
-            return Ok((tag, seal::open_segment(item, None).map_err(damaged)?));
+            return Ok((address, seal::open_segment(item, None).map_err(damaged)?));
         };
         let read = self.repository.segment_item(address, item);
         let first = read.is_ok() && seal::header_is(item, address);
         if first && let Ok(len) = seal::open_segment(item, Some(key)).map(<[u8]>::len) {
-            return Ok((tag, &item[seal::HEADER..][..len]));
+            return Ok((address, &item[seal::HEADER..][..len]));
         }
         self.repository.verified_segment(&run.run, sequence, item)?;
-        Ok((tag, seal::open_segment(item, Some(key)).map_err(damaged)?))
+        Ok((address, seal::open_segment(item, Some(key)).map_err(damaged)?))
     }
 }
 
 impl Segments for OpenSnapshot<'_> {
     fn content(&self, ordinal: u64, sequence: u32, workspace: &mut Workspace, out: &mut Vec<u8>) -> Result<()> {
         let Workspace { decoder, item } = workspace;
-        let (_, plain) = self.plain(ordinal, sequence, item)?;
-        decoder
-            .decode(plain, out)
-            .map_err(|why| Error::damaged(format!("segment {sequence} of run number {ordinal}"), why))
+        let (address, plain) = self.plain(ordinal, sequence, item)?;
+        decoder.decode(plain, out).map_err(|why| Error::damaged(format!("segment {address}"), why))
     }
 }

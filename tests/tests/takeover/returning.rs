@@ -2,9 +2,18 @@
 
 use crate::books::reigns;
 use crate::moving::{has_none, moving};
-use crate::scene::{Scene, judge};
+use crate::scene::{Scene, Taken, judge};
 use rusqlite::Connection;
 use tests::wait::until;
+
+/// The role went to web2 and came back, no two served, and nothing that was acknowledged is lost.
+#[track_caller]
+fn went_and_came(scene: &Scene, taken: &[Taken]) {
+    judge(taken);
+    assert_eq!(reigns(taken), ["web1", "web2", "web1"]);
+    let lost = scene.lost("web1", taken);
+    assert!(lost.is_empty(), "acknowledged, and neither there nor in quarantine: {lost:?}");
+}
 
 /// Scenario 19.
 #[test]
@@ -76,9 +85,7 @@ fn a_master_that_returns_takes_the_newest_registrations_and_then_the_role() {
     scene.write("web2", 1_000_004, "registered just before the exchange");
     scene.cluster.run("web2", "importer", &["switchover", "--to", "web1"]).ended(0);
     customer.more(10, "web1");
-    let taken = customer.end();
-    judge(&taken);
-    assert_eq!(reigns(&taken), ["web1", "web2", "web1"]);
+    went_and_came(&scene, &customer.end());
     for (number, text) in [
         (1_000_001, "registered at the master"),
         (1_000_003, "registered at the fallback"),
@@ -86,8 +93,6 @@ fn a_master_that_returns_takes_the_newest_registrations_and_then_the_role() {
     ] {
         assert_eq!(scene.text("web1", number).as_deref(), Some(text));
     }
-    let lost = scene.lost("web1", &taken);
-    assert!(lost.is_empty(), "acknowledged, and neither there nor in quarantine: {lost:?}");
     assert!(scene.quarantined().contains(&1_000_002), "what the master alone had is kept");
     scene.cluster.stop();
 }
@@ -105,11 +110,7 @@ fn a_role_comes_home_by_itself_and_stays_where_it_was_handed_to() {
     scene.start("web1");
     scene.becomes("web1", "active");
     customer.more(10, "web1");
-    let taken = customer.end();
-    judge(&taken);
-    assert_eq!(reigns(&taken), ["web1", "web2", "web1"]);
-    let lost = scene.lost("web1", &taken);
-    assert!(lost.is_empty(), "acknowledged, and neither there nor in quarantine: {lost:?}");
+    went_and_came(&scene, &customer.end());
     scene.becomes("web2", "ready");
     assert!(!scene.cluster.path("web2-state/role-lost.toml").exists(), "web2 gave it up, and does not want it back");
     scene.cluster.run("web1", "importer", &["switchover", "--to", "web2"]).ended(0);
