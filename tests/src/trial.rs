@@ -1,9 +1,12 @@
 //! A repository to try things on: its store, local state, keys, and a clock that goes when told.
 
 use crate::plain::PlainTree;
-use archive::export::{ExportOptions, ExportReport};
+use archive::entry::Attributes;
+use archive::export::item::{Body, Item};
+use archive::export::{Export, ExportOptions, ExportReport};
 use archive::id::SnapshotId;
 use archive::identity::{Keyring, generate};
+use archive::local::state::Local;
 use archive::read::open::OpenSnapshot;
 use archive::read::restore::{RestoreOptions, RestoreReport, restore};
 use archive::repository::{Known, Repository};
@@ -11,6 +14,7 @@ use archive::root::Source;
 use archive::sign::Signer;
 use archive::store::{MemoryStore, Store};
 use archive::trust::Trust;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -80,6 +84,37 @@ impl Trial {
     pub fn export(&self, tree: &PlainTree) -> ExportReport {
         self.wait_ms(10_000);
         tree.export(&self.repository, &self.local(), &self.options).expect("the export goes through")
+    }
+
+    /// Exports streams: `s/000`, `s/001`, and so on.
+    pub fn export_streams(&self, streams: impl Iterator<Item = Box<dyn Read + Send>>) -> ExportReport {
+        self.wait_ms(10_000);
+        self.try_export_streams(streams).expect("the export goes through")
+    }
+
+    pub fn try_export_streams(&self, streams: impl Iterator<Item = Box<dyn Read + Send>>) -> archive::Result<ExportReport> {
+        let local = Local::open(&self.local())?;
+        let mut export = Export::begin(self.repository.clone(), local, self.options.clone())?;
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let attributes = Attributes { mode: 0o700, uid, gid, ..Attributes::default() };
+        let item = |path: String, body| Item { path: path.into_bytes(), attributes: attributes.clone(), stamp: None, body };
+        export.add(item("s".into(), Body::Folder))?;
+        for (number, stream) in streams.enumerate() {
+            export.add(item(format!("s/{number:03}"), Body::Stream(stream)))?;
+        }
+        export.finish()
+    }
+
+    /// Restores the newest snapshot, and compares its streams.
+    #[track_caller]
+    pub fn assert_streams_are(&self, contents: &[Vec<u8>]) {
+        let target = tempfile::tempdir().expect("a folder can be made");
+        let known = self.repository.snapshots().expect("snapshots are listed").pop().expect("there is one");
+        self.restore(&known, target.path()).expect("it is restored");
+        for (number, content) in contents.iter().enumerate() {
+            let found = std::fs::read(target.path().join(format!("s/{number:03}"))).expect("the stream is there");
+            assert!(found == *content, "stream {number} of {} bytes is another", content.len());
+        }
     }
 
     pub fn keyring(&self) -> Keyring {

@@ -1,9 +1,6 @@
 //! Content that is read once, in order: however long each is, and however many there are.
 
-use archive::entry::Attributes;
-use archive::export::item::{Body, Item};
-use archive::export::{Export, ExportReport, Outcome};
-use archive::local::state::Local;
+use archive::export::{ExportReport, Outcome};
 use std::io::{self, Read};
 use tests::trial::Trial;
 
@@ -40,27 +37,11 @@ fn text(number: usize, len: usize) -> Vec<u8> {
 }
 
 fn export(trial: &Trial, contents: &[Vec<u8>]) -> ExportReport {
-    trial.wait_ms(10_000);
-    let mut export = Export::begin(trial.repository.clone(), Local::open(&trial.local()).unwrap(), trial.options.clone()).unwrap();
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let attributes = Attributes { mode: 0o700, uid, gid, ..Attributes::default() };
-    let item = |path: String, body| Item { path: path.into_bytes(), attributes: attributes.clone(), stamp: None, body };
-    export.add(item("s".into(), Body::Folder)).unwrap();
-    for (number, content) in contents.iter().enumerate() {
-        let stream = Rows { text: io::Cursor::new(content.clone()), calls: 0 };
-        export.add(item(format!("s/{number:03}"), Body::Stream(Box::new(stream)))).unwrap();
-    }
-    export.finish().unwrap()
-}
-
-fn assert_newest_is(trial: &Trial, contents: &[Vec<u8>]) {
-    let target = tempfile::tempdir().unwrap();
-    let known = trial.repository.snapshots().unwrap().pop().unwrap();
-    trial.restore(&known, target.path()).unwrap();
-    for (number, content) in contents.iter().enumerate() {
-        let found = std::fs::read(target.path().join(format!("s/{number:03}"))).unwrap();
-        assert!(found == *content, "stream {number} of {} bytes is another", content.len());
-    }
+    trial.export_streams(
+        contents
+            .iter()
+            .map(|content| Box::new(Rows { text: io::Cursor::new(content.clone()), calls: 0 }) as _),
+    )
 }
 
 #[test]
@@ -71,12 +52,12 @@ fn streams_of_any_length_come_back() {
         let mut trial = Trial::new();
         trial.options.threads = threads;
         export(&trial, &contents);
-        assert_newest_is(&trial, &contents);
+        trial.assert_streams_are(&contents);
         assert!(matches!(export(&trial, &contents).outcome, Outcome::Unchanged { .. }));
         contents[9][5_000_000..5_000_100].fill(b'x');
         let report = export(&trial, &contents);
         assert!(report.stored_bytes < 20_000, "stored {}", report.stored_bytes);
-        assert_newest_is(&trial, &contents);
+        trial.assert_streams_are(&contents);
     }
 }
 
@@ -87,5 +68,5 @@ fn many_short_streams_and_a_few_long_ones_take_turns() {
         .collect();
     let trial = Trial::unsealed();
     export(&trial, &contents);
-    assert_newest_is(&trial, &contents);
+    trial.assert_streams_are(&contents);
 }

@@ -1,9 +1,7 @@
 //! A node that takes over builds on what the one before it published: its first export stores what differs, and everything comes back.
 
-use archive::entry::Attributes;
 use archive::export::adopt::{Adopted, Adoption, adopt};
-use archive::export::item::{Body, Item};
-use archive::export::{Export, ExportReport, Outcome};
+use archive::export::{ExportReport, Outcome};
 use archive::local::state::Local;
 use archive::read::open::OpenSnapshot;
 use archive::repository::Known;
@@ -211,26 +209,11 @@ fn tables_that_come_as_streams_are_found_however_short() {
     contents[5] = noise(77, 20_000);
     let first = streams(&web2, &contents);
     assert!(stored(&first) < 60_000, "{first:?}");
-    let target = tempfile::tempdir().unwrap();
-    let known = web2.repository.snapshots().unwrap().pop().unwrap();
-    web2.restore(&known, target.path()).unwrap();
-    for (number, content) in contents.iter().enumerate() {
-        assert!(std::fs::read(target.path().join(format!("s/{number:03}"))).unwrap() == *content, "stream {number}");
-    }
+    web2.assert_streams_are(&contents);
 }
 
 fn streams(trial: &Trial, contents: &[Vec<u8>]) -> ExportReport {
-    trial.wait_ms(10_000);
-    let mut export = Export::begin(trial.repository.clone(), Local::open(&trial.local()).unwrap(), trial.options.clone()).unwrap();
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let attributes = Attributes { mode: 0o700, uid, gid, ..Attributes::default() };
-    let item = |path: String, body| Item { path: path.into_bytes(), attributes: attributes.clone(), stamp: None, body };
-    export.add(item("s".into(), Body::Folder)).unwrap();
-    for (number, content) in contents.iter().enumerate() {
-        let stream = std::io::Cursor::new(content.clone());
-        export.add(item(format!("s/{number:03}"), Body::Stream(Box::new(stream)))).unwrap();
-    }
-    export.finish().unwrap()
+    trial.export_streams(contents.iter().map(|content| Box::new(std::io::Cursor::new(content.clone())) as _))
 }
 
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {

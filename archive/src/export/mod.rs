@@ -7,6 +7,7 @@
 
 pub mod adopt;
 mod base;
+mod closing;
 pub mod item;
 mod layers;
 mod lists;
@@ -31,6 +32,7 @@ use crate::repository::{Known, Repository};
 use crate::root::Source;
 use crate::sign::{Signer, random};
 use base::{Allowed, CachedSegments};
+use closing::Closing;
 use item::{Body, Item, Stamp};
 use lists::{BaseLayers, Built, ListBuilder};
 use live::Live;
@@ -182,7 +184,8 @@ impl Export {
         let hands = (0..=options.threads.max(1)).map(|_| hand()).collect::<Result<Vec<_>>>()?;
         let generation = base.as_ref().map_or(1, |state| state.generation + 1);
         let next_lists = base.as_ref().map_or(1, |state| state.next_lists);
-        let order = Order::new(&local.files(), generation, next_lists, live, hands)?;
+        let closing = Closing { runs: runs.clone(), local: local.files(), sealing, clock: options.clock.clone() };
+        let order = Order::new(closing, generation, next_lists, live, hands)?;
         Ok(Export {
             repository,
             local,
@@ -311,7 +314,7 @@ impl Export {
             Body::File { len, open } => return self.add_file(Coming { entry, base }, len, open, read_ms),
             Body::Stream(stream) => {
                 let list = self.base_list(base.as_ref())?;
-                self.order.stream(&self.runs, Coming { entry, base }, stream, list, read_ms)?;
+                self.order.stream(Coming { entry, base }, stream, list, read_ms)?;
                 return self.tick();
             }
             Body::Folder => Node::Folder,
@@ -341,14 +344,14 @@ impl Export {
                     may_stay,
                 }
             });
-            self.order.small(&self.runs, coming, len, |number| SmallFile { number, open, base })?;
+            self.order.small(coming, len, |number| SmallFile { number, open, base })?;
             return self.tick();
         }
         match open() {
             Ok(opened) => {
                 let mut coming = coming;
                 coming.entry.attributes = opened.attributes;
-                self.order.large(&self.runs, coming, (opened.contents, opened.stamp, opened.len), base, read_ms)?;
+                self.order.large(coming, (opened.contents, opened.stamp, opened.len), base, read_ms)?;
             }
             Err(error) => self.order.not_opened(coming, &error)?,
         }
@@ -369,11 +372,7 @@ impl Export {
     }
 
     fn tick(&mut self) -> Result<()> {
-        self.order.breathe(&self.runs)?;
-        let closed = self.runs.close_due((self.options.clock)())?;
-        if !closed.is_empty() {
-            self.local.save_journal(self.sealing, &self.runs.closed())?;
-        }
-        Ok(())
+        self.order.breathe()?;
+        self.order.close_due()
     }
 }

@@ -9,6 +9,7 @@ mod large;
 mod same;
 mod streams;
 
+use super::closing::Closing;
 use super::item::{Contents, Stamp};
 use super::layers::Held;
 use super::lists::{Built, ListBuilder};
@@ -91,6 +92,7 @@ pub struct Written {
 
 pub struct Order {
     local: Arc<LocalFiles>,
+    closing: Closing,
     index: IndexWriter,
     pending: VecDeque<Pending>,
     first: u64,
@@ -134,12 +136,13 @@ pub struct IndexStream {
 }
 
 impl Order {
-    pub fn new(local: &Arc<LocalFiles>, generation: u64, next_lists: u64, live: Live, mut hands: Vec<Hand>) -> Result<Order> {
+    pub fn new(closing: Closing, generation: u64, next_lists: u64, live: Live, mut hands: Vec<Hand>) -> Result<Order> {
         let (sender, done) = channel();
         let hand = hands.pop().expect("there is one more hand than threads");
         Ok(Order {
-            index: IndexWriter::create(local, generation)?,
-            local: local.clone(),
+            index: IndexWriter::create(&closing.local, generation)?,
+            local: closing.local.clone(),
+            closing,
             pending: VecDeque::new(),
             first: 0,
             queue: Arc::default(),
@@ -367,7 +370,8 @@ impl Order {
                 return Err(error);
             }
         }
-        self.hand.cutter.segments.flush()
+        self.hand.cutter.segments.flush()?;
+        self.closing.rest()
     }
 }
 

@@ -51,7 +51,7 @@ impl Export {
                 _ => self.order.gone(&gone)?,
             }
         }
-        self.order.drain(&self.runs)?;
+        self.order.drain()?;
         let written = self.order.finish_index()?;
         match self.base.take() {
             // Receivers that hold something above the base would never take the base.

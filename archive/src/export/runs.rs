@@ -151,48 +151,41 @@ impl Runs {
         Ok(())
     }
 
-    /// Retires the current run when it is due, and closes those that can be. Says which were closed.
-    pub fn close_due(&self, now_ms: u64) -> Result<Vec<ClosedRun>> {
+    /// Retires the current run when it is due.
+    pub fn retire_due(&self, now_ms: u64) {
         let mut inner = self.inner();
+        let old = inner.current.clone();
         let due = {
-            let state = inner.current.state();
-            !state.segments.is_empty()
-                && (state.bytes >= RUN_BYTES_MAX || now_ms.saturating_sub(inner.current.started_ms) >= RUN_AGE_MAX_MS)
+            let state = old.state();
+            !state.segments.is_empty() && (state.bytes >= RUN_BYTES_MAX || now_ms.saturating_sub(old.started_ms) >= RUN_AGE_MAX_MS)
         };
-        if due {
-            self.retire(&mut inner, now_ms);
+        if !due {
+            return;
         }
-        let ready = inner.retired.iter().any(|run| run.state().outstanding == 0);
-        // One at a time: the caller writes down each before the next, so that whoever stops here has lost one at most.
-        if ready { self.close_ready(&mut inner, now_ms, 1) } else { Ok(vec![]) }
-    }
-
-    fn retire(&self, inner: &mut Inner, now_ms: u64) {
         let next = Arc::new(new_run(&self.writer, inner.next_ordinal, now_ms));
         inner.next_ordinal += 1;
         self.names.write().unwrap_or_else(PoisonError::into_inner).push((next.id.tag(), next.ordinal));
-        let old = std::mem::replace(&mut inner.current, next);
+        inner.current = next;
         old.retired.store(true, Ordering::Relaxed);
         inner.retired.push(old);
     }
 
-    fn close_ready(&self, inner: &mut Inner, now_ms: u64, most: usize) -> Result<Vec<ClosedRun>> {
-        let (mut ready, mut waiting) = (Vec::new(), Vec::new());
-        for run in std::mem::take(&mut inner.retired) {
-            let is_ready = ready.len() < most && run.state().outstanding == 0;
-            if is_ready { ready.push(run) } else { waiting.push(run) }
-        }
-        inner.retired = waiting;
+    /// Closes a run that was retired and is whole. Says whether there was one. One at a time: the caller writes down each before the next, so that whoever stops here has
+    /// lost one at most.
+    pub fn close_one(&self, now_ms: u64) -> Result<bool> {
+        let mut inner = self.inner();
+        let Some(ready) = inner.retired.iter().position(|run| run.state().outstanding == 0) else { return Ok(false) };
+        let run = inner.retired.remove(ready);
+        self.close(&mut inner, &run, now_ms).map(|()| true)
+    }
+
+    fn close(&self, inner: &mut Inner, run: &OpenRun, now_ms: u64) -> Result<()> {
         self.finish_packs(inner)?;
-        let mut closed = Vec::new();
-        for run in ready {
-            let (signed, done) = self.sign(&run, now_ms)?;
-            self.repository.publish_run(&signed)?;
-            inner.stored_bytes += signed.item.len() as u64;
-            closed.push(done);
-        }
-        inner.closed.extend(closed.iter().cloned());
-        Ok(closed)
+        let (signed, done) = self.sign(run, now_ms)?;
+        self.repository.publish_run(&signed)?;
+        inner.stored_bytes += signed.item.len() as u64;
+        inner.closed.push(done);
+        Ok(())
     }
 
     fn finish_packs(&self, inner: &mut Inner) -> Result<()> {
@@ -233,7 +226,7 @@ impl Runs {
         self.inner().closed.clone()
     }
 
-    /// Closes everything. When all of this export is one small run, gives it back unpublished, if `small` allows it.
+    /// Closes the last run; those that were retired are closed already. When all of this export is one small run, gives it back unpublished, if `small` allows it.
     pub fn finish(&self, now_ms: u64, small: u64) -> Result<Finished> {
         let mut inner = self.inner();
         let alone = inner.closed.is_empty() && inner.retired.is_empty();
@@ -253,14 +246,12 @@ impl Runs {
                 next_ordinal: inner.next_ordinal,
             });
         }
-        self.retire(&mut inner, now_ms);
-        self.close_ready(&mut inner, now_ms, usize::MAX)?;
         if !inner.retired.is_empty() {
             return Err(Error::refused("the export", "segments were begun and not finished"));
         }
+        self.close(&mut inner, &last, now_ms)?;
         let (closed, stored_bytes) = (inner.closed.clone(), inner.stored_bytes);
-        // The ordinal of the run that was begun and never used is free again.
-        Ok(Finished { last, closed, held: None, stored_bytes, next_ordinal: inner.next_ordinal - 1 })
+        Ok(Finished { last, closed, held: None, stored_bytes, next_ordinal: inner.next_ordinal })
     }
 }
 

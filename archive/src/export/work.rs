@@ -113,7 +113,8 @@ impl Hand {
         let outcome = loop {
             match queue.take() {
                 Taken::Job(job) => {
-                    if let Err(error) = self.job(job, &mut |found| drop(done.send(found))) {
+                    let yielded = self.cutter.segments.yield_run();
+                    if let Err(error) = yielded.and_then(|()| self.job(job, &mut |found| drop(done.send(found)))) {
                         break Err(error);
                     }
                 }

@@ -1,5 +1,6 @@
 //! Whatever stops an export, and whatever becomes of local state: what was published restores bit for bit, and the next export goes through.
 
+mod journal;
 mod local;
 mod soak;
 mod steps;

@@ -11,7 +11,6 @@ use crate::export::item::{Contents, Stamp};
 use crate::export::layers::Held;
 use crate::export::lists::{BaseLayers, ListBuilder};
 use crate::export::region::{FINE_MAX, REGION};
-use crate::export::runs::Runs;
 use crate::export::walk::BaseList;
 use crate::export::work::{Done, Job, LargeFile, RegionDone, Source};
 use crate::local::state::EntryStamp;
@@ -24,7 +23,6 @@ impl Order {
     /// A file whose regions several threads read.
     pub fn large(
         &mut self,
-        runs: &Runs,
         coming: Coming,
         opened: (Arc<dyn Contents>, Option<Stamp>, u64),
         base: Option<BaseList>,
@@ -32,7 +30,7 @@ impl Order {
     ) -> Result<()> {
         let (contents, stamp, len) = opened;
         let number = self.begin_large(coming, Some(contents), stamp, len, base, read_ms);
-        self.send_regions(runs, number)
+        self.send_regions(number)
     }
 
     pub(super) fn begin_large(
@@ -84,8 +82,8 @@ impl Order {
         }
     }
 
-    pub(super) fn send_regions(&mut self, runs: &Runs, number: u64) -> Result<()> {
-        self.flush_batch(runs)?;
+    pub(super) fn send_regions(&mut self, number: u64) -> Result<()> {
+        self.flush_batch()?;
         let large = self.large_mut(number).expect("it was just begun");
         let regions = large.len.div_ceil(REGION as u64);
         large.regions = Some(regions);
@@ -94,7 +92,7 @@ impl Order {
         for index in 0..regions {
             let part = (len - index * REGION as u64).min(REGION as u64) as usize;
             let source = Source::Contents(contents.clone());
-            self.dispatch(runs, Job::Region { file: file.clone(), attempt, index, len: part, source }, part as u64)?;
+            self.dispatch(Job::Region { file: file.clone(), attempt, index, len: part, source }, part as u64)?;
             if self.large_mut(number).is_none_or(|large| large.attempt != attempt) {
                 return Ok(());
             }
@@ -102,14 +100,7 @@ impl Order {
         Ok(())
     }
 
-    pub(super) fn region_done(
-        &mut self,
-        runs: &Runs,
-        number: u64,
-        attempt: u32,
-        index: u64,
-        mut result: io::Result<RegionDone>,
-    ) -> Result<()> {
+    pub(super) fn region_done(&mut self, number: u64, attempt: u32, index: u64, mut result: io::Result<RegionDone>) -> Result<()> {
         self.streams.back(result.as_mut().ok().and_then(|done| done.buffer.take()));
         let Some(large) = self.large_mut(number).filter(|large| large.attempt == attempt) else { return Ok(()) };
         match result {
@@ -138,7 +129,7 @@ impl Order {
         }
         self.pending[at].progress = Progress::Large(large);
         self.complete_large(number)?;
-        self.again(runs, number)
+        self.again(number)
     }
 
     /// Ends a large file when all its regions are there and it did not change.
@@ -178,7 +169,7 @@ impl Order {
     }
 
     /// Reads a large file again that changed meanwhile.
-    pub(super) fn again(&mut self, runs: &Runs, number: u64) -> Result<()> {
+    pub(super) fn again(&mut self, number: u64) -> Result<()> {
         let Some(large) = self.large_mut(number) else { return Ok(()) };
         let Some(stamp) = large.stamp.filter(|_| large.regions.is_none() && large.contents.is_some()) else { return Ok(()) };
         large.attempt += 1;
@@ -192,7 +183,7 @@ impl Order {
             large.regions = Some(0);
             return self.complete_large(number);
         }
-        self.send_regions(runs, number)
+        self.send_regions(number)
     }
 
     /// Puts the index itself into the repository, as a stream that is matched against the base's.
@@ -220,6 +211,7 @@ impl Order {
                 }
             } else {
                 found = Some(self.done.recv().expect("this side holds a sender"));
+                self.close_due()?;
             }
             if let Some(Done::Failed(error)) = found {
                 return Err(error);

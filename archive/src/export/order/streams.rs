@@ -7,7 +7,6 @@ use super::{Coming, Order};
 use crate::entry;
 use crate::error::{Error, Result};
 use crate::export::region::REGION;
-use crate::export::runs::Runs;
 use crate::export::walk::BaseList;
 use crate::export::work::{Job, Source};
 use std::io::{self, Read};
@@ -41,20 +40,13 @@ impl Buffers {
 }
 
 impl Order {
-    pub fn stream(
-        &mut self,
-        runs: &Runs,
-        coming: Coming,
-        mut stream: Box<dyn Read + Send>,
-        base: Option<BaseList>,
-        read_ms: u64,
-    ) -> Result<()> {
-        self.flush_batch(runs)?;
+    pub fn stream(&mut self, coming: Coming, mut stream: Box<dyn Read + Send>, base: Option<BaseList>, read_ms: u64) -> Result<()> {
+        self.flush_batch()?;
         let path = coming.entry.path.clone();
         let number = self.begin_large(coming, None, None, 0, base, read_ms);
         let mut index = 0;
         loop {
-            let mut bytes = self.buffer(runs)?;
+            let mut bytes = self.buffer()?;
             let filled = fill(&mut stream, &mut bytes);
             let len = filled.map_err(|source| Error::Store { operation: "read the stream", name: entry::display(&path), source })?;
             if len < SHORT {
@@ -63,7 +55,7 @@ impl Order {
             }
             if len > 0 {
                 let file = self.large_mut(number).expect("streams are not dropped").file.clone();
-                self.dispatch(runs, Job::Region { file, attempt: 1, index, len, source: Source::Bytes(bytes) }, len as u64)?;
+                self.dispatch(Job::Region { file, attempt: 1, index, len, source: Source::Bytes(bytes) }, len as u64)?;
                 index += 1;
             }
             if len < REGION {
@@ -76,12 +68,12 @@ impl Order {
     }
 
     /// A buffer, when one is free.
-    fn buffer(&mut self, runs: &Runs) -> Result<Vec<u8>> {
+    fn buffer(&mut self) -> Result<Vec<u8>> {
         loop {
             if let Some(buffer) = self.streams.take() {
                 return Ok(buffer);
             }
-            self.wait(runs)?;
+            self.wait()?;
         }
     }
 }
