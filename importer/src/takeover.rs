@@ -13,6 +13,7 @@ pub mod checks;
 pub mod doing;
 mod exchange;
 mod exporting;
+mod first;
 mod home;
 pub mod kept;
 pub mod looking;
