@@ -170,6 +170,21 @@ mod tests {
         (arbiter, outputs)
     }
 
+    #[test]
+    fn a_last_export_of_a_reign_that_is_sealed_is_not_waited_for() {
+        let awaited = |epoch: u64| {
+            let point = crate::Point { epoch: crate::Epoch(epoch), sequence: 7, id: crate::SnapshotId("of web1".into()) };
+            let released = |record: &mut Record| {
+                record.ledger[0].state = crate::ledger::ReignState::Released;
+                record.ledger[0].last = Some(Position([("shop".into(), point)].into()));
+            };
+            let (arbiter, _) = expired(true, released);
+            arbiter.awaited.is_some()
+        };
+        assert!(awaited(1), "its own is waited for");
+        assert!(!awaited(0), "web1 exported nothing in its reign, and what it has from before never comes");
+    }
+
     fn turns_off(outputs: &[Output]) -> bool {
         outputs.iter().any(|output| matches!(output, Output::Stonith { .. }))
     }
