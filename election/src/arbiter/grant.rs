@@ -126,6 +126,7 @@ impl Arbiter {
     fn grant(&mut self, node: &NodeId, offer: Stamp, sent: Stamp, base: Position, how: How) {
         let timers = self.policy.timers;
         let lost = self.history.above(&base);
+        let handed = matches!(how, How::Switchover { .. });
         let epoch = self.record.seal_and_grant(node, how, base.clone(), !lost.is_empty(), timers);
         self.persist();
         if !lost.is_empty() {
@@ -139,7 +140,7 @@ impl Arbiter {
         self.activation_until = Some(self.now + activation_max);
         self.state = State::Leased;
         let members = self.record.member_list();
-        self.send(node, Message::Granted(Grant { epoch, offer, sent, timers, members, base, activation_max }));
+        self.send(node, Message::Granted(Grant { epoch, offer, sent, timers, members, base, activation_max, handed }));
         self.alert(Alert::Granted { reign: Reign { epoch, node: node.clone() } });
     }
 

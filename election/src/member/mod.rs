@@ -352,7 +352,9 @@ impl Member {
         let epoch = self.record.own.as_ref().map_or(self.record.seen, |own| own.epoch);
         let (standing, lease_until, boot) = (self.standing(), self.lease_until, self.boot.clone());
         let (renewed, paused) = (self.beat.renewed, self.beat.paused());
-        self.outputs.push(Output::Role(Role { epoch, standing, lease_until, boot, renewed, paused }));
+        let handed = self.record.own.as_ref().is_some_and(|own| own.handed);
+        self.outputs
+            .push(Output::Role(Role { epoch, standing, lease_until, boot, renewed, paused, handed }));
     }
 
     fn stamp(&mut self) -> Stamp {

@@ -136,6 +136,7 @@ mod tests {
             boot,
             renewed: Time::from_ms(5),
             paused: Some(pause),
+            handed: true,
         }
     }
 
@@ -158,6 +159,7 @@ mod tests {
                 timers,
                 activation_max: Duration::from_secs(600),
                 forced: Some("web1".into()),
+                handed: false,
             }),
             members: Members { generation: 3, nodes: ["web1", "web2"].map(Into::into).into() },
             closed: true,
