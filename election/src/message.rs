@@ -4,7 +4,7 @@
 //! is over, and tells an arbiter that lost its memory so. Messages may be lost, late, doubled and out of order: each that asks carries a
 //! [`Stamp`], each that answers echoes it, and none means anything without it. Nobody waits for an answer; who lacks one asks again.
 //!
-//! A relay is an envelope in an envelope: any member carries a renewal to the arbiter, and the answer back, and reads neither.
+//! A relay is an envelope in an envelope: any member carries a renewal to the arbiter, and the answer back, and reads neither. Nothing else is heard that way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -107,7 +107,12 @@ pub enum Message {
         sent: Stamp,
     },
 
-    Relay(Box<Envelope>),
+    Relay {
+        inner: Box<Envelope>,
+        /// That the inner one is of whom it says. Made and looked at by those who bring envelopes; here it is carried along.
+        #[serde(default)]
+        proof: String,
+    },
 }
 
 /// The active's heartbeat.

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use archive::digest::sha256;
 use archive::id::{hex, unhex};
 use archive::sign::Signer;
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -30,7 +31,24 @@ impl Pin {
         let parsed = ParsedCertificate::try_from(certificate).ok()?;
         Some(Pin(sha256(&parsed.subject_public_key_info()).0))
     }
+
+    /// Whether who has this key signed a message: a proof is the public key, and the signature.
+    pub fn proves(&self, domain: &str, message: &[u8], proof: &str) -> bool {
+        let Some(proof) = unhex::<PROOF>(proof) else { return false };
+        let (public, signature) = proof.split_at(PUBLIC);
+        let is_ours = sha256(&[KEY_INFO, public].concat()).0 == self.0;
+        is_ours
+            && UnparsedPublicKey::new(&ED25519, public)
+                .verify(&[domain.as_bytes(), message].concat(), signature)
+                .is_ok()
+    }
 }
+
+/// Lengths of a public key, and of one with a signature.
+const PUBLIC: usize = 32;
+const PROOF: usize = PUBLIC + 64;
+/// What stands before an Ed25519 key in a certificate's key information (RFC 8410).
+const KEY_INFO: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 impl fmt::Display for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,6 +80,7 @@ impl From<Pin> for String {
 pub struct Identity {
     key: PrivatePkcs8KeyDer<'static>,
     certificate: CertificateDer<'static>,
+    signing: Ed25519KeyPair,
     pub pin: Pin,
 }
 
@@ -99,7 +118,14 @@ impl Identity {
         params.not_after = rcgen::date_time_ymd(4096, 1, 1);
         let certificate = params.self_signed(&pair).map_err(key)?.der().clone();
         let pin = Pin::of(&certificate).ok_or_else(|| Error::Key { why: "its certificate cannot be read".into() })?;
-        Ok(Identity { key: PrivatePkcs8KeyDer::from(pkcs8), certificate, pin })
+        let signing = Ed25519KeyPair::from_pkcs8(&pkcs8).map_err(|error| Error::Key { why: error.to_string() })?;
+        Ok(Identity { key: PrivatePkcs8KeyDer::from(pkcs8), certificate, signing, pin })
+    }
+
+    /// A proof for `Pin::proves`. A signature covers a domain, so that it is never one of something else.
+    pub fn sign(&self, domain: &str, message: &[u8]) -> String {
+        let signature = self.signing.sign(&[domain.as_bytes(), message].concat());
+        hex(&[self.signing.public_key().as_ref(), signature.as_ref()].concat())
     }
 
     pub(crate) fn chain(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {

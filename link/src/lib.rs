@@ -32,6 +32,7 @@ pub mod post;
 pub mod publishing;
 pub mod pull;
 pub mod reigns;
+pub mod relayed;
 pub mod remote;
 pub mod repositories;
 pub mod role;

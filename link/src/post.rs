@@ -114,6 +114,9 @@ pub trait Ways: Send + Sync + 'static {
     /// The host of a peer now; none where it cannot be reached from here.
     fn client(&self, to: &Peer) -> Option<Arc<Client>>;
 
+    /// Signs what others carry for us.
+    fn sign(&self, envelopes: &mut [Envelope]);
+
     /// What is said besides the envelopes.
     fn say(&self, to: &Peer, said: &mut Said);
 
@@ -157,6 +160,7 @@ async fn carry(ways: Arc<dyn Ways>, to: Peer, mut waiting: mpsc::Receiver<Envelo
             said.envelopes.push(next);
         }
         let Some(client) = ways.client(&to) else { continue };
+        ways.sign(&mut said.envelopes);
         ways.say(&to, &mut said);
         if let Ok(Ok(answer)) = timeout(ways.limit(), client.post::<Said>("/v1/election", &said)).await {
             ways.heard(&to, answer);

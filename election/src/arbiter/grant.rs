@@ -186,6 +186,25 @@ mod tests {
         assert!(!awaited(0), "web1 exported nothing in its reign, and what it has from before never comes");
     }
 
+    #[test]
+    fn nobody_gives_up_the_role_of_another() {
+        let timers = Timers::new(Values::FAST, Duration::ZERO).unwrap();
+        let mut record = Record::new("shop".into());
+        record.members = [("web1".into(), 0), ("web2".into(), 0)].into();
+        record.seal_and_grant(&"web1".into(), How::First, Position::default(), false, timers);
+        let policy = Policy::new(timers, vec![]);
+        let (mut arbiter, _) = Arbiter::open(Time::from_ms(1000), BootId("a".into()), record, policy, vec![]);
+        let message = Message::Release { epoch: crate::Epoch(1), position: Position::default() };
+        let of_web1 = arbiter.envelope(&"web1".into(), message);
+        let inner = Box::new(crate::Envelope { from: of_web1.to.clone(), to: crate::Peer::Arbiter, ..of_web1 });
+        let relay = Message::Relay { inner: inner.clone(), proof: String::new() };
+        let from_web2 = crate::Envelope { from: crate::Peer::Node("web2".into()), message: relay, ..(*inner).clone() };
+        arbiter.step(Time::from_ms(1001), Input::Received(Box::new(from_web2)));
+        assert_eq!(arbiter.record.holder, Some("web1".into()));
+        arbiter.step(Time::from_ms(1002), Input::Received(inner));
+        assert_eq!(arbiter.record.holder, None, "web1 itself may");
+    }
+
     fn turns_off(outputs: &[Output]) -> bool {
         outputs.iter().any(|output| matches!(output, Output::Stonith { .. }))
     }

@@ -309,7 +309,9 @@ impl Arbiter {
             Message::Claim { offer, sent, position } => self.claim(&from, &offer, sent, position),
             Message::Declined { offer, held } => self.declined(&from, &offer, held),
             Message::Activate { accept_loss, heard } => self.asked_to_activate(&from, accept_loss, heard),
-            Message::Relay(inner) if via.is_none() => self.receive(*inner, Some(&from)),
+            Message::Relay { inner, .. } if via.is_none() && matches!(inner.message, Message::Renew(_)) => {
+                self.receive(*inner, Some(&from))
+            }
             _ => (),
         }
     }
@@ -365,7 +367,7 @@ impl Arbiter {
         let envelope = self.envelope(to, message);
         match via {
             None => self.outputs.push(Output::Send(Box::new(envelope))),
-            Some(via) => self.send(via, Message::Relay(Box::new(envelope))),
+            Some(via) => self.send(via, Message::Relay { inner: Box::new(envelope), proof: String::new() }),
         }
     }
 

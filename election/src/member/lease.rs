@@ -153,7 +153,7 @@ impl Member {
         if self.now.since(self.beat.direct) >= self.timers().heartbeat() * 2 {
             let inner = Box::new(self.envelope(&Peer::Arbiter, message));
             for node in self.others() {
-                self.send(&Peer::Node(node), Message::Relay(inner.clone()));
+                self.send(&Peer::Node(node), Message::Relay { inner: inner.clone(), proof: String::new() });
             }
         }
     }
@@ -171,7 +171,7 @@ impl Member {
     }
 
     /// Carries what is not ours on, to the arbiter or back; takes what is.
-    pub(super) fn relay(&mut self, inner: Envelope, from: &Peer) {
+    pub(super) fn relay(&mut self, inner: Envelope, proof: String, from: &Peer) {
         if inner.to == Peer::Node(self.config.node.clone()) {
             if inner.from == Peer::Arbiter && matches!(inner.message, Message::Renewed(_) | Message::Stale { .. } | Message::Hear { .. }) {
                 self.learn(inner.seen);
@@ -179,7 +179,7 @@ impl Member {
             }
         } else if *from == inner.from || *from == Peer::Arbiter {
             let to = inner.to.clone();
-            self.send(&to, Message::Relay(Box::new(inner)));
+            self.send(&to, Message::Relay { inner: Box::new(inner), proof });
         }
     }
 

@@ -285,7 +285,7 @@ impl Member {
             self.hear();
         }
         match (envelope.message, &envelope.from) {
-            (Message::Relay(inner), _) => self.relay(*inner, &envelope.from),
+            (Message::Relay { inner, proof }, _) => self.relay(*inner, proof, &envelope.from),
             (message, Peer::Arbiter) => self.heed_arbiter(message, true),
             (Message::Hold { epoch, sent, wait }, Peer::Node(from)) => self.asked_to_hold(from, epoch, sent, wait),
             (Message::Held { sent }, Peer::Node(from)) => self.held(from, &sent),

@@ -7,14 +7,14 @@ use crate::takeover::seat::Inbox;
 use crate::takeover::told::Told;
 use crate::takeover::words;
 use console::node_file::NodeFile;
-use election::Peer;
 use election::message::Standing;
+use election::{Envelope, Peer};
 use link::client::{Client, Deadlines, Way};
 use link::identity::{Identity, Pin};
 use link::membership::PullBackup;
 use link::node::{Electing, Node};
 use link::post::{Fellows, OfRole, Said, Seen, Ways, genuine};
-use link::state_file;
+use link::{relayed, state_file};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -108,11 +108,20 @@ impl Paths {
         }
     }
 
+    fn own(&self) -> Peer {
+        Peer::Node(self.name.as_str().into())
+    }
+
+    /// Of what was carried here for others, what is of whom it says.
+    fn proven(&self, envelopes: Vec<Envelope>) -> Vec<Envelope> {
+        relayed::proven(envelopes, &self.own(), &|peer| self.place(peer).map(|(pin, _)| pin))
+    }
+
     fn take(&self, from: &Peer, said: Said) {
         if let Some(fellows) = said.fellows.filter(|_| *from == Peer::Arbiter) {
             self.learn(fellows);
         }
-        for envelope in genuine(said.envelopes, &self.cluster, from) {
+        for envelope in self.proven(genuine(said.envelopes, &self.cluster, from)) {
             self.inbox.receive(envelope);
         }
     }
@@ -130,6 +139,10 @@ impl Ways for Paths {
         let client = Arc::new(Client::new(&address, Way::Dial { address: address.clone(), tls }, deadlines, None));
         clients.insert(to.clone(), (pin, address, client.clone()));
         Some(client)
+    }
+
+    fn sign(&self, envelopes: &mut [Envelope]) {
+        relayed::sign(envelopes, &self.own(), &self.identity);
     }
 
     fn say(&self, to: &Peer, said: &mut Said) {
@@ -164,9 +177,10 @@ impl Electing for Paths {
         let seen = said.seen.take().map(|_| self.sights.told());
         let refused = said.role.and_then(|asked| self.asked_of_the_role(from, asked).err());
         let mut answers = Vec::new();
-        for envelope in said.envelopes {
+        for envelope in self.proven(said.envelopes) {
             answers.extend(self.inbox.ask(envelope, from));
         }
+        self.sign(&mut answers);
         Said {
             envelopes: answers,
             knows: (*from == Peer::Arbiter).then(|| self.fellows().mark()),

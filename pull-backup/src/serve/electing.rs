@@ -13,6 +13,7 @@ use link::client::Client;
 use link::control::{self, Ended};
 use link::identity::Pin;
 use link::post::{Fellow, Fellows, Post, Said, Ways, genuine};
+use link::relayed;
 use link::role::{Caller, Role};
 use link::routes::Refusal;
 use standing::log::Said as Told;
@@ -171,11 +172,20 @@ impl Daemon {
         let node = NodeId(name.clone());
         let arbiter = self.arbiter(cluster, &Handle::current()).map_err(failed)?;
         let heard = genuine(said.envelopes, cluster, &Peer::Node(node.clone()));
-        let mut envelopes = arbiter.hear(node.clone(), heard);
+        let mut envelopes = arbiter.hear(node.clone(), self.proven(cluster, heard));
         envelopes.extend(self.arbiters.take(cluster, &node));
+        relayed::sign(&mut envelopes, &Peer::Arbiter, &self.identity);
         let fellows = self.fellows(cluster);
         let fellows = (said.knows.as_ref() != Some(&fellows.mark())).then_some(fellows);
         Ok(Said { envelopes, fellows, ..Said::default() })
+    }
+
+    /// Of what members carried here for others, what is of whom it says.
+    fn proven(&self, cluster: &str, envelopes: Vec<Envelope>) -> Vec<Envelope> {
+        relayed::proven(envelopes, &Peer::Arbiter, &|peer| match peer {
+            Peer::Node(node) => self.member(cluster, &node.0).map(|member| member.pin),
+            Peer::Arbiter => None,
+        })
     }
 
     /// Who belongs to a cluster, and where.
@@ -245,12 +255,19 @@ impl Ways for Way {
         }
     }
 
+    fn sign(&self, envelopes: &mut [Envelope]) {
+        if let Some(daemon) = self.daemon.upgrade() {
+            relayed::sign(envelopes, &Peer::Arbiter, &daemon.identity);
+        }
+    }
+
     /// The list of members travels in answers, which know what the other side has.
     fn say(&self, _: &Peer, _: &mut Said) {}
 
     fn heard(&self, from: &Peer, said: Said) {
         let Peer::Node(node) = from else { return };
-        let said = genuine(said.envelopes, &self.cluster, from);
+        let Some(daemon) = self.daemon.upgrade() else { return };
+        let said = daemon.proven(&self.cluster, genuine(said.envelopes, &self.cluster, from));
         if !said.is_empty() {
             self.arbiter.say(Ask::Heard { from: node.clone(), said, answer: None });
         }

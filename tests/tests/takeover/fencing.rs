@@ -1,7 +1,9 @@
 //! What keeps two from serving when our own processes cannot: the kernel, and the grant.
 
+use crate::books::reigns;
 use crate::moving::{at, has_none, moving};
-use crate::scene::judge;
+use crate::scene::{LIMIT, Scene, judge};
+use tests::wait::until;
 
 /// Scenario 11: the process that renews is stopped, and the service goes on behind a gate that closes by itself.
 #[test]
@@ -27,6 +29,25 @@ fn timed_a_stopped_process_is_fenced_by_the_kernel_before_another_serves() {
     judge(&taken);
     let from = taken.iter().position(|taken| taken.by == "web2").expect("web2 served");
     assert!(taken[from..].iter().all(|taken| taken.by == "web2"), "web1 answered after web2 had begun");
+    scene.cluster.stop();
+}
+
+/// Scenario 4, with what the hosts sign for each other: only the way to the arbiter is cut, and the others carry renewals and answers.
+#[test]
+fn renewals_are_carried_by_others_when_only_the_way_to_the_arbiter_is_cut() {
+    let mut scene = Scene::new(3, "automatic = true\n", "");
+    let customer = scene.customer();
+    customer.more(10, "web1");
+    scene.part("web1", "backup");
+    let (epoch, before) = (scene.epoch(), scene.lease_until("web1"));
+    // Longer than any lease of the fast profile lives.
+    until(LIMIT, "web1's lease to live on", || {
+        let now = scene.lease_until("web1");
+        if now > before + 15_000 { Ok(()) } else { Err(format!("{before} {now}")) }
+    });
+    assert_eq!((scene.epoch(), scene.standing("web1")), (epoch, "active".into()));
+    customer.more(10, "web1");
+    assert_eq!(reigns(&customer.end()), ["web1"]);
     scene.cluster.stop();
 }
 

@@ -170,6 +170,19 @@ impl Scene {
         self.cluster.hosts_of(|hosts, number| hosts.isolate(number), node);
     }
 
+    /// These two do not hear each other; others hear both.
+    pub fn part(&self, a: &str, b: &str) {
+        self.cluster.hosts_of(|hosts, a| self.cluster.hosts_of(|_, b| hosts.partition(a, b), b), a);
+    }
+
+    /// When a node's lease ends, as it wrote it down last: milliseconds of its own clock.
+    pub fn lease_until(&self, node: &str) -> u64 {
+        let text = std::fs::read_to_string(self.cluster.path(&format!("{node}-state/role"))).unwrap();
+        let role: toml::Table = text.parse().unwrap();
+        let lease = role["lease"].as_table().unwrap();
+        u64::try_from(lease["lease_until"].as_integer().unwrap()).unwrap()
+    }
+
     pub fn together(&self) {
         for node in &self.nodes {
             self.cluster.hosts_of(|hosts, number| hosts.rejoin(number), node);
