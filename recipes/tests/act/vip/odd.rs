@@ -1,0 +1,90 @@
+//! Hosts and segments that are not as one wishes: storms, foreign addresses that look like ours, interfaces that hear nothing.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use recipes::act::conform::call;
+use recipes::act::vip::{Settings, Watch};
+use recipes::act::{Act, Call, Holds, Vip};
+use recipes::{Error, told};
+
+use super::{BOTH, V4, V6, dump, ip, is_here, parsed, plain, settings};
+use crate::hosts::{Hosts, link_of};
+use crate::now;
+
+const A: u8 = 1;
+const B: u8 = 2;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Says from here that some host has addresses, so many times each, as fast as it goes.
+fn say(list: &[(&str, u8, usize)]) {
+    let script = "
+import socket, struct, sys
+out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+out.bind(('eth0', 0))
+def frame(address, mac):
+    mac = bytes.fromhex(mac.replace(':', ''))
+    if ':' not in address:
+        address = socket.inet_aton(address)
+        return b'\\xff' * 6 + mac + struct.pack('!HHHBBH', 0x0806, 1, 0x0800, 6, 4, 1) + mac + address + b'\\0' * 6 + address
+    address = socket.inet_pton(socket.AF_INET6, address)
+    body = struct.pack('!BBHI', 136, 0, 0, 0x20000000) + address + b'\\2\\1' + mac
+    to = socket.inet_pton(socket.AF_INET6, 'ff02::1')
+    return bytes.fromhex('333300000001') + mac + struct.pack('!HIHBB', 0x86dd, 0x60000000, len(body), 58, 255) + address + to + body
+words = iter(sys.argv[1:])
+for address, mac, many in zip(words, words, words):
+    one = frame(address, mac)
+    for _ in range(int(many)):
+        out.send(one)
+";
+    let words = list
+        .iter()
+        .flat_map(|(address, number, many)| [(*address).to_owned(), link_of(*number), many.to_string()]);
+    let said = Command::new("python3").args(["-c", script]).args(words).stdin(Stdio::null()).output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+#[test]
+fn who_has_it_is_heard_through_a_storm_of_others() {
+    for (address, other) in [(V4, "10.9.1.51"), (V6, "fd00:9:1::51")] {
+        let hosts = Hosts::segment();
+        hosts.within("a", || {
+            let watch = Watch::open("eth0", parsed(address)).unwrap();
+            // More than a socket keeps for who does not read.
+            hosts.within("b", || say(&[(other, B, 5000), (address, B, 1)]));
+            let heard = watch.next(SECOND, None).unwrap();
+            assert_eq!(heard.map(|sighting| sighting.mac.to_string()), Some(link_of(B)));
+        });
+    }
+}
+
+#[test]
+fn who_wakes_a_listener_is_not_kept_waiting_by_a_storm() {
+    for address in BOTH {
+        let hosts = Hosts::segment();
+        hosts.within("a", || {
+            let watch = Watch::open("eth0", parsed(address)).unwrap();
+            // Its own words come back to it, as from a switch that has a loop.
+            hosts.within("b", || say(&[(address, A, 50), (address, B, 1)]));
+            let wake = rustix::event::eventfd(1, rustix::event::EventfdFlags::empty()).unwrap();
+            assert_eq!(watch.next(SECOND, Some(wake.as_fd())).unwrap(), None);
+            let heard = watch.next(SECOND, None).unwrap();
+            assert_eq!(heard.map(|sighting| sighting.mac.to_string()), Some(link_of(B)), "and what was said is not lost");
+        });
+    }
+}
+
+#[test]
+fn an_announcer_whose_interface_is_gone_rests_until_it_is_time() {
+    let (hosts, folder) = (Hosts::segment(), tempfile::tempdir().unwrap());
+    hosts.within("a", || {
+        let vip = Vip::new(Settings { interface: "eth7".into(), ..settings(V4, folder.path()) }).unwrap();
+        let mut announcer = vip.announcer();
+        assert!(told(&announcer.step(SECOND, SECOND, None).unwrap_err()).contains("eth7 is not there"));
+        let begin = now();
+        announcer.step(SECOND + SECOND / 2, SECOND, None).unwrap();
+        assert!(now() - begin > SECOND / 4, "what is due half a second later");
+    });
+}
