@@ -88,7 +88,7 @@ pub(super) struct Present {
     pub left: Option<Duration>,
     pub tentative: bool,
     pub failed: bool,
-    /// None from kernels that do not keep it, and for what has none.
+    /// None from kernels that do not keep it.
     pub ours: Option<bool>,
 }
 
@@ -194,23 +194,17 @@ impl Kernel {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => None,
             Err(error) => return Err(error),
         };
-        Ok(body.as_deref().and_then(|body| {
-            let (kind, index, flags) = (u16_at(body, 2)?, u32_at(body, 4)?, u32_at(body, 8)?);
-            let mac = attributes(body.get(16..)?).find(|(attribute, _)| *attribute == IFLA_ADDRESS);
-            let mac = mac.and_then(|(_, mac)| mac.try_into().ok().map(Mac));
-            Some(Link {
-                index,
-                up: flags & IFF_UP != 0,
-                carrier: flags & IFF_RUNNING != 0,
-                has_neighbours: kind == ARPHRD_ETHER && flags & IFF_NOARP == 0 && mac.is_some(),
-                mac: mac.unwrap_or_default(),
-            })
-        }))
+        Ok(body.as_deref().and_then(link))
     }
 
     pub fn addresses(&mut self) -> io::Result<Vec<Present>> {
         let list = self.0.list(&Request::new(RTM_GETADDR, 0, &[0; 8]))?;
-        Ok(list.iter().filter_map(|body| present(body)).collect())
+        let mut list: Vec<Present> = list.iter().filter_map(|body| present(body)).collect();
+        // A kernel that keeps origins gives one to its own, those of loopback first: what has none then is not by us.
+        if list.iter().any(|one| one.ours.is_some()) {
+            list.iter_mut().for_each(|one| one.ours = one.ours.or(Some(false)));
+        }
+        Ok(list)
     }
 
     /// What this host asks from: a question without a source would look as if it were about to take the address.
@@ -279,7 +273,22 @@ impl Kernel {
     }
 }
 
-fn present(body: &[u8]) -> Option<Present> {
+pub(super) fn link(body: &[u8]) -> Option<Link> {
+    let (kind, index, flags) = (u16_at(body, 2)?, u32_at(body, 4)?, u32_at(body, 8)?);
+    let all = body.get(16..)?;
+    let mac = attribute(all, IFLA_ADDRESS).and_then(|mac| mac.try_into().ok().map(Mac));
+    let part_of = attribute(all, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_SLAVE_KIND));
+    Some(Link {
+        index,
+        up: flags & IFF_UP != 0,
+        carrier: flags & IFF_RUNNING != 0,
+        is_port: part_of.is_some_and(|kind| !kind.starts_with(b"vrf")),
+        has_neighbours: kind == ARPHRD_ETHER && flags & IFF_NOARP == 0 && mac.is_some(),
+        mac: mac.unwrap_or_default(),
+    })
+}
+
+pub(super) fn present(body: &[u8]) -> Option<Present> {
     let (prefix, index) = (*body.get(1)?, u32_at(body, 4)?);
     let mut flags = u32::from(*body.get(2)?);
     let (mut own, mut other, mut valid, mut origin) = (None, None, FOREVER, None);

@@ -88,3 +88,26 @@ fn an_announcer_whose_interface_is_gone_rests_until_it_is_time() {
         assert!(now() - begin > SECOND / 4, "what is due half a second later");
     });
 }
+
+#[test]
+fn one_of_somebody_else_that_has_an_end_is_told_apart_from_one_that_was_ours() {
+    for address in BOTH {
+        let (hosts, folder) = (Hosts::segment(), tempfile::tempdir().unwrap());
+        hosts.within("a", || {
+            let vip = plain(address, folder.path());
+            vip.take(&call(1)).unwrap();
+            vip.release(&call(1)).unwrap();
+            let nodad = if address == V6 { " nodad" } else { "" };
+            ip(&format!("addr add {address} dev eth0 valid_lft 600 preferred_lft 600{nodad}"));
+            for _ in 0..2 {
+                let error = vip.take(&call(2)).unwrap_err();
+                assert!(matches!(error, Error::AddressThere { .. }), "{error}");
+                let found = vip.release(&call(2)).unwrap();
+                assert!(found[0].what.contains("it stays there"), "{found:?}");
+                assert!(is_here(address));
+                // The same where nothing is known of it.
+                std::fs::remove_dir_all(folder.path().join("records")).unwrap();
+            }
+        });
+    }
+}
