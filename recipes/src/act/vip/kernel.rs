@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::frames::Mac;
-use super::netlink::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Netlink, Request, attributes, u16_at, u32_at};
+use super::netlink::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Netlink, Request, attribute, attributes, u16_at, u32_at};
 
 /// Ours, among the origins that addresses, routes and rules have; nobody else's in the lists of the kernel and of iproute2.
 const ORIGIN: u8 = 82;
@@ -35,6 +35,8 @@ const AF_INET6: u8 = 10;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFF_UP: u32 = 0x1;
 const IFF_RUNNING: u32 = 0x40;
 const IFF_NOARP: u32 = 0x80;
@@ -73,6 +75,8 @@ pub(super) struct Link {
     pub index: u32,
     pub up: bool,
     pub carrier: bool,
+    /// What it hears is handed on to a bridge or bond that it is a part of.
+    pub is_port: bool,
     /// There are neighbours that can be asked and told.
     pub has_neighbours: bool,
     pub mac: Mac,
@@ -334,7 +338,7 @@ fn route_request(kind: u16, flags: u16, way: &Way) -> Request {
     }
 }
 
-fn way(body: &[u8]) -> Option<Way> {
+pub(super) fn way(body: &[u8]) -> Option<Way> {
     let (family, prefix, origin) = (*body.first()?, *body.get(1)?, *body.get(5)?);
     if origin != ORIGIN {
         return None;
@@ -370,7 +374,7 @@ fn rule_request(kind: u16, flags: u16, rule: &Rule) -> Request {
         .with(FRA_PROTOCOL, &[ORIGIN])
 }
 
-fn rule(body: &[u8]) -> Option<Rule> {
+pub(super) fn rule(body: &[u8]) -> Option<Rule> {
     let (mut from, mut origin, mut table, mut priority) = (None, None, u32::from(*body.get(4)?), 0);
     for (attribute, value) in attributes(body.get(12..)?) {
         match attribute {

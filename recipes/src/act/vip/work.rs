@@ -101,6 +101,7 @@ impl<'a> Work<'a> {
             None => Some("is not there"),
             Some(link) if !link.up => Some("is down"),
             Some(link) if !link.carrier => Some("has no carrier"),
+            Some(link) if link.is_port => Some("is a part of a bridge or bond, which hears in its place"),
             Some(_) if self.did.address.is_ipv6() => match setting_6(&self.did.interface, "disable_ipv6").as_deref() {
                 Some("0") => None,
                 _ => Some("has IPv6 disabled"),

@@ -111,3 +111,19 @@ fn one_of_somebody_else_that_has_an_end_is_told_apart_from_one_that_was_ours() {
         });
     }
 }
+
+#[test]
+fn an_interface_that_is_a_part_of_a_bridge_hears_nobody_and_is_refused() {
+    let (hosts, folder) = (Hosts::segment(), tempfile::tempdir().unwrap());
+    hosts.within("b", || ip(&format!("addr add {V4} dev eth0")));
+    hosts.within("a", || {
+        for words in ["link add br0 up type bridge", "link set eth0 master br0"] {
+            ip(words);
+        }
+        let error = plain(V4, folder.path()).take(&call(1)).unwrap_err();
+        assert!(told(&error).contains("eth0 is a part of a bridge"), "{}", told(&error));
+        assert!(!ip("addr").contains(V4), "the other one has it");
+        let bridge = Vip::new(Settings { interface: "br0".into(), ..settings(V4, folder.path()) }).unwrap();
+        assert!(told(&bridge.take(&call(1)).unwrap_err()).contains(&link_of(B)));
+    });
+}
