@@ -127,3 +127,52 @@ fn an_interface_that_is_a_part_of_a_bridge_hears_nobody_and_is_refused() {
         assert!(told(&bridge.take(&call(1)).unwrap_err()).contains(&link_of(B)));
     });
 }
+
+#[test]
+fn two_of_one_network_stand_beside_each_other() {
+    for (pair, prefix) in [([V4, "10.9.1.51"], 32), ([V6, "fd00:9:1::51"], 64), ([V6, "fd00:9:1::51"], 128)] {
+        let (hosts, folder) = (Hosts::segment(), tempfile::tempdir().unwrap());
+        hosts.within("a", || {
+            let before = dump();
+            let both = pair.map(|address: &str| Vip::new(Settings { prefix, ..settings(address, folder.path()) }).unwrap());
+            for vip in &both {
+                vip.take(&call(1)).unwrap();
+            }
+            for vip in &both {
+                vip.extend(&call(1)).unwrap();
+                assert_eq!(vip.check(&call(1)).unwrap().holds, Holds::Yes);
+            }
+            both[0].release(&call(1)).unwrap();
+            assert!(!is_here(pair[0]) && is_here(pair[1]));
+            assert_eq!(both[1].check(&call(1)).unwrap().holds, Holds::Yes, "what belongs to the other one stays");
+            both[1].release(&call(1)).unwrap();
+            assert_eq!(dump(), before);
+        });
+    }
+}
+
+#[test]
+fn an_interface_that_goes_or_gets_another_name_is_named_and_leaves_nothing() {
+    for address in BOTH {
+        let (hosts, folder) = (Hosts::segment(), tempfile::tempdir().unwrap());
+        hosts.within("a", || {
+            let vip = Vip::new(super::with_routes(address, folder.path())).unwrap();
+            let mut announcer = vip.announcer();
+            vip.take(&call(1)).unwrap();
+            announcer.step(SECOND, Duration::ZERO, None).unwrap();
+            ip("link set eth0 down");
+            ip("link set eth0 name eth9");
+            ip("link set eth9 up");
+            assert!(told(&vip.extend(&call(1)).unwrap_err()).contains("eth0 is not there"));
+            assert!(announcer.step(SECOND * 90, Duration::ZERO, None).is_err());
+            vip.release(&call(1)).unwrap();
+            let left = dump();
+            assert!(!left.contains(&format!(" {address}")) && !left.contains("proto 82"), "{left}");
+            ip("link del eth9");
+            assert!(told(&vip.take(&call(1)).unwrap_err()).contains("eth0 is not there"));
+            vip.release(&Call { epoch: 2, ..call(1) }).unwrap();
+            let rules = ip("-4 rule") + &ip("-6 rule");
+            assert!(!rules.contains(&address.parse::<IpAddr>().unwrap().to_string()), "{rules}");
+        });
+    }
+}
