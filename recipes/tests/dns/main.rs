@@ -7,6 +7,7 @@ mod files;
 #[path = "../act/killed.rs"]
 mod killed;
 mod knot;
+mod lies;
 mod services;
 mod updates;
 
