@@ -8,6 +8,7 @@ mod files;
 mod killed;
 mod knot;
 mod lies;
+mod odd;
 mod services;
 mod updates;
 

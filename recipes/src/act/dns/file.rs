@@ -6,6 +6,7 @@
 //!
 //! Zones that take updates, are frozen or signed elsewhere are refused, and so is a server that is not their primary: it would go on with what it has.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -21,13 +22,15 @@ use super::name::Name;
 use super::set::{Kind, Set};
 use super::zone::{Written, Zone, is_newer, next_serial};
 use crate::act::budget::Budget;
-use crate::act::program::{answer, unnamed};
+use crate::act::program::{answer, answer_up_to, unnamed};
 use crate::lock::{Lock, make_folder};
 
 /// So often somebody may save the file while it is edited here.
 const ATTEMPTS: u32 = 5;
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 const FILE_BYTES_MAX: u64 = 64 << 20;
+/// The same as BIND writes it out, each record with all its parts.
+const WRITTEN_BYTES_MAX: usize = 256 << 20;
 
 #[derive(Debug, Clone)]
 pub struct ZoneFile {
@@ -73,7 +76,7 @@ impl ZoneFile {
         let mut command = program(&self.check);
         command.args(["-i", "local", "-D", "-o", "-", &zone.plain(), "/dev/stdin"]).current_dir(folder);
         command.stdin(unnamed(text).map_err(wrong)?);
-        Ok(Written::read(&answer(command, budget.left()).map_err(wrong)?))
+        Ok(Written::read(&answer_up_to(WRITTEN_BYTES_MAX, command, budget.left()).map_err(wrong)?))
     }
 
     pub(super) fn look(&self, zone: &Name, of: &[(Name, Kind)], budget: &Budget) -> Result<Vec<Set>, Fault> {
@@ -86,8 +89,11 @@ impl ZoneFile {
         let Prepared { old, new, .. } = self.prepare(zone, now, want, None, budget)?;
         let split = |text: &[u8]| String::from_utf8_lossy(text).lines().map(str::to_owned).collect::<Vec<_>>();
         let (old, new) = (split(&old), split(&new));
-        let gone = old.iter().filter(|line| !new.contains(line)).map(|line| format!("-{line}"));
-        Ok(gone.chain(new.iter().filter(|line| !old.contains(line)).map(|line| format!("+{line}"))).collect())
+        let (before, after): (HashSet<&String>, HashSet<&String>) = (old.iter().collect(), new.iter().collect());
+        let gone = old.iter().filter(|line| !after.contains(line)).map(|line| format!("-{line}"));
+        Ok(gone
+            .chain(new.iter().filter(|line| !before.contains(line)).map(|line| format!("+{line}")))
+            .collect())
     }
 
     /// Makes `want` of `now`, under a serial above the file's and the last one. That it tells as soon as the server may see it. The zone's lock lies in `locks`.
