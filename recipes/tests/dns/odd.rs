@@ -47,6 +47,74 @@ fn left_over(folder: &Path) -> Vec<String> {
 }
 
 #[test]
+fn what_somebody_saves_while_the_server_refuses_the_file_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let bind = Bind::start(folder.path(), "");
+    let program = folder.path().join("weak");
+    let (zone, copy) = (bind.file().display().to_string(), folder.path().join("copy").display().to_string());
+    // An editor exchanges the file, too.
+    let save = format!("cp '{zone}' '{copy}'; echo 'late A 192.0.2.99' >> '{copy}'; mv '{copy}' '{zone}'");
+    script(&program, &format!("case \"$*\" in *reload*) {save}; echo 'out of memory' >&2; exit 1;; esac\nexec \"$@\""));
+    let mut file = zone_file(folder.path());
+    file.rndc = [vec![program.into()], rndc(folder.path())].concat();
+    let error = Dns::new(Settings { means: Means::ZoneFile(file), ..of(&bind) })
+        .unwrap()
+        .take(&call(1))
+        .unwrap_err();
+    let told = recipes::told(&error);
+    assert!(told.contains("out of memory") && told.contains("stays as it was saved"), "{told}");
+    assert!(bind.text().contains("late A 192.0.2.99"), "{}", bind.text());
+    assert_eq!(left_over(folder.path()), [""; 0]);
+    Dns::new(of(&bind)).unwrap().take(&call(1)).unwrap();
+    assert_eq!(dig(bind.primary, "late.example.org", "A"), ["3600 192.0.2.99"]);
+    assert_eq!(dig(bind.primary, "www.example.org", "A"), [format!("300 {OTHER}")]);
+}
+
+#[test]
+fn a_disk_that_is_full_or_read_only_leaves_the_file_as_it_was_and_no_part_of_another() {
+    let (folder, records) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    with_mounts_of_its_own();
+    let place = folder.path().display();
+    run(&format!("mount -t tmpfs -o size=256k none '{place}'"));
+    let bind = Bind::start(folder.path(), "");
+    let dns = Dns::new(Settings { records: records.path().into(), ..of(&bind) }).unwrap();
+    let before = bind.text();
+    // It is made larger than what is left.
+    let large = format!("{before}{}", "; a comment of sixty-four bytes, so that the file takes its place\n".repeat(1000));
+    fs::write(bind.file(), &large).unwrap();
+    run(&format!("dd if=/dev/zero of='{place}/full' bs=1k 2>/dev/null || true; truncate -s -8k '{place}/full'"));
+    let refused = |why: &str| {
+        let error = dns.take(&call(1)).unwrap_err();
+        assert!(recipes::told(&error).contains(why), "{}", recipes::told(&error));
+        assert_eq!(error.kind(), recipes::Kind::Retry);
+        assert_eq!((bind.text(), left_over(folder.path())), (large.clone(), Vec::new()));
+    };
+    refused("No space left on device");
+    fs::remove_file(folder.path().join("full")).unwrap();
+    run(&format!("mount --bind '{place}' '{place}'; mount -o remount,bind,ro '{place}'"));
+    refused("Read-only file system");
+    run(&format!("umount '{place}'"));
+    dns.take(&call(1)).unwrap();
+    assert_eq!(dig(bind.primary, "www.example.org", "A"), [format!("300 {OTHER}")]);
+}
+
+#[test]
+fn a_server_that_hangs_takes_no_more_time_than_there_is_and_the_file_is_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let bind = Bind::start(folder.path(), "");
+    let program = folder.path().join("hangs");
+    script(&program, "case \"$*\" in *reload*) exec sleep 600;; esac\nexec \"$@\"");
+    let mut file = zone_file(folder.path());
+    file.rndc = [vec![program.into()], rndc(folder.path())].concat();
+    let (before, begin) = (bind.text(), times().0);
+    let dns = Dns::new(Settings { means: Means::ZoneFile(file), ..of(&bind) }).unwrap();
+    let error = dns.take(&Call { within: Duration::from_secs(4), ..call(1) }).unwrap_err();
+    assert!(recipes::told(&error).contains("is as it was"), "{}", recipes::told(&error));
+    assert!(times().0 - begin < Duration::from_secs(8));
+    assert_eq!((bind.text(), left_over(folder.path())), (before, Vec::new()));
+}
+
+#[test]
 fn a_zone_of_many_records_is_pointed_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let hosts: String = (0..60_000).map(|host| format!("host{host}\tA\t10.{}.{}.1\n", host >> 8, host & 255)).collect();

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -220,13 +220,15 @@ impl Prepared {
         // What a killed process left may be what somebody saved: it is kept.
         match fs::rename(&beside, beside.with_extension("resilient-left")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("put aside", &beside)(error)),
-            _ => self.write(&beside).map_err(failed("write", &beside))?,
+            _ => self.write(&beside).map_err(|error| {
+                // A part of it is of no use, and takes the place that is lacking.
+                let _ = fs::remove_file(&beside);
+                failed("write", &beside)(error)
+            })?,
         }
-        let exchange = || renameat_with(CWD, &beside, CWD, &self.path, RenameFlags::EXCHANGE).map_err(io::Error::from);
-        exchange().map_err(failed("replace", &self.path))?;
+        self.swap(&beside).map_err(failed("replace", &self.path))?;
         if fs::read(&beside).map_err(failed("read", &beside))? != self.old {
-            exchange().map_err(failed("replace", &self.path))?;
-            fs::remove_file(&beside).map_err(failed("remove", &beside))?;
+            self.back(&beside).map_err(failed("replace", &self.path))?;
             return Ok(None);
         }
         self.sync().map_err(failed("write", &self.path))?;
@@ -236,7 +238,7 @@ impl Prepared {
     /// With the owner and the rights of the one it replaces.
     fn write(&self, beside: &Path) -> io::Result<()> {
         let like = fs::metadata(&self.path)?;
-        let mut file = File::create(beside)?;
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(beside)?;
         let owner = file.metadata()?;
         if (owner.uid(), owner.gid()) != (like.uid(), like.gid()) {
             std::os::unix::fs::fchown(&file, Some(like.uid()), Some(like.gid()))?;
@@ -250,15 +252,26 @@ impl Prepared {
         File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all()
     }
 
+    fn swap(&self, beside: &Path) -> io::Result<()> {
+        Ok(renameat_with(CWD, beside, CWD, &self.path, RenameFlags::EXCHANGE)?)
+    }
+
+    /// Puts in place again what lies beside, unless somebody saved the file meanwhile: that stays. Whether nobody did.
+    fn back(&self, beside: &Path) -> io::Result<bool> {
+        self.swap(beside)?;
+        let is_own = fs::read(beside)? == self.new;
+        if !is_own {
+            self.swap(beside)?;
+        }
+        fs::remove_file(beside)?;
+        self.sync()?;
+        Ok(is_own)
+    }
+
     fn put_back(&self, beside: &Path, fault: Fault) -> Fault {
-        let back = renameat_with(CWD, beside, CWD, &self.path, RenameFlags::EXCHANGE)
-            .map_err(io::Error::from)
-            .and_then(|()| {
-                fs::remove_file(beside)?;
-                self.sync()
-            });
-        match back {
-            Ok(()) => Fault::again(format!("{fault}; the zone's file is as it was")),
+        match self.back(beside) {
+            Ok(true) => Fault::again(format!("{fault}; the zone's file is as it was")),
+            Ok(false) => Fault::again(format!("{fault}; somebody saved the zone's file meanwhile, and it stays as it was saved")),
             Err(error) => Fault::again(format!("{fault}; and its file could not be put back from {}: {error}", beside.display())),
         }
     }
