@@ -229,16 +229,19 @@ impl Dns {
     pub fn plan(&self, action: &str, to: &str, call: &Call) -> Result<(Plan, Vec<String>), Error> {
         let budget = self.budget(action, call)?;
         let planned = self.planned(action, to, &budget).and_then(|plan| {
-            let means = &self.settings.means;
-            means.admitted(&self.zone, &budget)?;
-            let lines = match &plan.now {
-                Some(now) if same(now, &plan.want, self.ttl()) => Vec::new(),
-                Some(now) => means.difference(&self.zone, now, &plan.want, &budget)?,
-                None => plan.want.iter().flat_map(Set::lines).map(|line| format!("+{line}")).collect(),
-            };
+            self.settings.means.admitted(&self.zone, &budget)?;
+            let lines = self.difference(&plan, &budget)?;
             Ok((plan, lines))
         });
         planned.map_err(self.failed(action))
+    }
+
+    fn difference(&self, plan: &Plan, budget: &Budget) -> Result<Vec<String>, Fault> {
+        match &plan.now {
+            Some(now) if same(now, &plan.want, self.ttl()) => Ok(Vec::new()),
+            Some(now) => self.settings.means.difference(&self.zone, now, &plan.want, budget),
+            None => Ok(plan.want.iter().flat_map(Set::lines).map(|line| format!("+{line}")).collect()),
+        }
     }
 
     /// Does an action.

@@ -128,3 +128,25 @@ fn a_zone_of_many_records_is_pointed_like_any_other() {
     assert_eq!(dig(bind.primary, "www.example.org", "A"), [format!("300 {OTHER}")]);
     assert_eq!(dig(bind.primary, "made1999.example.org", "A"), ["3600 10.0.0.1"]);
 }
+
+#[test]
+fn signatures_and_records_that_stand_elsewhere_are_found_by_lint() {
+    let signature = "www RRSIG A 13 3 14400 20301231000000 20201231000000 12345 example.org. MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZg==\n";
+    let include = "$INCLUDE included\n";
+    let www = "www\t14400\tIN\tA\t192.0.2.1\n";
+    for (zone, included, why) in [
+        (ZONE.to_owned() + include, signature, "the file has signatures"),
+        (ZONE.replace(www, include), www, "stand elsewhere than in this file"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("included");
+        fs::write(&path, included).unwrap();
+        let bind = Bind::serving(folder.path(), "", &zone.replace("$INCLUDE included", &format!("$INCLUDE {}", path.display())));
+        let dns = Dns::new(of(&bind)).unwrap();
+        let found = dns.lint(&call(1)).unwrap();
+        assert!(found.iter().any(|finding| finding.level == Level::Fault && finding.what.contains(why)), "{found:?}");
+        let before = bind.text();
+        assert!(recipes::told(&dns.take(&call(1)).unwrap_err()).contains(why));
+        assert_eq!(bind.text(), before);
+    }
+}

@@ -66,12 +66,13 @@ impl ZoneFile {
         Ok((path, text))
     }
 
-    /// Has BIND read a text, and write out what it means.
-    fn written(&self, text: &[u8], zone: &Name, budget: &Budget) -> Result<Written, Fault> {
+    /// Has BIND read a text, and write out what it means. One that it does not take is somebody's who may be saving it just now, or ours.
+    fn written(&self, text: &[u8], zone: &Name, budget: &Budget, wrong: fn(String) -> Fault) -> Result<Written, Fault> {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
+        let wrong = |what| if budget.is_over() { Fault::again(what) } else { wrong(what) };
         let wrong = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => Fault::stop(format!("cannot find {}", self.check.display())).with("install the package bind9-utils"),
-            _ => Fault::stop(format!("BIND does not take the zone {zone} from {}: {error}", self.path.display())),
+            _ => wrong(format!("BIND does not take the zone {zone} from {}: {error}", self.path.display())),
         };
         let mut command = program(&self.check);
         command.args(["-i", "local", "-D", "-o", "-", &zone.plain(), "/dev/stdin"]).current_dir(folder);
@@ -80,7 +81,7 @@ impl ZoneFile {
     }
 
     pub(super) fn look(&self, zone: &Name, of: &[(Name, Kind)], budget: &Budget) -> Result<Vec<Set>, Fault> {
-        let written = self.written(&self.text()?.1, zone, budget)?;
+        let written = self.written(&self.text()?.1, zone, budget, Fault::again)?;
         of.iter().map(|(name, kind)| written.set(name, *kind).map_err(Fault::stop)).collect()
     }
 
@@ -122,13 +123,13 @@ impl ZoneFile {
 
     fn prepare(&self, zone: &Name, now: &[Set], want: &[Set], above: Option<u32>, budget: &Budget) -> Result<Prepared, Fault> {
         let (path, old) = self.text()?;
-        let parsed = Zone::parse(&old, zone).map_err(|wrong| Fault::stop(format!("{}: {wrong}", path.display())))?;
+        let parsed = Zone::parse(&old, zone).map_err(|wrong| Fault::again(format!("{}: {wrong}", path.display())))?;
         let refuse = |what: String| Fault::stop(format!("{}: {what}", path.display()));
-        if parsed.is_signed() {
+        let before = self.written(&old, zone, budget, Fault::again)?;
+        if before.is_signed() {
             let what = "the file has signatures, which a change would break".to_owned();
             return Err(refuse(what).with("have BIND sign the zone by itself (dnssec-policy), and use means = \"update\""));
         }
-        let before = self.written(&old, zone, budget)?;
         for set in now {
             let is = before.set(&set.name, set.kind).map_err(refuse)?;
             if is != *set {
@@ -138,7 +139,7 @@ impl ZoneFile {
         let last = parsed.serial().map_err(refuse)?;
         let serial = next_serial(above.filter(|above| is_newer(*above, last)).unwrap_or(last));
         let new = parsed.edited(now, want, serial).map_err(refuse)?;
-        let after = self.written(&new, zone, budget)?;
+        let after = self.written(&new, zone, budget, Fault::stop)?;
         let strange = [before.beyond(&after, want, zone), after.beyond(&before, want, zone)].concat();
         if !strange.is_empty() || before.authority(zone) != after.authority(zone) {
             return Err(refuse(format!("the change would touch others, so nothing was changed: {}", strange.join("; ")))
