@@ -291,7 +291,13 @@ impl Dns {
         let ttl = self.ttl();
         let known = known.map(|record| &record.did);
         let seen = |sets: &[Set]| plan.now.as_ref().is_some_and(|now| same(now, sets, ttl));
-        let longest = || plan.now.iter().flatten().map(|set| set.ttl).max().unwrap_or_default();
+        let now_s = (self.settings.clock)();
+        // Nor is what was before that forgotten sooner.
+        let before = known.map_or(0, |known| known.remembered_at(now_s));
+        let longest = match seen(&plan.want) {
+            true => before,
+            false => plan.now.iter().flatten().map(|set| set.ttl).max().unwrap_or_default().max(before),
+        };
         let again = known.filter(|known| known.action == plan.action && same(&known.after, &plan.want, ttl));
         // What is here as it was left is not what was before: that the record knows, however often it is done again.
         match again.filter(|known| seen(&known.after) || (plan.now.is_none() && known.target == plan.target)) {
@@ -302,8 +308,8 @@ impl Dns {
                 before: plan.now.clone(),
                 after: plan.want.clone(),
                 serial: known.and_then(|known| known.serial),
-                since_s: (self.settings.clock)(),
-                remembered_s: if seen(&plan.want) { 0 } else { longest() },
+                since_s: now_s,
+                remembered_s: longest,
             },
         }
     }

@@ -150,3 +150,22 @@ fn signatures_and_records_that_stand_elsewhere_are_found_by_lint() {
         assert_eq!(bind.text(), before);
     }
 }
+
+#[test]
+fn what_was_shortened_a_moment_ago_is_not_ready_before_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let bind = Bind::start(folder.path(), DYNAMIC);
+    let time = Arc::new(AtomicU64::new(times().1));
+    let seen = time.clone();
+    let dns = Dns::new(Settings { clock: Arc::new(move || seen.load(Ordering::SeqCst)), ..update(&bind) }).unwrap();
+    let first = dns.run(FAILOVER, "web1", &call(1)).unwrap().last;
+    assert_eq!(first.ready_s - first.since_s, 14_400);
+    time.fetch_add(60, Ordering::SeqCst);
+    let second = dns.run(PREPARE, "web1", &call(1)).unwrap();
+    assert!(!second.changed, "its time is short already");
+    assert_eq!(second.last.ready_s, first.ready_s, "and some remember the longer one still");
+    // A clock that goes back makes nobody wait longer than at first.
+    time.fetch_sub(120, Ordering::SeqCst);
+    let third = dns.run(RESTORE, "web1", &call(1)).unwrap().last;
+    assert_eq!(third.ready_s - third.since_s, 14_340);
+}

@@ -10,6 +10,12 @@ use crate::act::record::Stage;
 use crate::data::{Finding, Level};
 
 impl Did {
+    /// For how many seconds from this time anybody may remember what was before. A clock that went back makes it no longer than it was.
+    pub(super) fn remembered_at(&self, now_s: u64) -> u32 {
+        let ready_s = self.since_s.saturating_add(self.remembered_s.into());
+        u32::try_from(ready_s.saturating_sub(now_s)).map_or(self.remembered_s, |left| left.min(self.remembered_s))
+    }
+
     pub(super) fn last(&self, epoch: u64) -> Last {
         let ready_s = self.since_s.saturating_add(self.remembered_s.into());
         Last { action: self.action.clone(), target: self.target.clone(), epoch, since_s: self.since_s, ready_s }
