@@ -169,3 +169,47 @@ fn what_was_shortened_a_moment_ago_is_not_ready_before_its_time() {
     let third = dns.run(RESTORE, "web1", &call(1)).unwrap().last;
     assert_eq!(third.ready_s - third.since_s, 14_340);
 }
+
+#[test]
+fn a_name_server_without_an_address_is_named_and_the_others_are_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let bind = Bind::serving(folder.path(), DYNAMIC, &ZONE.replace("NS\tns2", "NS\tns9.nowhere.invalid."));
+    let dns = Dns::new(Settings { servers: Vec::new(), port: bind.primary.port(), ..update(&bind) }).unwrap();
+    let done = dns.run(FAILOVER, "web1", &call(1)).unwrap();
+    let said = done.verified.unwrap().to_string();
+    assert_eq!(said, "1 of 2 authoritative servers have it; ns9.nowhere.invalid is silent: no address of its name was found");
+    assert!(
+        dns.points(&call(1))
+            .unwrap()
+            .iter()
+            .any(|(server, points)| server.name == "ns1.example.org" && *points == Points::To("web1".into()))
+    );
+}
+
+#[test]
+fn whoever_resolves_names_for_this_host_and_is_silent_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let bind = Bind::serving(folder.path(), DYNAMIC, &ZONE.replace("NS\tns2", "NS\tns.example.net."));
+    with_mounts_of_its_own();
+    let silent = UdpSocket::bind("127.77.0.9:53").unwrap();
+    fs::write(folder.path().join("resolv.conf"), "nameserver 127.77.0.9\noptions timeout:20\n").unwrap();
+    run(&format!("mount --bind '{}' \"$(readlink -f /etc/resolv.conf)\"", folder.path().join("resolv.conf").display()));
+    let begin = times().0;
+    let dns = Dns::new(Settings { servers: Vec::new(), port: bind.primary.port(), ..update(&bind) }).unwrap();
+    let said = dns.verify(&call(1)).unwrap().to_string();
+    assert!(said.starts_with("1 of 2") && said.contains("ns.example.net is silent"), "{said}");
+    assert!(times().0 - begin < Duration::from_secs(10), "{:?}", times().0 - begin);
+    let password_file = folder.path().join("password");
+    secret(&password_file, "open sesame\n");
+    let url = Url::parse("https://dyn.example.net/nic/update").unwrap();
+    let means = Means::Dyndns2(Service { url, user: "shop".into(), password_file });
+    let records = folder.path().join("others");
+    let begin = times().0;
+    let error = Dns::new(Settings { records, ..settings(folder.path(), means) })
+        .unwrap()
+        .take(&Call { within: Duration::from_secs(2), ..call(1) })
+        .unwrap_err();
+    assert!(recipes::told(&error).contains("did not answer"), "{}", recipes::told(&error));
+    assert!(times().0 - begin < Duration::from_secs(10), "{:?}", times().0 - begin);
+    drop(silent);
+}
