@@ -115,6 +115,16 @@ fn a_server_that_hangs_takes_no_more_time_than_there_is_and_the_file_is_as_it_wa
 }
 
 #[test]
+fn a_name_that_is_an_alias_is_refused_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let bind = Bind::serving(folder.path(), DYNAMIC, &ZONE.replace("www\t14400\tIN\tA\t192.0.2.1", "www CNAME elsewhere"));
+    let dns = Dns::new(update(&bind)).unwrap();
+    let error = dns.take(&call(1)).unwrap_err();
+    assert!(recipes::told(&error).contains("www.example.org. is an alias of elsewhere.example.org."), "{}", recipes::told(&error));
+    assert_eq!(dig(bind.primary, "example.org", "A"), [format!("14400 {HOME}")], "nor is the other name moved");
+}
+
+#[test]
 fn a_zone_of_many_records_is_pointed_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let hosts: String = (0..60_000).map(|host| format!("host{host}\tA\t10.{}.{}.1\n", host >> 8, host & 255)).collect();
@@ -168,6 +178,27 @@ fn what_was_shortened_a_moment_ago_is_not_ready_before_its_time() {
     time.fetch_sub(120, Ordering::SeqCst);
     let third = dns.run(RESTORE, "web1", &call(1)).unwrap().last;
     assert_eq!(third.ready_s - third.since_s, 14_340);
+}
+
+#[test]
+fn a_name_that_is_there_by_a_wildcard_gets_records_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = ZONE.replace("www\t14400", "*\t14400") + "*.deep 14400 A 192.0.2.1\n";
+    let bind = Bind::serving(folder.path(), DYNAMIC, &zone);
+    let names = ["@", "www", "a.b.deep"].map(str::to_owned).to_vec();
+    let dns = Dns::new(Settings { names, ..update(&bind) }).unwrap();
+    for (action, expected) in [(PREPARE, format!("300 {HOME}")), (FAILOVER, format!("300 {OTHER}")), (RESTORE, format!("14400 {HOME}"))] {
+        dns.run(action, "web1", &call(1))
+            .unwrap_or_else(|error| panic!("{action}: {}", recipes::told(&error)));
+        for name in ["example.org", "www.example.org", "a.b.deep.example.org"] {
+            assert_eq!(dig(bind.primary, name, "A").first(), Some(&expected), "{action} {name}");
+        }
+        assert_eq!(dig(bind.primary, "other.example.org", "A"), [format!("14400 {HOME}")]);
+    }
+    // What has records of its own that somebody changed is not taken for a wildcard's.
+    nsupdate(bind.primary, &bind.folder, "update delete www.example.org A");
+    dns.take(&call(2)).unwrap();
+    assert_eq!(dig(bind.primary, "www.example.org", "A"), [format!("300 {OTHER}")]);
 }
 
 #[test]
