@@ -175,6 +175,9 @@ impl Dns {
         if settings.addresses.get(&settings.home).is_none_or(Vec::is_empty) {
             return Err(refuse(format!("no address of {:?} is known, which is home of {}", settings.home, domain.plain())));
         }
+        if let Some(name) = settings.names.iter().find(|name| !name.is_ascii()) {
+            return Err(refuse(format!("{name:?} has letters that names cannot have: write it as xn--…")));
+        }
         for name in &settings.names {
             let name = Name::parse(name.as_bytes(), Some(&domain)).map_err(refuse)?;
             if !name.is_within(&zone) {

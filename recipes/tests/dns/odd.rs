@@ -244,3 +244,11 @@ fn whoever_resolves_names_for_this_host_and_is_silent_holds_up_nobody() {
     assert!(times().0 - begin < Duration::from_secs(10), "{:?}", times().0 - begin);
     drop(silent);
 }
+
+#[test]
+fn names_that_nobody_can_ask_for_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let means = Means::ZoneFile(zone_file(folder.path()));
+    let error = Dns::new(Settings { names: vec!["bücher".into()], ..settings(folder.path(), means) }).err().unwrap();
+    assert!(recipes::told(&error).contains("xn--"), "{}", recipes::told(&error));
+}
