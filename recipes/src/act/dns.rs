@@ -20,6 +20,8 @@ pub mod lint;
 mod means;
 mod message;
 pub mod name;
+#[cfg(test)]
+mod nearly;
 mod overlay;
 mod plan;
 mod points;

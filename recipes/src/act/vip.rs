@@ -14,6 +14,8 @@
 mod announce;
 mod frames;
 mod kernel;
+#[cfg(test)]
+mod nearly;
 mod netlink;
 mod outside;
 mod segment;
