@@ -21,6 +21,8 @@ pub mod dns;
 pub mod gate;
 pub mod granted;
 pub mod hook;
+#[cfg(test)]
+mod nearly;
 mod processes;
 mod program;
 mod record;

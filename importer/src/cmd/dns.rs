@@ -135,11 +135,10 @@ impl Point {
             return Err(Failure::usage("the node file has no such domain").hint(hint));
         }
         let call = call(&file)?;
-        let mut shapes = Vec::new();
-        for domain in wanted {
-            let dns = names::act(&file, domain, Arc::new(|| super::now_ms() / 1000))?;
-            shapes.push(self.one(&dns, domain, &call, dry)?);
-        }
+        let act = |domain: &Domain| Ok((names::act(&file, domain, Arc::new(|| super::now_ms() / 1000))?, self.aim(domain, &call.node)?));
+        // What one of them lacks is said before another is changed.
+        let acts = wanted.iter().map(|domain| act(domain)).collect::<Result<Vec<_>, Failure>>()?;
+        let shapes: Vec<Shape> = acts.iter().map(|(dns, aim)| self.one(dns, aim.as_ref(), &call, dry)).collect();
         if chosen.json {
             document(&shapes)?;
         } else {
@@ -156,51 +155,71 @@ impl Point {
             .unwrap_or(Status::Done))
     }
 
-    fn one(&self, dns: &Dns, domain: &Domain, call: &Call, dry: bool) -> Result<Shape, Failure> {
-        let mut shape = Shape { domain: domain.domain.clone(), ..Shape::default() };
-        let (action, to) = match &self.order {
-            Order::Undo(_) => {
-                shape.action = "UNDO".into();
-                let found = dns.release(call).map(|found| shape.found(found));
-                shape.ended(found);
-                return Ok(shape);
-            }
-            Order::Verify(_) => {
-                shape.last = dns.last().ok().flatten();
-                let verified = dns.verify(call).map(|verified| shape.verified(verified));
-                shape.ready();
-                shape.ended(verified);
-                return Ok(shape);
-            }
-            Order::Lint(_) => {
-                let found = dns.lint(call).map(|found| shape.linted(found));
-                shape.ended(found);
-                return Ok(shape);
-            }
-            Order::Prepare(_) => (PREPARE.to_owned(), domain.home.clone()),
-            Order::Restore(_) => (RESTORE.to_owned(), domain.home.clone()),
-            Order::Failover(order) => (FAILOVER.to_owned(), order.target(domain, &call.node)?),
-            Order::Run(order) => (order.action.clone(), order.which.target(domain, &call.node)?),
+    /// The action, and the node to which it points.
+    fn aim(&self, domain: &Domain, node: &str) -> Result<Option<(String, String)>, Failure> {
+        Ok(match &self.order {
+            Order::Undo(_) | Order::Verify(_) | Order::Lint(_) => None,
+            Order::Prepare(_) => Some((PREPARE.to_owned(), domain.home.clone())),
+            Order::Restore(_) => Some((RESTORE.to_owned(), domain.home.clone())),
+            Order::Failover(order) => Some((FAILOVER.to_owned(), order.target(domain, node)?)),
+            Order::Run(order) => Some((order.action.clone(), order.which.target(domain, node)?)),
+        })
+    }
+
+    fn one(&self, dns: &Dns, aim: Option<&(String, String)>, call: &Call, dry: bool) -> Shape {
+        let mut shape = Shape { domain: dns.domain(), ..Shape::default() };
+        let Some((action, to)) = aim else {
+            self.asked(dns, call, &mut shape);
+            return shape;
         };
-        shape.action.clone_from(&action);
+        shape.action.clone_from(action);
         let outcome = match dry {
-            true => dns.plan(&action, &to, call).map(|(plan, lines)| {
+            true => dns.plan(action, to, call).map(|(plan, lines)| {
                 shape.words.push(format!("{action} to {} would change {} lines", plan.target, lines.len()));
                 shape.difference = Some(lines);
             }),
-            false => dns.run(&action, &to, call).map(|done| {
+            false => dns.run(action, to, call).map(|done| {
                 let how = if done.changed { "done" } else { "was so already" };
                 shape.words.push(format!("{action} to {}: {how}", done.plan.target));
                 (shape.changed, shape.last) = (done.changed, Some(done.last));
-                if let Some(verified) = done.verified {
-                    shape.verified(verified);
-                }
+                // It is done, whoever has not heard of it.
+                shape.servers(done.verified, Status::Partial);
                 shape.ready();
                 shape.found(done.findings);
             }),
         };
         shape.ended(outcome);
-        Ok(shape)
+        shape
+    }
+
+    /// What points nowhere else.
+    fn asked(&self, dns: &Dns, call: &Call, shape: &mut Shape) {
+        shape.last = dns.last().ok().flatten();
+        let outcome = match &self.order {
+            Order::Undo(_) => {
+                shape.action = "UNDO".into();
+                let last = shape.last.take();
+                dns.release(call).map(|found| {
+                    let is_left = found.iter().any(|finding| finding.what.contains("pointed elsewhere"));
+                    match last {
+                        Some(_) if is_left => {}
+                        Some(Last { action, target, .. }) => shape.words.push(format!("{action} to {target}: undone")),
+                        None => shape.words.push("there is nothing to bring back".into()),
+                    }
+                    shape.found(found);
+                })
+            }
+            Order::Lint(_) => {
+                shape.last = None;
+                dns.lint(call).map(|found| shape.linted(found))
+            }
+            _ => {
+                let verified = dns.verify(call).map(|verified| shape.servers(Some(verified), Status::Failed));
+                shape.ready();
+                verified
+            }
+        };
+        shape.ended(outcome);
     }
 }
 
@@ -284,9 +303,11 @@ impl Shape {
         self.found(found);
     }
 
-    fn verified(&mut self, verified: Verified) {
+    /// How bad it is that none has it, is said by whoever asked.
+    fn servers(&mut self, verified: Option<Verified>, none: Status) {
+        let Some(verified) = verified else { return };
         if !verified.is_well() {
-            self.worse(if verified.well() == 0 { Status::Failed } else { Status::Partial });
+            self.worse(if verified.well() == 0 { none } else { Status::Partial });
         }
         self.words.push(verified.to_string());
         self.servers = Some(verified.servers.into_iter().map(|(server, says)| ServerShape { server, says }).collect());

@@ -210,11 +210,13 @@ fn shape(address: &Address, call: &Call, findings: &[Finding]) -> Result<Shape, 
     };
     let findings = findings.iter();
     let findings = findings.map(|one| FindingShape { level: level(one.level), what: one.what.clone(), hint: one.hint.clone() });
+    // What is there and not by us has no end that we know; the findings say so.
+    let left = if holds == "yes" { address.left()? } else { None };
     Ok(Shape {
         address: address.address(),
         interface: address.interface().to_owned(),
         holds,
-        left_seconds: address.left()?.map(|left| left.as_secs()),
+        left_seconds: left.map(|left| left.as_secs()),
         // Where it cannot be asked, the findings say why.
         holder: seen(address.interface(), address.address(), SEEN).ok().flatten().map(|mac| mac.to_string()),
         findings: findings.collect(),

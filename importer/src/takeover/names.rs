@@ -2,7 +2,7 @@
 //!
 //! Nothing happens to a name by itself unless two switches are on, that of the domain and that of `[takeover]`. When this node has become active, and its gate is open, each
 //! domain is pointed here beside everything else. What fails is told and tried again with growing pauses, as long as this node reigns in that epoch; it undoes no takeover.
-//! What a person must mend is told once and not tried again. A node that steps down points nothing: whoever is active next does.
+//! What a person must mend is told once. A service that locks accounts which go on asking is not asked again then; all else may be mended meanwhile. A node that steps down points nothing: whoever is active next does.
 
 use crate::takeover::doing::wait;
 use crate::takeover::told::{Event, Told};
@@ -61,12 +61,19 @@ pub fn act(file: &NodeFile, domain: &Domain, clock: Clock) -> Result<Dns, Failur
     Dns::new(settings).map_err(|error| wrong(&error))
 }
 
+struct Pointed {
+    dns: Dns,
+    /// Before the second attempt.
+    pause_first_s: u64,
+    /// Whoever goes on asking, after a refusal, is locked out there.
+    may_lock: bool,
+}
+
 /// The domains that a takeover points by itself.
 pub struct Names {
     cluster: String,
     node: String,
-    /// Each with the pause before its second attempt.
-    list: Vec<(Dns, u64)>,
+    list: Vec<Pointed>,
     /// The epoch for which it was begun last.
     begun: AtomicU64,
     told: Arc<Told>,
@@ -79,7 +86,10 @@ impl Names {
         for domain in &takeover.domains {
             let dns = act(file, domain, clock.clone())?;
             match (domain.automatic, takeover.automatic) {
-                (true, true) => list.push((dns, domain.every.as_secs().clamp(1, PAUSE_FIRST_S))),
+                (true, true) => {
+                    let pause_first_s = domain.every.as_secs().clamp(1, PAUSE_FIRST_S);
+                    list.push(Pointed { dns, pause_first_s, may_lock: matches!(domain.means, Pointing::Dyndns2 { .. }) });
+                }
                 (true, false) => {
                     let what = format!("{} is not pointed by itself: [takeover] is not automatic", domain.domain);
                     log.say(Said::info("takeover", what));
@@ -89,7 +99,7 @@ impl Names {
         }
         let (cluster, node) = (file.cluster.clone(), file.node.name.clone());
         let names = Arc::new(Names { cluster, node, list, begun: AtomicU64::new(0), told, log });
-        names.beside(names.list.len(), |names, (dns, _)| names.lint(dns));
+        names.beside(names.list.len(), |names, one| names.lint(&one.dns));
         Ok(names)
     }
 
@@ -100,11 +110,11 @@ impl Names {
             return self.begun.store(0, Ordering::SeqCst);
         };
         if self.begun.swap(epoch, Ordering::SeqCst) != epoch {
-            self.beside(self.list.len(), move |names, (dns, pause_s)| names.point(dns, *pause_s, epoch));
+            self.beside(self.list.len(), move |names, one| names.point(one, epoch));
         }
     }
 
-    fn beside(self: &Arc<Names>, count: usize, work: impl Fn(&Names, &(Dns, u64)) + Copy + Send + 'static) {
+    fn beside(self: &Arc<Names>, count: usize, work: impl Fn(&Names, &Pointed) + Copy + Send + 'static) {
         for at in 0..count {
             let names = self.clone();
             let spawned = std::thread::Builder::new().name("dns".into()).spawn(move || work(&names, &names.list[at]));
@@ -138,8 +148,8 @@ impl Names {
     }
 
     /// Points a domain here, and goes on until every server has it.
-    fn point(&self, dns: &Dns, pause_first_s: u64, epoch: u64) {
-        let (mut pause_s, mut said) = (pause_first_s, String::new());
+    fn point(&self, one: &Pointed, epoch: u64) {
+        let (dns, mut pause_s, mut said) = (&one.dns, one.pause_first_s, String::new());
         while self.reigns() == Some(epoch) {
             let (what, again) = match dns.take(&self.call(epoch)) {
                 Ok(found) => {
@@ -157,7 +167,7 @@ impl Names {
                 }
                 Err(error) => {
                     let hint = error.hint().map_or_else(String::new, |hint| format!(" ({hint})"));
-                    (recipes::told(&error) + &hint, error.kind() == recipes::Kind::Retry)
+                    (recipes::told(&error) + &hint, !one.may_lock || error.kind() == recipes::Kind::Retry)
                 }
             };
             if what != said {

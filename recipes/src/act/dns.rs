@@ -20,6 +20,8 @@ pub mod lint;
 mod means;
 mod message;
 pub mod name;
+#[cfg(test)]
+mod nearly;
 mod overlay;
 mod plan;
 mod points;
@@ -175,6 +177,9 @@ impl Dns {
         if settings.addresses.get(&settings.home).is_none_or(Vec::is_empty) {
             return Err(refuse(format!("no address of {:?} is known, which is home of {}", settings.home, domain.plain())));
         }
+        if let Some(name) = settings.names.iter().find(|name| !name.is_ascii()) {
+            return Err(refuse(format!("{name:?} has letters that names cannot have: write it as xn--…")));
+        }
         for name in &settings.names {
             let name = Name::parse(name.as_bytes(), Some(&domain)).map_err(refuse)?;
             if !name.is_within(&zone) {
@@ -229,16 +234,19 @@ impl Dns {
     pub fn plan(&self, action: &str, to: &str, call: &Call) -> Result<(Plan, Vec<String>), Error> {
         let budget = self.budget(action, call)?;
         let planned = self.planned(action, to, &budget).and_then(|plan| {
-            let means = &self.settings.means;
-            means.admitted(&self.zone, &budget)?;
-            let lines = match &plan.now {
-                Some(now) if same(now, &plan.want, self.ttl()) => Vec::new(),
-                Some(now) => means.difference(&self.zone, now, &plan.want, &budget)?,
-                None => plan.want.iter().flat_map(Set::lines).map(|line| format!("+{line}")).collect(),
-            };
+            self.settings.means.admitted(&self.zone, &budget)?;
+            let lines = self.difference(&plan, &budget)?;
             Ok((plan, lines))
         });
         planned.map_err(self.failed(action))
+    }
+
+    fn difference(&self, plan: &Plan, budget: &Budget) -> Result<Vec<String>, Fault> {
+        match &plan.now {
+            Some(now) if same(now, &plan.want, self.ttl()) => Ok(Vec::new()),
+            Some(now) => self.settings.means.difference(&self.zone, now, &plan.want, budget),
+            None => Ok(plan.want.iter().flat_map(Set::lines).map(|line| format!("+{line}")).collect()),
+        }
     }
 
     /// Does an action.
@@ -288,7 +296,13 @@ impl Dns {
         let ttl = self.ttl();
         let known = known.map(|record| &record.did);
         let seen = |sets: &[Set]| plan.now.as_ref().is_some_and(|now| same(now, sets, ttl));
-        let longest = || plan.now.iter().flatten().map(|set| set.ttl).max().unwrap_or_default();
+        let now_s = (self.settings.clock)();
+        // Nor is what was before that forgotten sooner.
+        let before = known.map_or(0, |known| known.remembered_at(now_s));
+        let longest = match seen(&plan.want) {
+            true => before,
+            false => plan.now.iter().flatten().map(|set| set.ttl).max().unwrap_or_default().max(before),
+        };
         let again = known.filter(|known| known.action == plan.action && same(&known.after, &plan.want, ttl));
         // What is here as it was left is not what was before: that the record knows, however often it is done again.
         match again.filter(|known| seen(&known.after) || (plan.now.is_none() && known.target == plan.target)) {
@@ -299,8 +313,8 @@ impl Dns {
                 before: plan.now.clone(),
                 after: plan.want.clone(),
                 serial: known.and_then(|known| known.serial),
-                since_s: (self.settings.clock)(),
-                remembered_s: if seen(&plan.want) { 0 } else { longest() },
+                since_s: now_s,
+                remembered_s: longest,
             },
         }
     }

@@ -127,12 +127,17 @@ impl Told<'_> {
 
 /// Runs it to its end, and hands back what it wrote.
 pub(super) fn answer(command: Command, limit: Duration) -> io::Result<String> {
+    answer_up_to(ANSWER_BYTES_MAX, command, limit)
+}
+
+/// The same, where it may be longer.
+pub(super) fn answer_up_to(bytes_max: usize, command: Command, limit: Duration) -> io::Result<String> {
     let mut process = Process::start_strictly(command, limit, Output::Wanted)?;
     let (mut bytes, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
     loop {
         match process.read(&mut buffer)? {
             0 => return String::from_utf8(bytes).map_err(|_| process.told("its answer is not UTF-8")),
-            n if bytes.len() + n > ANSWER_BYTES_MAX => return Err(process.told("its answer has no end")),
+            n if bytes.len() + n > bytes_max => return Err(process.told("its answer has no end")),
             n => bytes.extend_from_slice(&buffer[..n]),
         }
     }

@@ -14,6 +14,8 @@
 mod announce;
 mod frames;
 mod kernel;
+#[cfg(test)]
+mod nearly;
 mod netlink;
 mod outside;
 mod segment;
@@ -26,7 +28,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
-use super::record::{Place, Stage};
+use super::record::{Place, Record, Stage};
 use super::{Act, Call, Checked, Holds};
 use crate::Error;
 use crate::data::{Finding, Level};
@@ -149,7 +151,12 @@ impl Vip {
 
     fn is_recorded(&self) -> bool {
         let known = self.place.read::<Did>();
-        known.is_ok_and(|known| known.is_some_and(|known| known.did.address == self.did.address))
+        known.is_ok_and(|known| known.is_some_and(|known| self.is_kept(&known)))
+    }
+
+    /// Whether the record says that it is here; what was released since may be anybody's.
+    fn is_kept(&self, known: &Record<Did>) -> bool {
+        known.stage != Stage::Released && known.did.address == self.did.address
     }
 
     fn budget(&self, action: &'static str, time: Duration) -> Result<Budget, Error> {
@@ -196,7 +203,7 @@ impl Act for Vip {
             work.undo(&known.did, true)?;
         }
         let link = work.usable()?;
-        let held = work.held(&link, known.is_some_and(|known| known.did.address == self.did.address))?;
+        let held = work.held(&link, known.is_some_and(|known| self.is_kept(&known)))?;
         if held.is_none() {
             work.look(&link)?;
         }

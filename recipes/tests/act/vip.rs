@@ -2,6 +2,7 @@
 
 mod answers;
 mod neighbours;
+mod odd;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

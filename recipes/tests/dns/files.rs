@@ -11,7 +11,7 @@ use recipes::data::Level;
 use crate::bind::{Bind, PRIMARY, ZONE, dig, rndc, rndc_says};
 use crate::{HOME, OTHER, clonepanel, killed, script, settings, until};
 
-fn zone_file(folder: &Path) -> ZoneFile {
+pub fn zone_file(folder: &Path) -> ZoneFile {
     ZoneFile { path: folder.join("zone"), check: "named-checkzone".into(), rndc: rndc(folder) }
 }
 

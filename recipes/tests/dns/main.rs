@@ -7,6 +7,8 @@ mod files;
 #[path = "../act/killed.rs"]
 mod killed;
 mod knot;
+mod lies;
+mod odd;
 mod services;
 mod updates;
 

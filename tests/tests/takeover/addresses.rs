@@ -109,6 +109,10 @@ fn where_an_address_cannot_be_the_next_one_takes_over() {
         .cluster
         .within("web2", || std::fs::write("/proc/sys/net/ipv4/conf/all/arp_ignore", "1").unwrap());
     ip(&scene, "web2", &format!("addr add {ADDRESS} dev lo"));
+    let checked = scene.cluster.run("web2", "importer", &["vip", "check"]).ended(1);
+    for said in [&format!("{ADDRESS} is here on eth0 in part"), "not by us", &format!("{ADDRESS_6} is not here")] {
+        assert!(checked.text().contains(said), "{said}: {}{}", checked.text(), checked.err);
+    }
     scene.kill_host("web1");
     let next = scene.wait_for_active(&["web2", "web3"]);
     assert_eq!(next, "web3");

@@ -2,7 +2,9 @@
 
 use crate::moving::{addresses, at, reach};
 use crate::scene::{LIMIT, Scene};
-use std::path::Path;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tests::wait::until;
 
@@ -76,18 +78,23 @@ fn pointed(scene: &Scene, name: &str, expected: &str) {
     });
 }
 
+/// A key, and both domains as they are at first.
+fn prepared(folder: &Path) -> PathBuf {
+    let key = folder.join("move.key");
+    std::fs::write(&key, format!("key \"move\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\n")).unwrap();
+    std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    for domain in ["example.org", "example.net"] {
+        let text = "$TTL 60\n@ SOA ns h 1 3600 900 1209600 300\n NS ns\nns A 203.0.113.53\n@ 14400 A 192.0.2.1\nwww 14400 A 192.0.2.1\n";
+        std::fs::write(folder.join(domain), text).unwrap();
+    }
+    key
+}
+
 /// Scenario 27, and the way home: the takeover is not undone by a primary that is down, and the names follow when it is back.
 #[test]
 fn a_primary_that_is_down_degrades_a_takeover_and_is_asked_again() {
-    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    let key = folder.path().join("move.key");
-    std::fs::write(&key, format!("key \"move\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\n")).unwrap();
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    for domain in ["example.org", "example.net"] {
-        let text = "$TTL 60\n@ SOA ns h 1 3600 900 1209600 300\n NS ns\nns A 203.0.113.53\n@ 14400 A 192.0.2.1\nwww 14400 A 192.0.2.1\n";
-        std::fs::write(folder.path().join(domain), text).unwrap();
-    }
+    prepared(folder.path());
     let mut scene = Scene::new(2, "automatic = true\n", &(domains(folder.path()) + &addresses()));
     scene.kill_host("web1");
     scene.wait_for_active(&["web2"]);
@@ -121,7 +128,10 @@ fn by_hand(scene: &Scene) {
     let prepared = run(&["dns", "prepare", "--domain", "example.net"]).ended(0);
     assert!(prepared.text().contains("ready in"), "{}", prepared.text());
     assert_eq!(points(scene, "www.example.net"), "300 192.0.2.1");
-    run(&["dns", "undo", "--domain", "example.net"]).ended(0);
+    for said in ["PREPARE to web1: undone", "there is nothing to bring back"] {
+        let undone = run(&["dns", "undo", "--domain", "example.net"]).ended(0);
+        assert!(undone.text().contains(said), "{}", undone.text());
+    }
     assert_eq!(points(scene, "www.example.net"), "14400 192.0.2.1");
     let all = run(&["dns", "restore", "--json"]).ended(0).json();
     assert_eq!((all[0]["changed"].as_bool(), all[1]["changed"].as_bool()), (Some(true), Some(false)), "{all}");
@@ -130,4 +140,36 @@ fn by_hand(scene: &Scene) {
     assert!(linted.text().contains("warning: www.example.org. A is remembered for 14400 s"), "{}", linted.text());
     let unknown = run(&["dns", "lint", "--domain", "example.com"]).ended(2);
     assert!(unknown.err.contains("it has: example.org, example.net"), "{}", unknown.err);
+}
+
+/// What only a person can mend is tried again as well: nobody has to think of the names then.
+#[test]
+fn a_key_that_may_not_be_used_is_used_when_it_is_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = prepared(folder.path());
+    let third = "[[takeover.dns.node]]\nname = \"web3\"\naddresses = [\"203.0.113.7\"]\n";
+    let both = domains(folder.path());
+    let (first, second) = both.split_at(both.rfind("[[takeover.dns]]").unwrap());
+    let second = second
+        .replace("servers = [\"127.0.0.1\"]", "servers = [\"127.0.0.9\"]")
+        .replace("home = \"web1\"", "home = \"web2\"");
+    let mut scene = Scene::new(2, "automatic = true\n", &format!("{first}{second}{third}"));
+    let _named = primary(&scene, folder.path());
+    pointed(&scene, "www.example.org", "14400 192.0.2.1");
+    std::fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+    scene.kill_host("web1");
+    scene.wait_for_active(&["web2"]);
+    scene.cluster.daemon("web2", "importer").says(LIMIT, "others may read it");
+    assert_eq!(points(&scene, "www.example.org"), "14400 192.0.2.1");
+    std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    pointed(&scene, "www.example.org", "300 198.51.100.7");
+    let run = |words: &[&str]| scene.cluster.run("web2", "importer", &[&["dns"], words].concat());
+    run(&["restore", "--domain", "example.org"]).ended(0);
+    let unclear = run(&["failover"]).ended(2);
+    assert!(unclear.err.contains("web2 is home of example.net"), "{}", unclear.err);
+    assert_eq!(points(&scene, "www.example.org"), "14400 192.0.2.1", "nothing is done of what was not said clearly");
+    let done = run(&["failover", "--domain", "example.net", "--to", "web3"]).ended(4);
+    assert!(done.text().contains("0 of 1 authoritative servers have it"), "done, and not seen: {}", done.text());
+    assert_eq!(points(&scene, "www.example.net"), "300 203.0.113.7");
+    scene.cluster.stop();
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::message::{Answer, Message, code};
 use super::name::Name;
-use super::set::{Kind, Set};
+use super::set::{Kind, Set, is_sound};
 use crate::act::budget::Budget;
 
 const NXDOMAIN: u8 = 3;
@@ -69,9 +69,16 @@ pub fn set(at: SocketAddr, name: &Name, kind: Kind, budget: &Budget) -> Result<S
     if ![0, NXDOMAIN].contains(&answer.code) {
         return Err(code(answer.code));
     }
+    if !answer.is_to(name, kind) {
+        return Err("it answers another question".into());
+    }
     let alias = match kind {
         Kind::CNAME => None,
         _ => answer.set(name, Kind::CNAME).targets().into_iter().next(),
     };
-    Ok(Said { authoritative: answer.authoritative, set: answer.set(name, kind), alias })
+    let set = answer.set(name, kind);
+    match set.values.iter().all(|value| is_sound(kind, value)) {
+        true => Ok(Said { authoritative: answer.authoritative, set, alias }),
+        false => Err(format!("its answer has what is no {kind}")),
+    }
 }

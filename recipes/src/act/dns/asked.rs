@@ -3,13 +3,19 @@
 use super::lint::{Subject, lint};
 use super::plan::wish;
 use super::verify::{Verified, verify};
-use super::{Did, Dns, FAILOVER, Fault, Last, PREPARE, RESTORE, ask};
+use super::{Did, Dns, FAILOVER, Fault, Last, Means, PREPARE, RESTORE, ask};
 use crate::Error;
 use crate::act::Call;
 use crate::act::record::Stage;
 use crate::data::{Finding, Level};
 
 impl Did {
+    /// For how many seconds from this time anybody may remember what was before. A clock that went back makes it no longer than it was.
+    pub(super) fn remembered_at(&self, now_s: u64) -> u32 {
+        let ready_s = self.since_s.saturating_add(self.remembered_s.into());
+        u32::try_from(ready_s.saturating_sub(now_s)).map_or(self.remembered_s, |left| left.min(self.remembered_s))
+    }
+
     pub(super) fn last(&self, epoch: u64) -> Last {
         let ready_s = self.since_s.saturating_add(self.remembered_s.into());
         Last { action: self.action.clone(), target: self.target.clone(), epoch, since_s: self.since_s, ready_s }
@@ -55,9 +61,9 @@ impl Dns {
                 found.push(failed(fault).finding());
             }
         }
-        if let Err(fault) = self.settings.means.admitted(&self.zone, &budget) {
-            found.push(failed(fault).finding());
-        }
+        let admitted = self.settings.means.admitted(&self.zone, &budget);
+        let is_admitted = admitted.is_ok();
+        found.extend(admitted.err().map(|fault| failed(fault).finding()));
         let first = self.settings.servers.first().copied().or_else(|| self.settings.means.primary());
         for (node, addresses) in self.settings.addresses.iter().filter(|(node, _)| *node != home) {
             let moved = match wish(&self.settings, &self.domain, &self.zone, FAILOVER, node) {
@@ -67,6 +73,11 @@ impl Dns {
                     continue;
                 }
             };
+            // What would be written is read by BIND, as it would be then.
+            if let (Means::ZoneFile(_), true) = (&self.settings.means, is_admitted) {
+                let tried = self.planned(FAILOVER, node, &budget).and_then(|plan| self.difference(&plan, &budget));
+                found.extend(tried.err().map(|fault| failed(fault).finding()));
+            }
             let subject = Subject {
                 zone: &self.zone,
                 domain: &self.domain,
@@ -76,7 +87,7 @@ impl Dns {
                 objective: self.settings.objective,
             };
             let mut view = |name: &super::name::Name, kind| match (&self.settings.means, first) {
-                (super::Means::ZoneFile(file), _) => {
+                (Means::ZoneFile(file), _) => {
                     let sets = file.look(&self.zone, &[(name.clone(), kind)], &budget).map_err(|fault| fault.to_string())?;
                     sets.into_iter().next().ok_or_else(|| "nothing was read".to_owned())
                 }

@@ -6,10 +6,11 @@
 //!
 //! Zones that take updates, are frozen or signed elsewhere are refused, and so is a server that is not their primary: it would go on with what it has.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -21,13 +22,15 @@ use super::name::Name;
 use super::set::{Kind, Set};
 use super::zone::{Written, Zone, is_newer, next_serial};
 use crate::act::budget::Budget;
-use crate::act::program::{answer, unnamed};
+use crate::act::program::{answer, answer_up_to, unnamed};
 use crate::lock::{Lock, make_folder};
 
 /// So often somebody may save the file while it is edited here.
 const ATTEMPTS: u32 = 5;
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 const FILE_BYTES_MAX: u64 = 64 << 20;
+/// The same as BIND writes it out, each record with all its parts.
+const WRITTEN_BYTES_MAX: usize = 256 << 20;
 
 #[derive(Debug, Clone)]
 pub struct ZoneFile {
@@ -63,21 +66,22 @@ impl ZoneFile {
         Ok((path, text))
     }
 
-    /// Has BIND read a text, and write out what it means.
-    fn written(&self, text: &[u8], zone: &Name, budget: &Budget) -> Result<Written, Fault> {
+    /// Has BIND read a text, and write out what it means. One that it does not take is somebody's who may be saving it just now, or ours.
+    fn written(&self, text: &[u8], zone: &Name, budget: &Budget, wrong: fn(String) -> Fault) -> Result<Written, Fault> {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
+        let wrong = |what| if budget.is_over() { Fault::again(what) } else { wrong(what) };
         let wrong = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => Fault::stop(format!("cannot find {}", self.check.display())).with("install the package bind9-utils"),
-            _ => Fault::stop(format!("BIND does not take the zone {zone} from {}: {error}", self.path.display())),
+            _ => wrong(format!("BIND does not take the zone {zone} from {}: {error}", self.path.display())),
         };
         let mut command = program(&self.check);
         command.args(["-i", "local", "-D", "-o", "-", &zone.plain(), "/dev/stdin"]).current_dir(folder);
         command.stdin(unnamed(text).map_err(wrong)?);
-        Ok(Written::read(&answer(command, budget.left()).map_err(wrong)?))
+        Ok(Written::read(&answer_up_to(WRITTEN_BYTES_MAX, command, budget.left()).map_err(wrong)?))
     }
 
     pub(super) fn look(&self, zone: &Name, of: &[(Name, Kind)], budget: &Budget) -> Result<Vec<Set>, Fault> {
-        let written = self.written(&self.text()?.1, zone, budget)?;
+        let written = self.written(&self.text()?.1, zone, budget, Fault::again)?;
         of.iter().map(|(name, kind)| written.set(name, *kind).map_err(Fault::stop)).collect()
     }
 
@@ -86,8 +90,11 @@ impl ZoneFile {
         let Prepared { old, new, .. } = self.prepare(zone, now, want, None, budget)?;
         let split = |text: &[u8]| String::from_utf8_lossy(text).lines().map(str::to_owned).collect::<Vec<_>>();
         let (old, new) = (split(&old), split(&new));
-        let gone = old.iter().filter(|line| !new.contains(line)).map(|line| format!("-{line}"));
-        Ok(gone.chain(new.iter().filter(|line| !old.contains(line)).map(|line| format!("+{line}"))).collect())
+        let (before, after): (HashSet<&String>, HashSet<&String>) = (old.iter().collect(), new.iter().collect());
+        let gone = old.iter().filter(|line| !after.contains(line)).map(|line| format!("-{line}"));
+        Ok(gone
+            .chain(new.iter().filter(|line| !before.contains(line)).map(|line| format!("+{line}")))
+            .collect())
     }
 
     /// Makes `want` of `now`, under a serial above the file's and the last one. That it tells as soon as the server may see it. The zone's lock lies in `locks`.
@@ -116,13 +123,13 @@ impl ZoneFile {
 
     fn prepare(&self, zone: &Name, now: &[Set], want: &[Set], above: Option<u32>, budget: &Budget) -> Result<Prepared, Fault> {
         let (path, old) = self.text()?;
-        let parsed = Zone::parse(&old, zone).map_err(|wrong| Fault::stop(format!("{}: {wrong}", path.display())))?;
+        let parsed = Zone::parse(&old, zone).map_err(|wrong| Fault::again(format!("{}: {wrong}", path.display())))?;
         let refuse = |what: String| Fault::stop(format!("{}: {what}", path.display()));
-        if parsed.is_signed() {
+        let before = self.written(&old, zone, budget, Fault::again)?;
+        if before.is_signed() {
             let what = "the file has signatures, which a change would break".to_owned();
             return Err(refuse(what).with("have BIND sign the zone by itself (dnssec-policy), and use means = \"update\""));
         }
-        let before = self.written(&old, zone, budget)?;
         for set in now {
             let is = before.set(&set.name, set.kind).map_err(refuse)?;
             if is != *set {
@@ -132,7 +139,7 @@ impl ZoneFile {
         let last = parsed.serial().map_err(refuse)?;
         let serial = next_serial(above.filter(|above| is_newer(*above, last)).unwrap_or(last));
         let new = parsed.edited(now, want, serial).map_err(refuse)?;
-        let after = self.written(&new, zone, budget)?;
+        let after = self.written(&new, zone, budget, Fault::stop)?;
         let strange = [before.beyond(&after, want, zone), after.beyond(&before, want, zone)].concat();
         if !strange.is_empty() || before.authority(zone) != after.authority(zone) {
             return Err(refuse(format!("the change would touch others, so nothing was changed: {}", strange.join("; ")))
@@ -214,13 +221,15 @@ impl Prepared {
         // What a killed process left may be what somebody saved: it is kept.
         match fs::rename(&beside, beside.with_extension("resilient-left")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("put aside", &beside)(error)),
-            _ => self.write(&beside).map_err(failed("write", &beside))?,
+            _ => self.write(&beside).map_err(|error| {
+                // A part of it is of no use, and takes the place that is lacking.
+                let _ = fs::remove_file(&beside);
+                failed("write", &beside)(error)
+            })?,
         }
-        let exchange = || renameat_with(CWD, &beside, CWD, &self.path, RenameFlags::EXCHANGE).map_err(io::Error::from);
-        exchange().map_err(failed("replace", &self.path))?;
+        self.swap(&beside).map_err(failed("replace", &self.path))?;
         if fs::read(&beside).map_err(failed("read", &beside))? != self.old {
-            exchange().map_err(failed("replace", &self.path))?;
-            fs::remove_file(&beside).map_err(failed("remove", &beside))?;
+            self.back(&beside).map_err(failed("replace", &self.path))?;
             return Ok(None);
         }
         self.sync().map_err(failed("write", &self.path))?;
@@ -230,7 +239,7 @@ impl Prepared {
     /// With the owner and the rights of the one it replaces.
     fn write(&self, beside: &Path) -> io::Result<()> {
         let like = fs::metadata(&self.path)?;
-        let mut file = File::create(beside)?;
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(beside)?;
         let owner = file.metadata()?;
         if (owner.uid(), owner.gid()) != (like.uid(), like.gid()) {
             std::os::unix::fs::fchown(&file, Some(like.uid()), Some(like.gid()))?;
@@ -244,15 +253,26 @@ impl Prepared {
         File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all()
     }
 
+    fn swap(&self, beside: &Path) -> io::Result<()> {
+        Ok(renameat_with(CWD, beside, CWD, &self.path, RenameFlags::EXCHANGE)?)
+    }
+
+    /// Puts in place again what lies beside, unless somebody saved the file meanwhile: that stays. Whether nobody did.
+    fn back(&self, beside: &Path) -> io::Result<bool> {
+        self.swap(beside)?;
+        let is_own = fs::read(beside)? == self.new;
+        if !is_own {
+            self.swap(beside)?;
+        }
+        fs::remove_file(beside)?;
+        self.sync()?;
+        Ok(is_own)
+    }
+
     fn put_back(&self, beside: &Path, fault: Fault) -> Fault {
-        let back = renameat_with(CWD, beside, CWD, &self.path, RenameFlags::EXCHANGE)
-            .map_err(io::Error::from)
-            .and_then(|()| {
-                fs::remove_file(beside)?;
-                self.sync()
-            });
-        match back {
-            Ok(()) => Fault::again(format!("{fault}; the zone's file is as it was")),
+        match self.back(beside) {
+            Ok(true) => Fault::again(format!("{fault}; the zone's file is as it was")),
+            Ok(false) => Fault::again(format!("{fault}; somebody saved the zone's file meanwhile, and it stays as it was saved")),
             Err(error) => Fault::again(format!("{fault}; and its file could not be put back from {}: {error}", beside.display())),
         }
     }

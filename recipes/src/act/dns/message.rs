@@ -7,6 +7,8 @@ const CLASS_IN: u16 = 1;
 const CLASS_NONE: u16 = 254;
 const CLASS_ANY: u16 = 255;
 const OPCODE_UPDATE: u16 = 5;
+/// Where it stands among the flags; that of a question is 0.
+const OPCODES: u16 = 0xf << 11;
 pub const KIND_TSIG: u16 = 250;
 const RECORDS_MAX: usize = 4096;
 
@@ -99,6 +101,8 @@ pub struct Answer {
     pub code: u8,
     pub authoritative: bool,
     pub cut: bool,
+    /// What it says it was asked, if that was a question.
+    pub question: Option<(Name, Kind)>,
     pub answers: Vec<Record>,
     pub additional: Vec<Record>,
 }
@@ -115,9 +119,11 @@ impl Answer {
         for (section, count) in counts.iter_mut().enumerate() {
             *count = usize::from(number(4 + 2 * section)?);
         }
-        let mut at = 12;
+        let (mut at, mut question) = (12, None);
         for _ in 0..counts[0] {
-            Name::read(bytes, &mut at)?;
+            let name = Name::read(bytes, &mut at)?;
+            let kind = Kind(number(at)?);
+            question = (counts[0] == 1 && number(at + 2)? == CLASS_IN && flags & OPCODES == 0).then_some((name, kind));
             at += 4;
         }
         if counts.iter().sum::<usize>() > RECORDS_MAX {
@@ -126,7 +132,12 @@ impl Answer {
         let mut section = |count: usize| (0..count).map(|_| record(bytes, &mut at)).collect::<Option<Vec<_>>>();
         let (answers, _, additional) = (section(counts[1])?, section(counts[2])?, section(counts[3])?);
         let (authoritative, cut) = (flags & 0x0400 != 0, flags & 0x0200 != 0);
-        Some(Answer { id, code: (flags & 0xf) as u8, authoritative, cut, answers, additional })
+        Some(Answer { id, code: (flags & 0xf) as u8, authoritative, cut, question, answers, additional })
+    }
+
+    /// Whether it is the answer to this question.
+    pub fn is_to(&self, name: &Name, kind: Kind) -> bool {
+        self.question.as_ref().is_some_and(|(asked, of)| asked == name && *of == kind)
     }
 
     /// The set that was asked for.

@@ -115,6 +115,12 @@ impl Name {
         Name { labels }
     }
 
+    /// The names that stand for it where there are no records of its own: with a star above it, up to the zone.
+    pub fn wildcards(&self, zone: &Name) -> Vec<Name> {
+        let above = (1..=self.labels.len().saturating_sub(zone.labels.len())).filter_map(|from| self.labels.get(from..));
+        above.map(|labels| Name { labels: labels.to_vec() }.below("*")).collect()
+    }
+
     /// Without the dot at its end.
     pub fn plain(&self) -> String {
         let text = self.to_string();

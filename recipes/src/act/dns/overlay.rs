@@ -29,6 +29,8 @@ pub struct Meaning<'a> {
 pub fn sets(text: &[u8], meaning: &Meaning<'_>) -> Result<Vec<Set>, Wrong> {
     let mut found: BTreeMap<(Name, Kind), Set> = BTreeMap::new();
     let mut owner = None;
+    // Some editors begin a file with a mark that nobody sees.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     for line in lines(text)? {
         let (first, set) = entry(line, &mut owner, meaning)?;
         let known = found
@@ -48,6 +50,9 @@ pub fn sets(text: &[u8], meaning: &Meaning<'_>) -> Result<Vec<Set>, Wrong> {
 fn entry(line: Line, owner: &mut Option<Name>, meaning: &Meaning<'_>) -> Result<(Word, Set), Wrong> {
     let Line { words, indented, .. } = line;
     let first = words[0].clone();
+    if let Some(word) = words.iter().find(|word| !word.quoted && !word.text.is_ascii()) {
+        return Err(word.wrong(format!("{:?} has letters that names cannot have: write it as xn--…", word.shown())));
+    }
     let mut rest = words.as_slice();
     if !indented || owner.is_none() {
         if first.text.starts_with(b"$") {
@@ -165,6 +170,12 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_that_an_editor_put_before_the_text_is_no_name() {
+        let file = "www.DOMAIN. 900 IN A WEB_SLAVE\n";
+        assert_eq!(read(&format!("\u{feff}{file}")), read(file));
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused_with_its_line_and_column() {
         for (text, expected) in [
             ("DOMAIN. 900 IN LOC 52 22", "line 1, column 16: records of type LOC are not read here"),
@@ -179,6 +190,8 @@ mod tests {
             ("$TTL 5", "line 1, column 1: $TTL is not read"),
             ("@ A 1.2.3.4 5", "line 1, column 13: \"5\" is too much"),
             ("@", "line 1, column 1: the type of the record is missing"),
+            ("www\u{a0}60 A 1.2.3.4", "line 1, column 1: \"www\\u{a0}60\" has letters that names cannot have"),
+            ("@ MX 10 b\u{fc}cher", "line 1, column 9: \"b\u{fc}cher\" has letters"),
             ("; nothing", "line 1, column 1: there is no record"),
         ] {
             let wrong = read(text).unwrap_err();

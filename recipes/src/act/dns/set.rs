@@ -148,12 +148,20 @@ impl TryFrom<Shape> for Set {
     fn try_from(shape: Shape) -> Result<Set, String> {
         let mut values = BTreeSet::new();
         for text in &shape.values {
-            let line = super::text::lines(text.as_bytes()).map_err(|wrong| wrong.to_string())?;
-            let words = line.first().map(|line| line.words.as_slice()).unwrap_or_default();
-            values.insert(value(shape.kind, words, None).map_err(|wrong| wrong.to_string())?);
+            values.insert(from_text(shape.kind, text).map_err(|wrong| wrong.to_string())?);
         }
         Ok(Set { name: shape.name, kind: shape.kind, ttl: shape.ttl, values })
     }
+}
+
+fn from_text(kind: Kind, text: &str) -> Result<Vec<u8>, Wrong> {
+    let line = super::text::lines(text.as_bytes())?;
+    value(kind, line.first().map(|line| line.words.as_slice()).unwrap_or_default(), None)
+}
+
+/// Whether it is a value of this type: one that comes back from its text, as what is kept for an undo must.
+pub fn is_sound(kind: Kind, value: &[u8]) -> bool {
+    !kind.is_readable() || from_text(kind, &text(kind, value)).is_ok_and(|again| again == value)
 }
 
 fn number(word: &Word) -> Result<[u8; 2], Wrong> {

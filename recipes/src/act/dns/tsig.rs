@@ -119,7 +119,9 @@ impl Key {
 
     /// Whether this is the answer to what was signed, from somebody who has the key.
     pub fn verify(&self, bytes: &[u8], answer: &Answer, signed: &Signed, now: u64) -> Result<(), Doubt> {
-        let Some(record) = answer.additional.last().filter(|record| record.kind.0 == KIND_TSIG) else { return Err(Doubt::Unsigned) };
+        let Some(record) = answer.additional.last().filter(|record| record.kind.0 == KIND_TSIG && record.class == CLASS_ANY) else {
+            return Err(Doubt::Unsigned);
+        };
         let Some(part) = Part::read(&record.value) else { return Err(Doubt::Forged) };
         match part.error {
             BADSIG => return Err(Doubt::Signature),
@@ -201,6 +203,52 @@ mod tests {
             assert!(wrong.contains(why) && !wrong.contains("Njc4"), "{wrong}");
         }
         assert!(Key::parse(&TEXT.repeat(2)).err().unwrap().contains("more than one"));
+    }
+
+    /// The answer of a server that has this key, to an update of example.org that was signed; its own time and error.
+    fn answered(key: &Key, signed: &Signed, (time, error, other): (u64, u16, &[u8])) -> Vec<u8> {
+        let mut message = Message { bytes: vec![0, 7, 0xa8, 0, 0, 0, 0, 0, 0, 0, 0, 0] };
+        let length = (signed.mac.len() as u16).to_be_bytes().to_vec();
+        let covered = [length, signed.mac.clone(), message.bytes.clone(), key.variables(time, 300, error, other)].concat();
+        let mac = hmac::sign(&key.key, &covered);
+        let numbers = |list: &[u16]| list.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<_>>();
+        let head = [key.algorithm.wire(), time.to_be_bytes()[2..].to_vec(), numbers(&[300, mac.as_ref().len() as u16])].concat();
+        let value = [&head, mac.as_ref(), &numbers(&[7, error, other.len() as u16]), other].concat();
+        message.count(3);
+        message
+            .bytes
+            .extend([key.name.wire(), numbers(&[KIND_TSIG, CLASS_ANY, 0, 0, value.len() as u16]), value].concat());
+        message.bytes
+    }
+
+    #[test]
+    fn an_answer_counts_only_as_it_was_signed_for_this_question_at_this_time() {
+        let key = |text: &str| Key::parse(text).unwrap();
+        let (ours, name) = (key(TEXT), Name::parse(b"example.org.", None).unwrap());
+        let signed = ours.sign(&mut Message::update(7, &name, &[], &[]), 1_000);
+        let judged = |bytes: &[u8]| Answer::read(bytes).map(|answer| ours.verify(bytes, &answer, &signed, 1_000));
+        let good = answered(&ours, &signed, (1_100, 0, &[]));
+        assert_eq!(judged(&good), Some(Ok(())));
+        assert_eq!(judged(&answered(&ours, &signed, (1_301, 0, &[]))), Some(Err(Doubt::Clock(Some(1_301)))));
+        let late = answered(&ours, &signed, (1_000, BADTIME, &[0, 0, 0, 0, 0x20, 0]));
+        assert_eq!(judged(&late), Some(Err(Doubt::Clock(Some(0x2000)))));
+        for (from, to) in [("sha256", "sha512"), ("Njc4", "Njc5"), ("Move", "Move2")] {
+            let theirs = answered(&key(&TEXT.replace(from, to)), &signed, (1_100, 0, &[]));
+            assert_eq!(judged(&theirs), Some(Err(Doubt::Forged)), "{to}");
+        }
+        let other = ours.sign(&mut Message::update(8, &name, &[], &[]), 1_000);
+        assert_eq!(judged(&answered(&ours, &other, (1_100, 0, &[]))), Some(Err(Doubt::Forged)), "of another question");
+        // Whoever passes it on may change its number, which is signed elsewhere, and nothing hangs on how long a signature is remembered.
+        let free = |at: usize| [0, 1, 22, 23, 24, 25].contains(&at);
+        for at in (0..good.len()).filter(|at| !free(*at)) {
+            for bit in 0..8 {
+                let mut bytes = good.clone();
+                bytes[at] ^= 1 << bit;
+                // Letters have no case.
+                let is_letter = bit == 5 && good[at].is_ascii_alphabetic();
+                assert!(is_letter || judged(&bytes) != Some(Ok(())), "bit {bit} of byte {at}");
+            }
+        }
     }
 
     #[test]

@@ -47,6 +47,32 @@ impl Update {
 
     pub(super) fn change(&self, zone: &Name, now: &[Set], want: &[Set], clock_s: u64, budget: &Budget) -> Result<(), Fault> {
         let key = self.key()?;
+        let mut answer = self.send(&key, (zone, now, want), clock_s, budget)?;
+        if answer == NXRRSET {
+            let own = now
+                .iter()
+                .map(|set| self.own(&key, zone, set, clock_s, budget))
+                .collect::<Result<Vec<_>, Fault>>()?;
+            if own != now {
+                answer = self.send(&key, (zone, &own, want), clock_s, budget)?;
+            }
+        }
+        judged(self.server, answer)
+    }
+
+    /// Without what a name has by a wildcard only: there are no such records of its own.
+    fn own(&self, key: &Key, zone: &Name, set: &Set, clock_s: u64, budget: &Budget) -> Result<Set, Fault> {
+        let of = |name| ask::set(self.server, &name, set.kind, budget).ok();
+        let as_a_wildcard = set.name.wildcards(zone).into_iter().filter_map(of).any(|said| said.set.values == set.values);
+        // An update that changes nothing asks for what stands there by itself.
+        let is_borrowed = !set.values.is_empty()
+            && as_a_wildcard
+            && self.send(key, (zone, std::slice::from_ref(set), std::slice::from_ref(set)), clock_s, budget)? == NXRRSET;
+        Ok(if is_borrowed { Set::empty(set.name.clone(), set.kind) } else { set.clone() })
+    }
+
+    /// Sends one update; the code of the server's answer.
+    fn send(&self, key: &Key, (zone, now, want): (&Name, &[Set], &[Set]), clock_s: u64, budget: &Budget) -> Result<u8, Fault> {
         let at = self.server;
         let mut message = Message::update(ask::id(), zone, now, want);
         let signed = key.sign(&mut message, clock_s);
@@ -56,8 +82,8 @@ impl Update {
         let answer = Answer::read(&bytes).filter(|answer| message.bytes.starts_with(&answer.id.to_be_bytes()));
         let answer = answer.ok_or_else(|| Fault::again(format!("the answer of {at} cannot be understood")).with(unsure))?;
         match key.verify(&bytes, &answer, &signed, clock_s) {
-            Ok(()) => judged(at, answer.code),
-            Err(doubt) => Err(doubted(at, &key, &answer, &doubt, clock_s)),
+            Ok(()) => Ok(answer.code),
+            Err(doubt) => Err(doubted(at, key, &answer, &doubt, clock_s)),
         }
     }
 }

@@ -4,7 +4,8 @@
 //! nothing takes no time from the others.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,6 +17,8 @@ use crate::act::budget::Budget;
 
 /// How long one server may think about all questions.
 const EACH: Duration = Duration::from_secs(3);
+/// Of a server whose name has no address.
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// One server at one of its addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -59,7 +62,7 @@ impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} authoritative servers have it", self.well(), self.servers.len())?;
         for (Server { name, at }, word) in &self.servers {
-            let name = if *name == at.to_string() { name.clone() } else { format!("{name} at {at}") };
+            let name = if *name == at.to_string() || at.ip() == NOWHERE { name.clone() } else { format!("{name} at {at}") };
             match word {
                 Word::Same => {}
                 Word::Differs(what) => write!(f, "; {name} has {what}")?,
@@ -78,22 +81,46 @@ pub(super) fn servers(zone: &Name, primary: SocketAddr, port: u16, budget: &Budg
     if names.is_empty() {
         return Err(format!("{primary} knows no server of the zone {zone}"));
     }
-    let mut list = Vec::new();
-    for name in names {
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        if name.is_within(zone) {
-            for kind in [Kind::A, Kind::AAAA] {
-                addresses.extend(asked(&name, kind)?.set.addresses());
-            }
-        } else if let Ok(found) = (name.plain(), port).to_socket_addrs() {
-            addresses.extend(found.map(|at| at.ip()));
+    let (inside, outside): (Vec<Name>, Vec<Name>) = names.into_iter().partition(|name| name.is_within(zone));
+    let mut found = resolved(outside, budget.left().min(EACH));
+    for name in inside {
+        let mut addresses = Vec::new();
+        for kind in [Kind::A, Kind::AAAA] {
+            addresses.extend(asked(&name, kind)?.set.addresses());
         }
+        found.push((name, addresses));
+    }
+    let mut list = Vec::new();
+    for (name, mut addresses) in found {
         if addresses.is_empty() {
-            return Err(format!("the server {name} of the zone {zone} has no address"));
+            addresses.push(NOWHERE);
         }
         list.extend(addresses.into_iter().map(|ip| Server { name: name.plain(), at: SocketAddr::new(ip, port) }));
     }
     Ok(list)
+}
+
+/// The addresses of names elsewhere. What this host resolves names by has no deadline, so nobody waits for it longer than that.
+fn resolved(names: Vec<Name>, within: Duration) -> Vec<(Name, Vec<IpAddr>)> {
+    let looks = names.into_iter().map(|name| {
+        let ((finds, found), host) = (channel(), name.plain());
+        let look = move || {
+            let list = (host, 0).to_socket_addrs().map(|list| list.map(|at| at.ip()).collect());
+            // Nobody may wait for it any more.
+            let _ = finds.send(list.unwrap_or_default());
+        };
+        let _ = std::thread::Builder::new().name("resolve".into()).spawn(look);
+        (name, found)
+    });
+    let looks: Vec<_> = looks.collect();
+    let Ok(budget) = Budget::of(within) else { return Vec::new() };
+    let one = |(name, found): (Name, Receiver<Vec<IpAddr>>)| {
+        let mut list = found.recv_timeout(budget.left()).unwrap_or_default();
+        list.sort_unstable();
+        list.dedup();
+        (name, list)
+    };
+    looks.into_iter().map(one).collect()
 }
 
 /// Asks all of them.
@@ -110,6 +137,9 @@ pub(super) fn of_all<T: Send>(
     ask: impl Fn(SocketAddr, &Budget) -> T + Sync,
 ) -> Vec<(Server, T)> {
     let one = |server: &Server| {
+        if server.at.ip() == NOWHERE {
+            return silent("no address of its name was found".into());
+        }
         let budget = Budget::of(budget.left().min(each));
         budget.map_or_else(|error| silent(error.to_string()), |budget| ask(server.at, &budget))
     };

@@ -73,9 +73,10 @@ pub fn get(url: &Url, user: &str, password: &str, within: Duration) -> Result<(u
         .build()
         .map_err(|error| error.to_string())?;
     let asked = async { tokio::time::timeout(within, ask(url, user, password)).await };
-    runtime
-        .block_on(asked)
-        .unwrap_or_else(|_| Err(format!("no answer came within {} s", within.as_secs_f32())))
+    let answered = runtime.block_on(asked);
+    // Whoever looks for the host's address still may go on with it; nobody waits for that.
+    runtime.shutdown_background();
+    answered.unwrap_or_else(|_| Err(format!("no answer came within {} s", within.as_secs_f32())))
 }
 
 async fn ask(url: &Url, user: &str, password: &str) -> Result<(u16, String), String> {

@@ -99,11 +99,6 @@ impl<'a> Zone<'a> {
         Ok(Zone { text, name: name.clone(), entries })
     }
 
-    /// Whether it was signed before it came here: whoever changes it breaks its signatures.
-    pub fn is_signed(&self) -> bool {
-        self.entries.iter().any(|entry| entry.type_word().upper() == "RRSIG")
-    }
-
     fn serial_word(&self) -> Result<&Word, String> {
         let apex = |entry: &&Entry| entry.owner == self.name && entry.type_word().upper() == "SOA";
         let entry = self
@@ -122,12 +117,17 @@ impl<'a> Zone<'a> {
     /// The text with these sets in it and this serial. `now` has what they are, in the same order.
     pub fn edited(&self, now: &[Set], want: &[Set], serial: u32) -> Result<Vec<u8>, String> {
         let mut edits = Vec::new();
-        let mut appended = String::new();
+        let (mut appended, mut gone) = (String::new(), BTreeSet::new());
         for (now, want) in now.iter().zip(want) {
             if now != want {
-                self.edit(now, want, &mut edits, &mut appended)?;
+                self.edit(now, want, &mut edits, &mut appended, &mut gone)?;
             }
         }
+        self.are_named(&gone)?;
+        edits.extend(
+            gone.iter()
+                .map(|at| Edit { at: self.entries[*at].line.start..self.entries[*at].line.end, with: String::new() }),
+        );
         let word = self.serial_word()?;
         edits.push(Edit { at: word.start..word.end, with: serial.to_string() });
         edits.sort_by_key(|edit| (edit.at.start, edit.at.end));
@@ -147,7 +147,8 @@ impl<'a> Zone<'a> {
         Ok(bytes)
     }
 
-    fn edit(&self, now: &Set, want: &Set, edits: &mut Vec<Edit>, appended: &mut String) -> Result<(), String> {
+    /// Those that are to go are told by their places.
+    fn edit(&self, now: &Set, want: &Set, edits: &mut Vec<Edit>, appended: &mut String, gone: &mut BTreeSet<usize>) -> Result<(), String> {
         let entries: Vec<(usize, &Entry)> = self.entries.iter().enumerate().filter(|(_, entry)| entry.is_of(want)).collect();
         let known = entries.iter().map(|(_, entry)| entry.value(want.kind)).collect::<Result<BTreeSet<_>, Wrong>>();
         if known.map_err(|wrong| wrong.to_string())? != now.values {
@@ -160,7 +161,7 @@ impl<'a> Zone<'a> {
             if !stays && let Some(value) = missing.pop() {
                 edits.extend(entry.with_value(want.kind, value));
             } else if !stays {
-                edits.push(self.removed(at)?);
+                gone.insert(at);
                 continue;
             }
             edits.extend(entry.with_ttl(want.ttl));
@@ -180,16 +181,17 @@ impl<'a> Zone<'a> {
         if self.text[..at].ends_with(b"\n") { String::new() } else { "\n".into() }
     }
 
-    /// Without this entry, where no other has its name from it.
-    fn removed(&self, at: usize) -> Result<Edit, String> {
-        let entry = &self.entries[at];
-        let same_above = at > 0 && self.entries[at - 1].owner == entry.owner;
-        if let Some(next) = self.entries.get(at + 1).filter(|next| next.line.indented && !entry.line.indented && !same_above) {
-            let word = &next.line.words[0];
-            let what = format!("this record has its name from the line above, which must go: write {} before it", next.owner);
-            return Err(word.wrong(what).to_string());
+    /// Without those, none of the others may have its name from another line than now.
+    fn are_named(&self, gone: &BTreeSet<usize>) -> Result<(), String> {
+        let mut above = None;
+        for (_, entry) in self.entries.iter().enumerate().filter(|(at, _)| !gone.contains(at)) {
+            if entry.line.indented && above != Some(&entry.owner) {
+                let what = format!("this record has its name from the line above, which must go: write {} before it", entry.owner);
+                return Err(entry.line.words[0].wrong(what).to_string());
+            }
+            above = Some(&entry.owner);
         }
-        Ok(Edit { at: entry.line.start..entry.line.end, with: String::new() })
+        Ok(())
     }
 }
 
@@ -198,6 +200,11 @@ impl<'a> Zone<'a> {
 pub struct Written(BTreeSet<String>);
 
 impl Written {
+    /// Whether it was signed before it came here: whoever changes it breaks its signatures.
+    pub fn is_signed(&self) -> bool {
+        self.0.iter().any(|line| line.split(' ').nth(3).and_then(Kind::named) == Some(Kind::RRSIG))
+    }
+
     pub fn read(text: &str) -> Written {
         let lines = text.lines().filter(|line| !line.trim_start().starts_with(';')).map(single);
         Written(lines.filter(|line| !line.is_empty()).collect())
@@ -317,6 +324,22 @@ mod tests {
                 .unwrap_err()
                 .contains("no SOA")
         );
+    }
+
+    #[test]
+    fn all_that_a_name_was_written_with_goes_only_if_nobody_else_has_it_from_there() {
+        let two = set("many", 3600, &["192.0.2.1", "192.0.2.2"]);
+        let without = |more: &str| {
+            let text = format!("{TEXT}{more}");
+            let bytes = Zone::parse(text.as_bytes(), &zone())
+                .unwrap()
+                .edited(std::slice::from_ref(&two), &[set("many", 0, &[])], 1)?;
+            Ok::<_, String>(String::from_utf8(bytes).unwrap())
+        };
+        assert!(!without("\n").unwrap().contains("many"));
+        assert!(without("\n\tTXT \"its own\"\n").unwrap_err().contains("write many.example.org. before it"));
+        let again = "\n\tA 192.0.2.1\n\tA 192.0.2.2\nnext TXT \"x\"\n";
+        assert!(without(again).unwrap().ends_with("from above\"\nnext TXT \"x\"\n"));
     }
 
     #[test]

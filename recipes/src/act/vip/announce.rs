@@ -12,7 +12,7 @@ use super::super::budget::Budget;
 use super::Vip;
 use super::frames::{Claim, Mac, Sighting};
 use super::kernel::{Kernel, Link};
-use super::segment::Segment;
+use super::segment::{Segment, rest};
 use super::work::is_router;
 use crate::Error;
 
@@ -114,7 +114,7 @@ impl Announcer {
             self.segment = Some(segment);
         }
         let wait = wait.min(self.schedule.wait(now));
-        let Some(segment) = &self.segment else { return Ok(None) };
+        let Some(segment) = &self.segment else { return rest(wait, wake).map(|()| None) };
         let sighting = segment.hear(wait, wake)?;
         if sighting.is_some_and(|sighting| sighting.claim != Claim::Probed) {
             self.schedule.contested(now);

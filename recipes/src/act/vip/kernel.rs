@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::frames::Mac;
-use super::netlink::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Netlink, Request, attributes, u16_at, u32_at};
+use super::netlink::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Netlink, Request, attribute, attributes, u16_at, u32_at};
 
 /// Ours, among the origins that addresses, routes and rules have; nobody else's in the lists of the kernel and of iproute2.
 const ORIGIN: u8 = 82;
@@ -35,6 +35,8 @@ const AF_INET6: u8 = 10;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFF_UP: u32 = 0x1;
 const IFF_RUNNING: u32 = 0x40;
 const IFF_NOARP: u32 = 0x80;
@@ -73,6 +75,8 @@ pub(super) struct Link {
     pub index: u32,
     pub up: bool,
     pub carrier: bool,
+    /// What it hears is handed on to a bridge or bond that it is a part of.
+    pub is_port: bool,
     /// There are neighbours that can be asked and told.
     pub has_neighbours: bool,
     pub mac: Mac,
@@ -88,7 +92,7 @@ pub(super) struct Present {
     pub left: Option<Duration>,
     pub tentative: bool,
     pub failed: bool,
-    /// None from kernels that do not keep it, and for what has none.
+    /// None from kernels that do not keep it.
     pub ours: Option<bool>,
 }
 
@@ -194,23 +198,17 @@ impl Kernel {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => None,
             Err(error) => return Err(error),
         };
-        Ok(body.as_deref().and_then(|body| {
-            let (kind, index, flags) = (u16_at(body, 2)?, u32_at(body, 4)?, u32_at(body, 8)?);
-            let mac = attributes(body.get(16..)?).find(|(attribute, _)| *attribute == IFLA_ADDRESS);
-            let mac = mac.and_then(|(_, mac)| mac.try_into().ok().map(Mac));
-            Some(Link {
-                index,
-                up: flags & IFF_UP != 0,
-                carrier: flags & IFF_RUNNING != 0,
-                has_neighbours: kind == ARPHRD_ETHER && flags & IFF_NOARP == 0 && mac.is_some(),
-                mac: mac.unwrap_or_default(),
-            })
-        }))
+        Ok(body.as_deref().and_then(link))
     }
 
     pub fn addresses(&mut self) -> io::Result<Vec<Present>> {
         let list = self.0.list(&Request::new(RTM_GETADDR, 0, &[0; 8]))?;
-        Ok(list.iter().filter_map(|body| present(body)).collect())
+        let mut list: Vec<Present> = list.iter().filter_map(|body| present(body)).collect();
+        // A kernel that keeps origins gives one to its own, those of loopback first: what has none then is not by us.
+        if list.iter().any(|one| one.ours.is_some()) {
+            list.iter_mut().for_each(|one| one.ours = one.ours.or(Some(false)));
+        }
+        Ok(list)
     }
 
     /// What this host asks from: a question without a source would look as if it were about to take the address.
@@ -279,7 +277,22 @@ impl Kernel {
     }
 }
 
-fn present(body: &[u8]) -> Option<Present> {
+pub(super) fn link(body: &[u8]) -> Option<Link> {
+    let (kind, index, flags) = (u16_at(body, 2)?, u32_at(body, 4)?, u32_at(body, 8)?);
+    let all = body.get(16..)?;
+    let mac = attribute(all, IFLA_ADDRESS).and_then(|mac| mac.try_into().ok().map(Mac));
+    let part_of = attribute(all, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_SLAVE_KIND));
+    Some(Link {
+        index,
+        up: flags & IFF_UP != 0,
+        carrier: flags & IFF_RUNNING != 0,
+        is_port: part_of.is_some_and(|kind| !kind.starts_with(b"vrf")),
+        has_neighbours: kind == ARPHRD_ETHER && flags & IFF_NOARP == 0 && mac.is_some(),
+        mac: mac.unwrap_or_default(),
+    })
+}
+
+pub(super) fn present(body: &[u8]) -> Option<Present> {
     let (prefix, index) = (*body.get(1)?, u32_at(body, 4)?);
     let mut flags = u32::from(*body.get(2)?);
     let (mut own, mut other, mut valid, mut origin) = (None, None, FOREVER, None);
@@ -325,7 +338,7 @@ fn route_request(kind: u16, flags: u16, way: &Way) -> Request {
     }
 }
 
-fn way(body: &[u8]) -> Option<Way> {
+pub(super) fn way(body: &[u8]) -> Option<Way> {
     let (family, prefix, origin) = (*body.first()?, *body.get(1)?, *body.get(5)?);
     if origin != ORIGIN {
         return None;
@@ -361,7 +374,7 @@ fn rule_request(kind: u16, flags: u16, rule: &Rule) -> Request {
         .with(FRA_PROTOCOL, &[ORIGIN])
 }
 
-fn rule(body: &[u8]) -> Option<Rule> {
+pub(super) fn rule(body: &[u8]) -> Option<Rule> {
     let (mut from, mut origin, mut table, mut priority) = (None, None, u32::from(*body.get(4)?), 0);
     for (attribute, value) in attributes(body.get(12..)?) {
         match attribute {

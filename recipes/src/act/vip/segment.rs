@@ -39,18 +39,36 @@ fn instruction(code: u32, (if_so, if_not): (u8, u8), value: u32) -> libc::sock_f
     libc::sock_filter { code: code as u16, jt: if_so, jf: if_not, k: value }
 }
 
-/// Of all that arrives for IPv6, only what is about neighbours: the rest would cost a copy each.
-fn hear_neighbours_only(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let (load, test, end) = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::BPF_RET);
-    let mut program = [
-        instruction(load, (0, 0), 20),
-        instruction(test, (0, 4), 58),
-        instruction(load, (0, 0), 54),
-        instruction(test, (1, 0), 135),
-        instruction(test, (0, 1), 136),
-        instruction(end, (0, 0), FRAME as u32),
-        instruction(end, (0, 0), 0),
-    ];
+/// Of all that arrives, only what is said about the address is let in: whatever storms there, that is not lost among it.
+pub(super) fn filter(address: IpAddr) -> Vec<libc::sock_filter> {
+    let byte = |at: u32| instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, (0, 0), at);
+    let word = |at: u32| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, (0, 0), at);
+    // Whoever does not pass a test goes to the end, which is so many steps away.
+    let test = |value: u32, ways: (u8, u8)| instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, ways, value);
+    let ends = [FRAME as u32, 0].map(|length| instruction(libc::BPF_RET, (0, 0), length));
+    match address {
+        // Its sender, or what somebody without an address asks for.
+        IpAddr::V4(address) => {
+            let address = address.to_bits();
+            let tests = [word(28), test(address, (3, 0)), test(0, (0, 3)), word(38), test(address, (0, 1))];
+            [&tests[..], &ends].concat()
+        }
+        // What is advertised, or what somebody without an address asks for.
+        IpAddr::V6(address) => {
+            let mut program = vec![byte(20), test(58, (0, 20)), byte(54), test(136, (9, 0)), test(135, (0, 17))];
+            let parts: Vec<[u8; 4]> = address.octets().chunks_exact(4).filter_map(|part| part.try_into().ok()).collect();
+            let source = (0..4).map(|at| (22 + 4 * at, 0));
+            let target = (0..).zip(parts).map(|(at, part)| (62 + 4 * at, u32::from_be_bytes(part)));
+            for (left, (at, value)) in source.chain(target).enumerate() {
+                program.extend([word(at), test(value, (0, 15 - 2 * left as u8))]);
+            }
+            program.extend(ends);
+            program
+        }
+    }
+}
+
+fn hear_only(socket: BorrowedFd<'_>, mut program: Vec<libc::sock_filter>) -> io::Result<()> {
     let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     let length = size_of::<libc::sock_fprog>() as libc::socklen_t;
     // SAFETY: the option takes a `sock_fprog`, which points to `program`; the kernel copies both before it returns.
@@ -64,13 +82,8 @@ impl Segment {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         // Without a kind of frames it hears nothing, until it is bound.
         let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
-        let kind = match address {
-            IpAddr::V4(_) => frames::ARP,
-            IpAddr::V6(_) => {
-                hear_neighbours_only(socket.as_fd())?;
-                frames::IPV6
-            }
-        };
+        hear_only(socket.as_fd(), filter(address))?;
+        let kind = if address.is_ipv4() { frames::ARP } else { frames::IPV6 };
         let place = Place(libc::sockaddr_ll {
             sll_family: libc::AF_PACKET as u16,
             sll_protocol: kind.to_be(),
@@ -114,8 +127,8 @@ impl Segment {
             match recv(&self.socket, &mut frame[..], RecvFlags::empty()) {
                 Ok((length, _)) => match frames::read(&frame[..length], self.address) {
                     Some(sighting) if sighting.mac != self.mac => return Ok(Some(sighting)),
-                    // However many there are, they take no longer than was asked for.
-                    _ if left.is_zero() => return Ok(None),
+                    // However many there are, they take no longer than was asked for, and keep nobody waiting.
+                    _ if left.is_zero() || wait(None, Duration::ZERO, wake)? => return Ok(None),
                     _ => continue,
                 },
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -124,14 +137,24 @@ impl Segment {
             if left.is_zero() {
                 return Ok(None);
             }
-            let limit = Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
-            let mut waits = vec![PollFd::new(&self.socket, PollFlags::IN)];
-            waits.extend(wake.as_ref().map(|wake| PollFd::new(wake, PollFlags::IN)));
-            match poll(&mut waits, Some(&limit)) {
-                Ok(_) if waits.get(1).is_some_and(|wake| !wake.revents().is_empty()) => return Ok(None),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+            if wait(Some(self.socket.as_fd()), left, wake)? {
+                return Ok(None);
             }
         }
+    }
+}
+
+/// Where nothing can be heard.
+pub(super) fn rest(within: Duration, wake: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    wait(None, within, wake).map(drop)
+}
+
+/// Until one of them has something to read, or so long; whether it is `wake`.
+fn wait(socket: Option<BorrowedFd<'_>>, within: Duration, wake: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+    let limit = Timespec { tv_sec: i64::try_from(within.as_secs()).unwrap_or(i64::MAX), tv_nsec: within.subsec_nanos().into() };
+    let mut waits: Vec<PollFd<'_>> = wake.iter().chain(&socket).map(|one| PollFd::new(one, PollFlags::IN)).collect();
+    match poll(&mut waits, Some(&limit)) {
+        Ok(_) | Err(Errno::INTR) => Ok(wake.is_some() && waits.first().is_some_and(|wake| !wake.revents().is_empty())),
+        Err(error) => Err(error.into()),
     }
 }

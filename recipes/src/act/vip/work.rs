@@ -23,7 +23,7 @@ const ATTEMPTS: u32 = 4;
 /// How often the segment is asked, and how long an answer is waited for each time: neighbours answer within a few.
 const QUESTIONS: u32 = 3;
 const ANSWER: Duration = Duration::from_millis(150);
-/// Of the route to the network that an address of IPv6 is in: behind one that this host has for itself.
+/// The least of the route to the network that an address of IPv6 is in: behind one that this host has for itself.
 const METRIC: u32 = 512;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -51,11 +51,24 @@ pub(super) fn is_router(interface: &str) -> bool {
     setting_6(interface, "forwarding").is_some_and(|value| value != "0")
 }
 
+/// Each address has a number of its own, so that two of one network are not in each other's way.
+fn metric(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(_) => METRIC,
+        IpAddr::V6(address) => METRIC + u32::from(address.segments()[7]),
+    }
+}
+
 /// What goes along with the address.
 fn wanted(did: &Did, index: u32) -> (Vec<Way>, Option<Rule>) {
     let Did { address, prefix, table, priority, ref routes, .. } = *did;
     let way = |route: &Route, table| Way { route: route.clone(), table, index, source: Some(address) };
-    let network = Route { to: network(address, prefix), prefix, via: None, metric: Some(METRIC) };
+    let network = Route {
+        to: network(address, prefix),
+        prefix,
+        via: None,
+        metric: super::kernel::metric(address, metric(address)),
+    };
     let network = (address.is_ipv6() && prefix < whole(address)).then(|| way(&network, None));
     let ways = network.into_iter().chain(routes.iter().map(|route| way(route, table)));
     (ways.collect(), table.map(|table| Rule { from: address, table, priority }))
@@ -101,6 +114,7 @@ impl<'a> Work<'a> {
             None => Some("is not there"),
             Some(link) if !link.up => Some("is down"),
             Some(link) if !link.carrier => Some("has no carrier"),
+            Some(link) if link.is_port => Some("is a part of a bridge or bond, which hears in its place"),
             Some(_) if self.did.address.is_ipv6() => match setting_6(&self.did.interface, "disable_ipv6").as_deref() {
                 Some("0") => None,
                 _ => Some("has IPv6 disabled"),
