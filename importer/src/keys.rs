@@ -23,10 +23,15 @@ impl Keys {
         self.blind.load(Ordering::SeqCst)
     }
 
-    /// Sealed content can be opened from now on, until this process ends.
-    pub fn give(&self, keyring: Keyring) {
-        *self.held() = Ok(Some(keyring));
-        self.blind.store(false, Ordering::SeqCst);
+    /// Sealed content can be opened from now on, until this process ends, or what was before is put back.
+    pub fn give(&self, keyring: Keyring) -> Held {
+        self.put(Ok(Some(keyring)))
+    }
+
+    /// Gives what was before.
+    pub fn put(&self, held: Held) -> Held {
+        self.blind.store(!matches!(held, Ok(Some(_))), Ordering::SeqCst);
+        std::mem::replace(&mut *self.held(), held)
     }
 
     pub fn held(&self) -> MutexGuard<'_, Held> {

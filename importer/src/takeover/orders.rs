@@ -1,5 +1,6 @@
 //! What commands ask of the daemon, and how they are answered: each order is handed to the member, and its outcome is what the member and its acts then say.
 
+use crate::keys::Held;
 use crate::serve::Daemon;
 use crate::takeover::checks::Colours;
 use crate::takeover::doing::wait;
@@ -140,13 +141,12 @@ impl Orders {
         }
     }
 
-    /// Sees from now on, until this daemon ends.
-    fn open_with(&self, opens: &Opens, say: &dyn Fn(String)) -> Result<(), String> {
+    /// Sees from now on, until this daemon ends; with what it saw before.
+    fn open_with(&self, opens: &Opens) -> Result<Held, String> {
         let keyring = Keyring::parse(&opens.0)?;
-        self.daemon.imports().keys.give(keyring);
+        let before = self.daemon.imports().keys.give(keyring);
         self.daemon.poke_all();
-        say("the identity is kept in the memory of `importer serve`, and gone when that ends".into());
-        Ok(())
+        Ok(before)
     }
 
     pub fn stands(&self) -> Stands {
@@ -231,16 +231,25 @@ impl Orders {
     }
 
     fn rise_seeing(&self, opens: Option<Opens>, order: Order, say: &dyn Fn(String)) -> Ended<Stands> {
-        if let Some(Err(why)) = opens.map(|opens| self.open_with(&opens, say)) {
-            return Ended::failed(why);
-        }
+        let before = match opens.map(|opens| self.open_with(&opens)).transpose() {
+            Ok(before) => before,
+            Err(why) => return Ended::failed(why),
+        };
         if self.daemon.imports().is_blind() {
             return Ended::refused(
                 "this node has no identity, so it cannot open what it mirrors, and has nothing to serve",
                 "`importer activate --identity FILE` gives it one, asks for its passphrase, and keeps it in memory only",
             );
         }
-        self.rise(order, say)
+        let ended = self.rise(order, say);
+        if let Some(before) = before {
+            match ended {
+                Ended::Done(_) => say("the identity is kept in the memory of `importer serve`, and gone when that ends".into()),
+                // Who does not serve need not see.
+                _ => drop(self.daemon.imports().keys.put(before)),
+            }
+        }
+        ended
     }
 
     pub(super) fn rise(&self, order: Order, say: &dyn Fn(String)) -> Ended<Stands> {

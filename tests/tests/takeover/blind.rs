@@ -44,6 +44,13 @@ fn a_blind_node_is_elected_by_nobody_and_serves_when_a_person_brings_the_identit
     let newest = |node: &str| tests::cluster::snapshots(&scene.cluster.of_node(node, "shop")).pop();
     until(LIMIT, "the last snapshot in the mirror", || (newest("web1") == newest("web2")).then_some(()));
     assert!(scene.orders("web2").len() < taken.len(), "it imported what it cannot open");
+    // While another has the role it is refused, and what was brought is forgotten.
+    let early = scene
+        .cluster
+        .run("web2", "importer", &["activate", "--identity", scene.cluster.path("identity").to_str().unwrap()]);
+    assert!(early.ended(3).err.contains("web1 holds the role"));
+    let refused = scene.cluster.run("web2", "importer", &["activate"]).ended(3);
+    assert!(refused.err.contains("has no identity"), "{}", refused.err);
     scene.kill_host("web1");
     until(LIMIT, "nobody to be eligible", || {
         let plan = scene.cluster.run("backup", "pull-backup", &["takeover", "plan"]);
