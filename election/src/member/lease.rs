@@ -102,7 +102,7 @@ impl Member {
         }
     }
 
-    fn leases_itself(&self) -> bool {
+    pub(super) fn leases_itself(&self) -> bool {
         self.record.own.as_ref().is_some_and(|own| own.forced.is_some())
     }
 
@@ -152,7 +152,7 @@ impl Member {
         self.beat.next = self.now + self.timers().heartbeat();
         if self.now.since(self.beat.direct) >= self.timers().heartbeat() * 2 {
             let inner = Box::new(self.envelope(&Peer::Arbiter, message));
-            for node in self.others() {
+            for node in self.carriers() {
                 self.send(&Peer::Node(node), Message::Relay(inner.clone()));
             }
         }
@@ -178,6 +178,9 @@ impl Member {
                 self.heed_arbiter(inner.message, false);
             }
         } else if *from == inner.from || *from == Peer::Arbiter {
+            if let (Peer::Node(node), Message::Renew(renew)) = (from, &inner.message) {
+                self.meet(node, renew.epoch, !renew.resuming);
+            }
             let to = inner.to.clone();
             self.send(&to, Message::Relay(Box::new(inner)));
         }
@@ -186,6 +189,7 @@ impl Member {
     pub(super) fn renewed(&mut self, renewed: Renewed, direct: bool) {
         let Some(own) = self.record.own.as_mut().filter(|own| own.epoch == renewed.epoch && renewed.sent.boot == self.boot) else { return };
         let (sent, youngest) = (renewed.sent.at.min(self.now), renewed.sent.at > self.beat.renewed);
+        self.known.rival = None;
         if own.forced.take().is_some() {
             self.persist();
         }

@@ -56,6 +56,8 @@ struct Inside {
     /// The last order's number.
     order: AtomicU64,
     capturing: AtomicBool,
+    /// The order after which the tail of a reign that may go on was captured.
+    captured: AtomicU64,
     bringing: AtomicBool,
 }
 
@@ -70,6 +72,7 @@ impl Doing {
             epoch: AtomicU64::new(0),
             order: AtomicU64::new(0),
             capturing: AtomicBool::new(false),
+            captured: AtomicU64::new(u64::MAX),
             bringing: AtomicBool::new(false),
         }))
     }
@@ -168,10 +171,13 @@ impl Doing {
         self.0.around.daemon.poke_all();
     }
 
-    /// Captures what this node wrote in a reign that is over, unless that is under way. Nothing is imported before it is done.
-    pub fn capture(&self) {
+    /// Captures what this node wrote in a reign that is over, unless that is under way. Nothing is imported before it is done. One that may go on
+    /// is captured once each time it was stopped, and what it writes next is to be captured again.
+    pub fn capture(&self, over: bool) {
         let Ok(Some(reigned)) = Reigned::open(&self.0.file.node.state) else { return };
-        if self.0.capturing.swap(true, Ordering::SeqCst) {
+        let order = self.0.order.load(Ordering::SeqCst);
+        let done = !over && self.0.captured.load(Ordering::SeqCst) == order;
+        if done || self.0.capturing.swap(true, Ordering::SeqCst) {
             return;
         }
         self.beside("tail", move |inside| {
@@ -182,8 +188,11 @@ impl Doing {
                         .around
                         .log
                         .say(Said::info("takeover", format!("what this node wrote in epoch {epoch} is captured")));
-                    inside.captured();
-                    inside.around.daemon.poke_all();
+                    if over {
+                        inside.captured();
+                        inside.around.daemon.poke_all();
+                    }
+                    inside.captured.store(order, Ordering::SeqCst);
                 }
                 Err(why) => {
                     let what = format!("what this node wrote in epoch {epoch} is not captured yet, and nothing is imported before: {why}");
