@@ -127,6 +127,9 @@ pub struct Renew {
     pub guarded: bool,
     /// The sender is fenced and would go on.
     pub resuming: bool,
+    /// Nothing is decided by it.
+    #[serde(default)]
+    pub outside: Outside,
     /// The stamp of a [`Message::Hear`]. Without one of just now, neither going on nor handing over counts, nor a new boot: a node whose answers
     /// are all lost would keep everybody waiting for ever, and a late word of an earlier boot would hand over what a later boot took back.
     pub heard: Option<Stamp>,

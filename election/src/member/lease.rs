@@ -145,9 +145,9 @@ impl Member {
             _ => None::<Handing>,
         };
         let (guarded, resuming) = (self.readiness.guarded, matches!(self.state, State::Fenced { .. }));
-        let heard = self.beat.heard.take();
+        let (heard, outside) = (self.beat.heard.take(), self.readiness.outside.clone());
         let (generation, pause_ended) = (self.record.members.generation, pause.ended);
-        let message = Message::Renew(Renew { epoch, sent, generation, paused, pause_ended, handing, guarded, resuming, heard });
+        let message = Message::Renew(Renew { epoch, sent, generation, paused, pause_ended, handing, guarded, resuming, outside, heard });
         self.send(&Peer::Arbiter, message.clone());
         self.beat.next = self.now + self.timers().heartbeat();
         if self.now.since(self.beat.direct) >= self.timers().heartbeat() * 2 {
