@@ -240,7 +240,7 @@ pub struct Outside {
     /// By address: `here`, a link address, `nobody`, `conflict` or `unknown`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub vip: BTreeMap<String, String>,
-    /// By domain: `here`, a node, `elsewhere`, `2 of 3` or `unknown`.
+    /// By domain: `here`, a node, `elsewhere`, `2 of 3 web1` or `unknown`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub dns: BTreeMap<String, String>,
 }

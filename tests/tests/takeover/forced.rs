@@ -74,6 +74,9 @@ fn two_forced_reigns(kept: &str, other: &str) {
         .cluster
         .run("backup", "pull-backup", &["attest", "shop", "--off", "web1", "--yes", "web1"])
         .ended(0);
+    // As if the last word to the servers had been that of the one that waits.
+    let astray = if kept == "web2" { "web3" } else { "web1" };
+    scene.cluster.run("web3", "importer", &["dns", "failover", "--to", astray]);
     scene.cluster.run("backup", "pull-backup", &["epoch", "resolve", "shop", "--keep", kept]).ended(0);
     let resolved = now();
     scene.becomes(kept, "active");
