@@ -149,8 +149,10 @@ impl Member {
         let (generation, pause_ended) = (self.record.members.generation, pause.ended);
         let message = Message::Renew(Renew { epoch, sent, generation, paused, pause_ended, handing, guarded, resuming, outside, heard });
         self.send(&Peer::Arbiter, message.clone());
-        self.beat.next = self.now + self.timers().heartbeat();
-        if self.now.since(self.beat.direct) >= self.timers().heartbeat() * 2 {
+        // Nobody answers one that was forced while the arbiter is lost; whoever reigns in the same epoch should soon hear of it.
+        let (forced, timers) = (self.leases_itself(), self.timers());
+        self.beat.next = self.now + if forced { timers.request() } else { timers.heartbeat() };
+        if forced || self.now.since(self.beat.direct) >= timers.heartbeat() * 2 {
             let inner = Box::new(self.envelope(&Peer::Arbiter, message));
             for node in self.carriers() {
                 self.send(&Peer::Node(node), Message::Relay(inner.clone()));
