@@ -179,6 +179,9 @@ pub struct Grant {
     pub base: Position,
     /// How long activation may take, renewals included.
     pub activation_max: Duration,
+    /// Somebody who worked handed it over.
+    #[serde(default)]
+    pub handed: bool,
 }
 
 /// What a member says of itself.

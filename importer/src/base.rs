@@ -1,6 +1,6 @@
 //! What this node's exports build on once it took over: the snapshot that is its data.
 //!
-//! It is made beside the activation, and nothing waits for it but the first export: the folder is locked before this node has the role, and free when the process ends,
+//! It is made beside the activation, and nothing waits for it but the dataset's first export: the folder is locked before this node has the role, and free when the process ends,
 //! however it ends. An export that finds nothing there stores everything anew, which costs much and is right.
 
 use crate::import::Imports;
@@ -35,24 +35,30 @@ impl Bases {
         Bases { held: held.collect(), imports: imports.clone() }
     }
 
-    /// Makes them, one after the other, and lets go of each: the small ones first, whose exports often come every few minutes, and would wait for a large one's.
-    pub fn make(mut self, log: &Log) {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.held.iter().map(|(dataset, _)| dataset.name.as_str())
+    }
+
+    /// Makes them, one after the other, and lets go of each, which is told: the small ones first, whose exports often come every few minutes, and would wait for a large
+    /// one's.
+    pub fn make(mut self, log: &Log, done: &dyn Fn(&str)) {
         self.held.sort_by_cached_key(|(dataset, _)| self.imports.content_bytes(dataset));
         for (dataset, local) in self.held {
             let began = boot::now();
-            let said = match self.imports.base(&dataset, &local) {
-                Ok(None) => continue,
-                Ok(Some(Adopted { entries, read_bytes })) => Said::info(
-                    "takeover",
-                    format!(
-                        "exports build on what was imported: {entries} entries, {} read in {}",
-                        human::bytes(read_bytes),
-                        human::duration(boot::now().since(began))
-                    ),
-                ),
-                Err(why) => Said::warn("takeover", format!("the first export stores everything anew, for {why}")),
+            let made = self.imports.base(&dataset, &local);
+            drop(local);
+            let said = match made {
+                Ok(None) => None,
+                Ok(Some(Adopted { entries, read_bytes })) => {
+                    let (read, took) = (human::bytes(read_bytes), human::duration(boot::now().since(began)));
+                    Some(Said::info("takeover", format!("exports build on what was imported: {entries} entries, {read} read in {took}")))
+                }
+                Err(why) => Some(Said::warn("takeover", format!("the first export stores everything anew, for {why}"))),
             };
-            log.say(said.dataset(&dataset.name));
+            if let Some(said) = said {
+                log.say(said.dataset(&dataset.name));
+            }
+            done(&dataset.name);
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use crate::imported::Imported;
 use crate::keys::{Held, Keys};
+use crate::takeover::doing::wait;
 use crate::takeover::kept::Reigned;
 use archive::id::SnapshotId;
 use archive::identity::Keyring;
@@ -19,6 +20,8 @@ use archive::sign::{PublicKey, Signer};
 use archive::trust::Trust;
 use console::exit::Failure;
 use console::node_file::{Dataset, NodeFile};
+use console::output::tell;
+use link::boot;
 use link::membership::Reign;
 use link::node::Receivers;
 use recipes::data::Finding;
@@ -27,6 +30,7 @@ use sources::import::{Broken, failure, import};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What there is to import with.
 pub struct Imports {
@@ -35,6 +39,8 @@ pub struct Imports {
     /// Signs the evidence of what was imported.
     pub signer: Arc<Signer>,
     pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// How long another import of the same dataset is waited for. A daemon comes again, and waits for none.
+    pub patience: Duration,
 }
 
 /// Why one imports.
@@ -65,6 +71,8 @@ pub struct Done {
     pub findings: Vec<(String, Finding)>,
 }
 
+/// How often it is looked whether another import ended.
+const AGAIN: Duration = Duration::from_millis(200);
 const BLIND: &str = "no identity is configured: the mirror is kept ready and not imported";
 
 impl Imports {
@@ -251,12 +259,23 @@ impl Imports {
         let path = self.file.node.state.join("datasets").join(&dataset.name).join("import.lock");
         let failed = |error: std::io::Error| Failure::failed(format!("cannot lock {}: {error}", path.display()));
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(Failure::failed(format!("dataset {}: another import of it is at work", dataset.name)).hint("wait until it ends"))
+        let until = boot::now() + self.patience;
+        let mut told = false;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(rustix::io::Errno::WOULDBLOCK) if boot::now() < until => {
+                    if !std::mem::replace(&mut told, true) {
+                        tell(format_args!("dataset {}: another import of it is at work, and waited for", dataset.name));
+                    }
+                    wait(AGAIN);
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let what = format!("dataset {}: another import of it is at work", dataset.name);
+                    return Err(Failure::failed(what).hint("wait until it ends; the log of `importer serve` says what it does"));
+                }
+                Err(error) => return Err(failed(error.into())),
             }
-            Err(error) => Err(failed(error.into())),
         }
     }
 

@@ -13,6 +13,8 @@ pub mod checks;
 pub mod doing;
 mod exchange;
 mod exporting;
+mod first;
+mod hands;
 mod home;
 pub mod kept;
 pub mod looking;
@@ -37,6 +39,7 @@ use election::member::{Alert, Config, Input};
 use election::message::Standing;
 use election::timers::Values;
 use election::{NodeId, Timers};
+use hands::Hands;
 use home::Home;
 use link::identity::Identity;
 use link::post::Post;
@@ -158,7 +161,7 @@ impl Beginning {
             log: log.clone(),
         };
         let thread = member_thread(seat, mail)?;
-        paths.hand_over_by(exchange::homewards(&orders, &log));
+        paths.hand_over_by(Hands::new(&orders, &log));
         Home::begin(&orders, takeover.failback, &log)?;
         let watching = Watching { takeover, acting, doing, names, daemon, told, sights, paths, inbox: inbox.clone() };
         runtime.spawn(watching.run(guarded, stop));

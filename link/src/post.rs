@@ -29,6 +29,9 @@ pub struct Said {
     /// Why that is not done or so, in the answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub refused: Option<String>,
+    /// With that: it is decided, and asking again is of no use.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub for_good: bool,
     /// How long it would take, in the answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub takes_ms: Option<u64>,
@@ -60,12 +63,12 @@ pub struct Sight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OfRole {
-    /// Hand it over to me.
-    HandOver,
+    /// Hand it over to me; the service may be closed for so many milliseconds, or as the one who is asked has it.
+    HandOver { within_ms: Option<u64> },
     /// The same, and nobody said so: it was lost here, and should come home.
     Home,
-    /// Are you active?
-    IsActive,
+    /// How far is that?
+    HandsOver,
     /// How long would it take you to become active?
     Takes,
 }

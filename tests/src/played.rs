@@ -96,7 +96,14 @@ pub struct Role {
 
 /// The record of a node that was invited as the active one.
 pub fn invited(timers: Timers) -> MemberRecord {
-    let own = Own { epoch: Epoch(1), active: true, timers, activation_max: Duration::from_secs(60), forced: None };
+    let own = Own {
+        epoch: Epoch(1),
+        active: true,
+        timers,
+        activation_max: Duration::from_secs(60),
+        forced: None,
+        handed: false,
+    };
     MemberRecord { seen: Epoch(1), own: Some(own), ..MemberRecord::default() }
 }
 

@@ -126,6 +126,7 @@ impl Arbiter {
     fn grant(&mut self, node: &NodeId, offer: Stamp, sent: Stamp, base: Position, how: How) {
         let timers = self.policy.timers;
         let lost = self.history.above(&base);
+        let handed = matches!(how, How::Switchover { .. });
         let epoch = self.record.seal_and_grant(node, how, base.clone(), !lost.is_empty(), timers);
         self.persist();
         if !lost.is_empty() {
@@ -139,7 +140,7 @@ impl Arbiter {
         self.activation_until = Some(self.now + activation_max);
         self.state = State::Leased;
         let members = self.record.member_list();
-        self.send(node, Message::Granted(Grant { epoch, offer, sent, timers, members, base, activation_max }));
+        self.send(node, Message::Granted(Grant { epoch, offer, sent, timers, members, base, activation_max, handed }));
         self.alert(Alert::Granted { reign: Reign { epoch, node: node.clone() } });
     }
 
@@ -168,6 +169,21 @@ mod tests {
         let (mut arbiter, _) = Arbiter::open(Time::from_ms(1000), BootId("a".into()), record, policy, vec![]);
         let outputs = arbiter.step(Time::from_ms(1001) + timers.over(), Input::Tick);
         (arbiter, outputs)
+    }
+
+    #[test]
+    fn a_last_export_of_a_reign_that_is_sealed_is_not_waited_for() {
+        let awaited = |epoch: u64| {
+            let point = crate::Point { epoch: crate::Epoch(epoch), sequence: 7, id: crate::SnapshotId("of web1".into()) };
+            let released = |record: &mut Record| {
+                record.ledger[0].state = crate::ledger::ReignState::Released;
+                record.ledger[0].last = Some(Position([("shop".into(), point)].into()));
+            };
+            let (arbiter, _) = expired(true, released);
+            arbiter.awaited.is_some()
+        };
+        assert!(awaited(1), "its own is waited for");
+        assert!(!awaited(0), "web1 exported nothing in its reign, and what it has from before never comes");
     }
 
     fn turns_off(outputs: &[Output]) -> bool {

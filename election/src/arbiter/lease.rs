@@ -227,13 +227,14 @@ impl Arbiter {
         self.send(from, Message::Released { epoch });
     }
 
-    /// A released reign's last export may still be on its way, also past a restart.
+    /// A released reign's last export may still be on its way, also past a restart. What was written in a reign before it is published, or sealed out and never comes.
     pub(super) fn await_last(&mut self) {
-        let last = self
-            .record
-            .current()
-            .filter(|entry| entry.state == ReignState::Released)
-            .and_then(|entry| entry.last.clone());
+        let released = self.record.current().filter(|entry| entry.state == ReignState::Released);
+        let last = released.and_then(|entry| {
+            let mut last = entry.last.clone()?;
+            last.0.retain(|_, point| point.epoch >= entry.reign.epoch);
+            Some(last)
+        });
         self.awaited = last.map(|position| (position, self.now + self.policy.final_export_max));
     }
 

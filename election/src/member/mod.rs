@@ -367,8 +367,9 @@ impl Member {
         let (standing, lease_until, boot) = (self.standing(), self.lease_until, self.boot.clone());
         let (renewed, paused) = (self.beat.renewed, self.beat.paused());
         let (forced, rival) = (self.leases_itself(), self.known.rival.clone());
-        self.outputs
-            .push(Output::Role(Role { epoch, standing, lease_until, boot, renewed, forced, rival, paused }));
+        let handed = self.record.own.as_ref().is_some_and(|own| own.handed);
+        let role = Role { epoch, standing, lease_until, boot, renewed, forced, rival, paused, handed };
+        self.outputs.push(Output::Role(role));
     }
 
     fn stamp(&mut self) -> Stamp {

@@ -40,6 +40,9 @@ pub struct Own {
     pub activation_max: Duration,
     /// A person began this reign and swore that this node is off; until the arbiter knows of it, the reign leases itself.
     pub forced: Option<NodeId>,
+    /// A node that worked handed the role over.
+    #[serde(default)]
+    pub handed: bool,
 }
 
 /// `state/role`: what the exporter reads, and where a restarted process of the same boot goes on.
@@ -59,4 +62,7 @@ pub struct Role {
     pub rival: Option<NodeId>,
     /// The pause that the lease's end is of.
     pub paused: Option<Pause>,
+    /// A node that worked handed this reign over: it is where somebody wanted it.
+    #[serde(default)]
+    pub handed: bool,
 }

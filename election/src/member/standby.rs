@@ -98,8 +98,8 @@ impl Member {
             }
             return;
         }
-        let Grant { epoch, sent, timers, members, base, activation_max, .. } = grant;
-        self.record.own = Some(Own { epoch, active: false, timers, activation_max, forced: None });
+        let Grant { epoch, sent, timers, members, base, activation_max, handed, .. } = grant;
+        self.record.own = Some(Own { epoch, active: false, timers, activation_max, forced: None, handed });
         self.record.members = members;
         self.persist();
         self.lease_until = sent.at + timers.lease();

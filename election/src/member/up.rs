@@ -40,7 +40,7 @@ impl Member {
         let epoch = self.record.seen.next();
         let (timers, activation_max) = (self.config.timers, self.config.activation_max);
         self.record.seen = epoch;
-        self.record.own = Some(Own { epoch, active: true, timers, activation_max, forced: Some(off) });
+        self.record.own = Some(Own { epoch, active: true, timers, activation_max, forced: Some(off), handed: false });
         self.persist();
         self.lease_until = self.now + timers.lease();
         self.beat.begin(self.now, self.now);

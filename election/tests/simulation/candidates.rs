@@ -55,7 +55,16 @@ fn s13_what_comes_late_is_ignored() {
     let stamp = Stamp { boot: world.hosts[other].boot_id(), at: world.hosts[other].clock.read(world.now) };
     let (timers, members, base) = (world.timers, Members::default(), Position::default());
     let activation_max = Duration::from_secs(60);
-    let grant = Grant { epoch: Epoch(2), offer: stamp.clone(), sent: stamp.clone(), timers, members, base, activation_max };
+    let grant = Grant {
+        epoch: Epoch(2),
+        offer: stamp.clone(),
+        sent: stamp.clone(),
+        timers,
+        members,
+        base,
+        activation_max,
+        handed: false,
+    };
     to_member(&mut world, other, Peer::Arbiter, Message::Granted(grant));
     let record = &world.hosts[other].member_record;
     assert_eq!((record.own.clone(), record.hold.clone()), (None, None), "a grant that nobody here asked for");

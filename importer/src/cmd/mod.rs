@@ -73,8 +73,11 @@ fn imports(file: &NodeFile, given: &Identity) -> Result<Imports, Failure> {
         Ok(keyring) => Ok(Some(keyring)),
         Err(failure) => Err(failure.to_string()),
     });
-    Ok(Imports { file: file.clone(), keys, signer: Arc::new(signer), clock: Arc::new(now_ms) })
+    Ok(Imports { file: file.clone(), keys, signer: Arc::new(signer), clock: Arc::new(now_ms), patience: PATIENCE })
 }
+
+/// How long a command waits for an import that is at work.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What a command waits with.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -1,5 +1,6 @@
 //! `importer serve`: the daemon, until it is asked to end.
 
+use crate::import::Imports;
 use crate::serve::Daemon;
 use crate::takeover::Beginning;
 use crate::takeover::orders::{DAEMON, Orders, Question};
@@ -43,7 +44,7 @@ impl Serve {
             return Err(Failure::refused(format!("another `importer serve` runs on {}", state.display()))
                 .hint("end that one first, or give this one a state folder of its own"));
         };
-        let imports = super::imports(&file, &self.means)?;
+        let imports = Imports { patience: Duration::ZERO, ..super::imports(&file, &self.means)? };
         let identity = Ours::open_or_make(state).map_err(super::failure)?;
         let around = super::around(Log::stderr(Arc::new(super::now_ms)));
         let (log, alone) = (around.log.clone(), Arc::new(alone));

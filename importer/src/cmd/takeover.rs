@@ -72,9 +72,13 @@ pub struct Switchover {
 #[derive(Args, Debug)]
 #[command(
     visible_alias = "update-from-fallback",
-    after_help = "What this node alone has was put aside when it came back. It imports what was written elsewhere, and then the active node hands the role over."
+    after_help = "What this node alone has was put aside when it came back. It imports what was written elsewhere, and then the active node hands the role over: it sends \
+                  ahead what is new, and closes the service only if that is short enough."
 )]
 pub struct Failback {
+    /// How long the service may be closed, instead of the active node's `max_pause`; it is refused when it would be longer
+    #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
+    pub max_pause: Option<Duration>,
     /// One JSON document on standard output
     #[arg(long)]
     pub json: bool,
@@ -128,7 +132,8 @@ impl Switchover {
 
 impl Failback {
     pub fn run(&self, config: Option<&PathBuf>, surroundings: &Surroundings) -> Result<Status, Failure> {
-        order(&Question::Failback, self.json, &super::open(config, surroundings)?)
+        let within_ms = self.max_pause.map(|most| most.as_millis() as u64);
+        order(&Question::Failback { within_ms }, self.json, &super::open(config, surroundings)?)
     }
 }
 

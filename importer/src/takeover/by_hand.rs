@@ -73,7 +73,7 @@ pub fn activate(file: &NodeFile, off: Option<&str>, imports: &Arc<Imports>, say:
         "what is exported from now on counts when a person says so on the pull-backup: pull-backup epoch resolve {} --keep {}",
         file.cluster, file.node.name
     ));
-    bases.make(&Log::plain());
+    bases.make(&Log::plain(), &|_| ());
     Ok(stands(file, &reign, &position))
 }
 

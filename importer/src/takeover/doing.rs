@@ -3,15 +3,16 @@
 //! A later order ends an earlier one: an activation looks between its steps whether it is still wanted, and stopping waits for none. What ended is told to the member; what failed
 //! is told to people as well.
 
-use crate::base::Bases;
+mod exports;
+
 use crate::import::{Did, For};
 use crate::imported::Imported;
 use crate::serve::Daemon;
 use crate::takeover::acting::Acting;
 use crate::takeover::checks;
-use crate::takeover::exporting::exporter;
+use crate::takeover::first::First;
 use crate::takeover::kept::{Before, Reigned};
-use crate::takeover::looking::{Measured, exported, imported};
+use crate::takeover::looking::{Measured, imported};
 use crate::takeover::seat::Inbox;
 use crate::takeover::served;
 use crate::takeover::told::{Event, Told};
@@ -32,8 +33,6 @@ const EACH_START: Duration = Duration::from_secs(10);
 /// A stop that failed is tried again with so much time.
 const STOP_AGAIN: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a tail may take to be captured.
-const TAIL: Duration = Duration::from_secs(3600);
 const HOOKS: Duration = Duration::from_secs(30);
 
 pub struct Around {
@@ -59,6 +58,7 @@ struct Inside {
     /// The order after which the tail of a reign that may go on was captured.
     captured: AtomicU64,
     bringing: AtomicBool,
+    first: First,
 }
 
 #[derive(Clone)]
@@ -74,6 +74,7 @@ impl Doing {
             capturing: AtomicBool::new(false),
             captured: AtomicU64::new(u64::MAX),
             bringing: AtomicBool::new(false),
+            first: First::default(),
         }))
     }
 
@@ -98,7 +99,7 @@ impl Doing {
         self.0.order.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    fn beside(&self, name: &str, work: impl FnOnce(&Inside) + Send + 'static) {
+    fn beside(&self, name: &str, work: impl FnOnce(&Arc<Inside>) + Send + 'static) {
         let inside = self.0.clone();
         let spawned = std::thread::Builder::new().name(name.into()).spawn(move || work(&inside));
         if let Err(error) = spawned {
@@ -135,6 +136,7 @@ impl Doing {
 
     pub fn stop(&self, kill_at: Time) {
         self.order();
+        self.0.first.ends();
         let epoch = self.epoch();
         self.beside("stop", move |inside| {
             inside.stop(epoch, kill_at);
@@ -147,61 +149,9 @@ impl Doing {
         });
     }
 
-    /// The last export of a reign; what it wrote is captured when the pull-backup that decides holds that. Others pull it when they can.
-    pub fn export(&self, epoch: Epoch, until: Time) {
-        self.beside("export", move |inside| {
-            let left = until.since(boot::now());
-            let limit = format!("{}s", left.as_secs().max(1));
-            match exporter(&inside.around.config, &["run", "--wait", "--arbiter", "--for", &limit], left + Duration::from_secs(5)) {
-                Ok(()) => {
-                    inside
-                        .around
-                        .log
-                        .say(Said::info("takeover", format!("the last export of epoch {epoch} is held by the pull-backup that decides")));
-                    inside.captured();
-                }
-                Err(why) => inside.trouble(format!("the last export did not end well: {why}; what it lacks stays on this host")),
-            }
-            inside.around.inbox.put(Input::Exported { epoch, position: exported(&inside.file) });
-        });
-    }
-
     /// There is something newer, as the arbiter said.
     pub fn import(&self) {
         self.0.around.daemon.poke_all();
-    }
-
-    /// Captures what this node wrote in a reign that is over, unless that is under way. Nothing is imported before it is done. One that may go on
-    /// is captured once each time it was stopped, and what it writes next is to be captured again.
-    pub fn capture(&self, over: bool) {
-        let Ok(Some(reigned)) = Reigned::open(&self.0.file.node.state) else { return };
-        let order = self.0.order.load(Ordering::SeqCst);
-        let done = !over && self.0.captured.load(Ordering::SeqCst) == order;
-        if done || self.0.capturing.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        self.beside("tail", move |inside| {
-            let epoch = reigned.epoch.to_string();
-            match exporter(&inside.around.config, &["run", "--tail", &epoch, "--for", "1s"], TAIL) {
-                Ok(()) => {
-                    inside
-                        .around
-                        .log
-                        .say(Said::info("takeover", format!("what this node wrote in epoch {epoch} is captured")));
-                    if over {
-                        inside.captured();
-                        inside.around.daemon.poke_all();
-                    }
-                    inside.captured.store(order, Ordering::SeqCst);
-                }
-                Err(why) => {
-                    let what = format!("what this node wrote in epoch {epoch} is not captured yet, and nothing is imported before: {why}");
-                    inside.trouble(what);
-                    wait(Duration::from_secs(10));
-                }
-            }
-            inside.capturing.store(false, Ordering::SeqCst);
-        });
     }
 
     /// Makes what was here before this node took over the data again, once what it wrote is captured.
@@ -217,15 +167,6 @@ impl Doing {
                 wait(Duration::from_secs(10));
             }
             inside.bringing.store(false, Ordering::SeqCst);
-        });
-    }
-
-    /// The first export of a reign, at once; others follow by the exporter's own schedule.
-    pub fn begin_exporting(&self) {
-        self.beside("export", |inside| {
-            if let Err(why) = exporter(&inside.around.config, &["run", "--for", "1s"], TAIL) {
-                inside.trouble(format!("the first export of this reign failed: {why}"));
-            }
         });
     }
 
@@ -263,7 +204,7 @@ impl Inside {
         self.around.told.tell(Event::Trouble(what));
     }
 
-    fn start(&self, epoch: Epoch, base: Option<&Position>, adopt: bool, goes_on: &dyn Fn() -> bool) -> Result<(), Failure> {
+    fn start(self: &Arc<Self>, epoch: Epoch, base: Option<&Position>, adopt: bool, goes_on: &dyn Fn() -> bool) -> Result<(), Failure> {
         let state = &self.file.node.state;
         let over = || Failure::failed("it was broken off: the lease ended, or another order came");
         let reigned = Reigned { epoch: epoch.0 };
@@ -295,15 +236,6 @@ impl Inside {
         self.around.acting.start(epoch.0, EACH_START, goes_on)?;
         self.well(goes_on)?;
         self.free(goes_on)
-    }
-
-    /// Holds back the first export until it has something to build on, which takes as long as it takes.
-    fn build_on_imports(&self) {
-        let (bases, log) = (Bases::hold(self.around.daemon.imports()), self.around.log.clone());
-        let spawned = std::thread::Builder::new().name("base".into()).spawn(move || bases.make(&log));
-        if let Err(error) = spawned {
-            self.trouble(format!("cannot begin: {error}"));
-        }
     }
 
     /// Imports until nothing of `base` is lacking. No import of the node's own is at work after it.
@@ -387,12 +319,6 @@ impl Inside {
     fn guard(&self) {
         for failure in served::guard(&self.file) {
             self.trouble(failure.to_string());
-        }
-    }
-
-    fn captured(&self) {
-        if let Err(error) = Reigned::forget(&self.file.node.state) {
-            self.trouble(link::pull::chain(&error));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The role from one node to another while both work: a planned switchover, and the way home.
 
 use crate::takeover::exporting::exporter;
+use crate::takeover::hands::Stays;
 use crate::takeover::kept::Reigned;
 use crate::takeover::orders::{Orders, Stands, UNHEARD};
 use crate::takeover::told::Event;
@@ -12,49 +13,23 @@ use election::message::Standing;
 use link::boot;
 use link::control::Ended;
 use link::post::OfRole;
-use standing::log::{Log, Said};
 use std::cell::Cell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Who hands the role over is asked so often how far that is, and has so many tries.
-const ASK: Duration = Duration::from_secs(3);
-const HAND_OVERS: u32 = 3;
+/// Who hands the role over is asked so often how far that is.
+const ASK: Duration = Duration::from_secs(1);
 /// So many exports are made ahead of a switchover at most, and none after one this short.
 const AHEAD: u32 = 3;
 const SHORT: Duration = Duration::from_secs(1);
 
-/// Hands the role over to a node that wants it home, as a person would; one after the other.
-pub(super) fn homewards(orders: &Arc<Orders>, log: &Log) -> impl Fn(NodeId) + Send + Sync + 'static {
-    let (orders, log, busy) = (Arc::downgrade(orders), log.clone(), Arc::new(AtomicBool::new(false)));
-    move |to| {
-        let Some(orders) = orders.upgrade() else { return };
-        if busy.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let (log, over) = (log.clone(), busy.clone());
-        let spawned = std::thread::Builder::new().name("homewards".into()).spawn(move || {
-            let ended = orders.hand_over(to, None, &|what| log.say(Said::info("takeover", what)));
-            if let Ended::Refused { why, .. } | Ended::Failed { why, .. } = ended {
-                log.say(Said::warn("takeover", format!("the role stays here: {why}")));
-            }
-            over.store(false, Ordering::SeqCst);
-        });
-        if spawned.is_err() {
-            busy.store(false, Ordering::SeqCst);
-        }
-    }
-}
-
 impl Orders {
-    pub(super) fn hand_over(&self, to: NodeId, within: Option<Duration>, say: &dyn Fn(String)) -> Ended<Stands> {
+    pub(super) fn hand_over(&self, to: &NodeId, within: Option<Duration>, say: &dyn Fn(String)) -> Ended<Stands> {
         if !matches!(self.told.standing(), Standing::Active) {
             let hint = "run it on the active node; `importer activate` takes over where that one is dead";
             return Ended::refused(format!("this node {}", words::standing(self.told.standing())), hint);
         }
         let most = within.unwrap_or(self.max_pause);
-        if let Err(ended) = self.sent_ahead(&to, most, say) {
+        if let Err(ended) = self.sent_ahead(to, most, say) {
             return ended;
         }
         let order = Order::Switchover { to: to.clone(), within };
@@ -100,7 +75,7 @@ impl Orders {
     }
 
     /// What was written elsewhere is imported first; what this node alone has was put aside before that.
-    pub(super) fn failback(&self, say: &dyn Fn(String)) -> Ended<Stands> {
+    pub(super) fn failback(&self, within_ms: Option<u64>, say: &dyn Fn(String)) -> Ended<Stands> {
         if matches!(self.told.standing(), Standing::Active) {
             say("this node is active already".into());
             return Ended::Done(self.stands());
@@ -117,59 +92,62 @@ impl Orders {
         if let Err(ended) = self.made_ready(say) {
             return ended;
         }
-        match self.runtime.block_on(self.paths.ask_for_the_role(OfRole::HandOver)) {
+        match self.runtime.block_on(self.paths.ask_for_the_role(OfRole::HandOver { within_ms })) {
             Ok(from) => self.taken_over_from(&from, say),
             Err(said) => {
-                said.into_iter().for_each(say);
+                said.into_iter().for_each(|stays| say(stays.why));
                 self.rise(Order::Activate { accept_loss: false, adopt: false }, say)
             }
         }
     }
 
     /// The same, by nobody's order: from a node that works, or not at all.
-    pub(super) fn come_home(&self, say: &dyn Fn(String)) -> Ended<Stands> {
-        if let Err(ended) = self.made_ready(say) {
-            return ended;
-        }
-        match self.runtime.block_on(self.paths.ask_for_the_role(OfRole::Home)) {
-            // It looks first whether the pause would be short, and may leave it at that.
-            Ok(from) => {
-                say(format!("{from} looks whether it can hand the role over"));
-                self.rise_after(None, &|| None, say)
-            }
-            Err(said) => Ended::failed(format!("no node hands it over: {}", said.join("; "))),
+    pub(super) fn come_home(&self, say: &dyn Fn(String)) -> Result<(), Stays> {
+        let ended = match self.made_ready(say) {
+            Err(ended) => ended,
+            Ok(()) => match self.runtime.block_on(self.paths.ask_for_the_role(OfRole::Home)) {
+                Ok(from) => self.taken_over_from(&from, say),
+                Err(said) => {
+                    let for_good = said.iter().any(|stays| stays.for_good);
+                    let why: Vec<_> = said.into_iter().map(|stays| stays.why).collect();
+                    return Err(Stays { why: format!("no node hands it over: {}", why.join("; ")), for_good });
+                }
+            },
+        };
+        match ended {
+            Ended::Done(_) => Ok(()),
+            Ended::Refused { why, .. } | Ended::Failed { why, .. } => Err(Stays::now(why)),
         }
     }
 
     fn taken_over_from(&self, from: &str, say: &dyn Fn(String)) -> Ended<Stands> {
-        say(format!("{from} hands the role over"));
-        self.rise_after(None, &self.watching(from, say), say)
+        say(format!("{from} sends ahead what is new, and then hands the role over"));
+        // What is sent ahead may be much: how long that goes on, `from` says.
+        self.rise_after(None, Duration::MAX, &self.watching(from), say)
     }
 
-    /// Looks after who hands the role over. One that is active again kept it, since this node did not take it in time: it is asked once more, and not for ever.
-    fn watching<'a>(&'a self, from: &'a str, say: &'a dyn Fn(String)) -> impl Fn() -> Option<Ended<()>> + 'a {
-        let (next, tries) = (Cell::new(boot::now() + ASK), Cell::new(1));
+    /// Looks after who hands the role over: whether that goes on, and whether the role comes when it is given.
+    fn watching<'a>(&'a self, from: &'a str) -> impl Fn() -> Option<Ended<()>> + 'a {
+        let (next, until) = (Cell::new(boot::now() + ASK), Cell::new(boot::now() + self.activation));
         move || {
-            if boot::now() < next.get() || matches!(self.told.standing(), Standing::Claiming | Standing::Activating) {
+            if boot::now() < next.get() {
                 return None;
             }
             next.set(boot::now() + ASK);
-            let asked = |what| self.runtime.block_on(self.paths.ask_fellow(from, what));
-            if asked(OfRole::IsActive).is_err() {
+            if matches!(self.told.standing(), Standing::Claiming | Standing::Activating) {
                 return None;
             }
-            if tries.get() == HAND_OVERS {
-                let why = format!(
-                    "{from} would have handed the role over {HAND_OVERS} times, and this node did not take it: {from} goes on as the active one"
-                );
-                let hint = format!("`importer status` here, and the log of `importer serve` here and on {from}, say what was in the way");
-                return Some(Ended::Failed { why, hint: Some(hint) });
-            }
-            if asked(OfRole::HandOver).is_ok() {
-                tries.set(tries.get() + 1);
-                say(format!("{from} kept the role, since this node did not take it in time; it is asked again"));
-            }
-            None
+            let hint = format!("`importer status` here, and the log of `importer serve` here and on {from}, say what was in the way");
+            let why = match self.runtime.block_on(self.paths.ask_of_the_role(from, OfRole::HandsOver)) {
+                Ok(()) => {
+                    until.set(boot::now() + self.activation);
+                    return None;
+                }
+                Err(Stays { why, for_good: true }) => format!("{from} goes on as the active one: {why}"),
+                Err(_) if boot::now() < until.get() => return None,
+                Err(Stays { why, .. }) => format!("the role did not come from {from}: {why}"),
+            };
+            Some(Ended::Failed { why, hint: Some(hint) })
         }
     }
 

@@ -4,6 +4,7 @@
 //! for that is the arbiter's matter. A role that was given up, by a switchover, by `close`, or since the application was down here, is not asked back. What fails is
 //! tried again, each time later.
 
+use crate::takeover::hands::Stays;
 use crate::takeover::kept::Lost;
 use crate::takeover::orders::Orders;
 use crate::takeover::told::Event;
@@ -11,7 +12,6 @@ use console::exit::Failure;
 use election::message::Standing;
 use election::{Role, Time};
 use link::boot;
-use link::control::Ended;
 use standing::log::{Log, Said};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -90,8 +90,13 @@ impl Home {
             .say(Said::info("takeover", "the role was lost here, and this node is ready again: it is asked back"));
         let log = self.log.clone();
         let why = match self.orders.come_home(&|what| log.say(Said::info("takeover", what))) {
-            Ended::Done(_) => return,
-            Ended::Refused { why, .. } | Ended::Failed { why, .. } => why,
+            Ok(()) => return,
+            Err(Stays { why, for_good: false }) => why,
+            Err(Stays { why, .. }) => {
+                let kept = Lost::forget(&self.state);
+                let said = kept.map_or_else(|error| link::pull::chain(&error), |()| format!("the role is not asked back any more: {why}"));
+                return self.log.say(Said::info("takeover", said));
+            }
         };
         let wait = (self.after * 2_u32.saturating_pow(self.failures)).min(APART_MOST);
         self.failures = self.failures.saturating_add(1);

@@ -138,6 +138,7 @@ mod tests {
             forced: true,
             rival: Some("web3".into()),
             paused: Some(pause),
+            handed: true,
         }
     }
 
@@ -160,6 +161,7 @@ mod tests {
                 timers,
                 activation_max: Duration::from_secs(600),
                 forced: Some("web1".into()),
+                handed: false,
             }),
             members: Members { generation: 3, nodes: ["web1", "web2"].map(Into::into).into() },
             closed: true,

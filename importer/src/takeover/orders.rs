@@ -52,7 +52,10 @@ pub enum Question {
     },
     Close,
     /// Home again: take part, be ready, and get the role back.
-    Failback,
+    Failback {
+        #[serde(default)]
+        within_ms: Option<u64>,
+    },
 }
 
 /// Identities, as an open identity file has them. They are kept in memory only, and shown nowhere.
@@ -131,9 +134,9 @@ impl Orders {
             Question::Standing => Ended::Done(self.stands()),
             Question::Activate { accept_loss, adopt, opens } => self.rise_seeing(opens, Order::Activate { accept_loss, adopt }, say),
             Question::Force { off, opens } => self.rise_seeing(opens, Order::Force { off: NodeId(off) }, say),
-            Question::Switchover { to, within_ms } => self.hand_over(NodeId(to), within_ms.map(Duration::from_millis), say),
+            Question::Switchover { to, within_ms } => self.hand_over(&NodeId(to), within_ms.map(Duration::from_millis), say),
             Question::Close => self.close(say),
-            Question::Failback => self.failback(say),
+            Question::Failback { within_ms } => self.failback(within_ms, say),
         }
     }
 
@@ -245,11 +248,17 @@ impl Orders {
             say("this node is active already".into());
             return Ended::Done(self.stands());
         }
-        self.rise_after(Some(order), &|| None, say)
+        self.rise_after(Some(order), self.activation, &|| None, say)
     }
 
     /// While the arbiter does not know yet whether a lease of this very node, or of nobody, lives, the order is given again.
-    pub(super) fn rise_after(&self, order: Option<Order>, look: &dyn Fn() -> Option<Ended<()>>, say: &dyn Fn(String)) -> Ended<Stands> {
+    pub(super) fn rise_after(
+        &self,
+        order: Option<Order>,
+        limit: Duration,
+        look: &dyn Fn() -> Option<Ended<()>>,
+        say: &dyn Fn(String),
+    ) -> Ended<Stands> {
         let next = self.told.next();
         let put = || order.iter().for_each(|order| self.inbox.put(Input::Order(order.clone())));
         put();
@@ -276,7 +285,7 @@ impl Orders {
             }
             _ => None,
         };
-        self.listen(&Awaited { next, limit: self.activation, end: &end, again: &again, look }, say)
+        self.listen(&Awaited { next, limit, end: &end, again: &again, look }, say)
     }
 
     fn close(&self, say: &dyn Fn(String)) -> Ended<Stands> {

@@ -1,14 +1,14 @@
 //! The paths of envelopes: to the arbiter, which is one of the pull-backups that this node joined, and to its fellows, whose addresses and keys the arbiter told.
 
+use crate::takeover::hands::{HAND_OVERS, Hands, Stays};
 use crate::takeover::looking::Measured;
 use crate::takeover::outside::Sights;
 use crate::takeover::seat::Inbox;
 use crate::takeover::told::Told;
 use crate::takeover::words;
 use console::node_file::NodeFile;
-use election::member::{Input, Order};
+use election::Peer;
 use election::message::Standing;
-use election::{NodeId, Peer};
 use link::client::{Client, Deadlines, Way};
 use link::identity::{Identity, Pin};
 use link::membership::PullBackup;
@@ -36,8 +36,7 @@ pub struct Paths {
     fellows: RwLock<Arc<Fellows>>,
     clients: Mutex<HashMap<Peer, (Pin, String, Arc<Client>)>>,
     limit_ms: AtomicU64,
-    /// Hands the role over as a person would.
-    hands: OnceLock<Box<dyn Fn(NodeId) + Send + Sync>>,
+    hands: OnceLock<Arc<Hands>>,
     inbox: Inbox,
     told: Arc<Told>,
     sights: Arc<Sights>,
@@ -67,10 +66,10 @@ impl Paths {
         })
     }
 
-    /// Who hands the role over, where nobody ordered it.
-    pub fn hand_over_by(&self, hands: impl Fn(NodeId) + Send + Sync + 'static) {
+    /// What hands the role over to fellows that ask for it.
+    pub fn hand_over_by(&self, hands: Hands) {
         // The first one stays.
-        let _ = self.hands.set(Box::new(hands));
+        let _ = self.hands.set(Arc::new(hands));
     }
 
     /// How long an answer is waited for, by the timers of a reign.
@@ -163,7 +162,7 @@ impl Electing for Paths {
         }
         let takes_ms = (said.role == Some(OfRole::Takes)).then(|| Measured::open(&self.state).activation_ms);
         let seen = said.seen.take().map(|_| self.sights.told());
-        let refused = said.role.and_then(|asked| self.asked_of_the_role(from, asked));
+        let refused = said.role.and_then(|asked| self.asked_of_the_role(from, asked).err());
         let mut answers = Vec::new();
         for envelope in said.envelopes {
             answers.extend(self.inbox.ask(envelope, from));
@@ -171,7 +170,8 @@ impl Electing for Paths {
         Said {
             envelopes: answers,
             knows: (*from == Peer::Arbiter).then(|| self.fellows().mark()),
-            refused,
+            for_good: refused.as_ref().is_some_and(|refused| refused.for_good),
+            refused: refused.map(|refused| refused.why),
             takes_ms,
             seen,
             ..Said::default()
@@ -180,27 +180,25 @@ impl Electing for Paths {
 }
 
 impl Paths {
-    /// A fellow that is ready wants the role, or to know who has it. Why it does not get it, or it is not here.
-    fn asked_of_the_role(&self, from: &Peer, asked: OfRole) -> Option<String> {
-        let Peer::Node(to) = from else { return Some("the arbiter takes no role".into()) };
-        match (self.told.standing(), asked) {
+    /// A fellow that is ready wants the role, or to know how far that is.
+    fn asked_of_the_role(&self, from: &Peer, asked: OfRole) -> Result<(), Stays> {
+        let Peer::Node(to) = from else { return Err(Stays::now("the arbiter takes no role".into())) };
+        let (name, standing, role) = (&self.name, self.told.standing(), self.told.role());
+        let hands = || self.hands.get().ok_or_else(|| Stays::now(format!("{name} just begins")));
+        match (standing, asked) {
+            (_, OfRole::Takes) => Ok(()),
             // Who paused the cluster wants nothing to move by itself.
-            (Standing::Active, OfRole::Home) if self.told.role().is_some_and(|role| role.paused.is_some()) => {
-                Some(format!("{} holds the role for as long as the cluster is paused", self.name))
+            (Standing::Active, OfRole::Home) if role.as_ref().is_some_and(|role| role.paused.is_some()) => {
+                Err(Stays::now(format!("{name} holds the role for as long as the cluster is paused")))
             }
-            (Standing::Active, OfRole::Home) => match self.hands.get() {
-                Some(hands) => {
-                    hands(to.clone());
-                    None
-                }
-                None => Some(format!("{} just begins", self.name)),
-            },
-            (Standing::Active, OfRole::HandOver) => {
-                self.inbox.put(Input::Order(Order::Switchover { to: to.clone(), within: None }));
-                None
+            (Standing::Active, OfRole::Home) if role.as_ref().is_some_and(|role| role.handed) => {
+                Err(Stays::for_good(format!("the role was handed to {name} since it was lost")))
             }
-            (Standing::Active, OfRole::IsActive) | (_, OfRole::Takes) => None,
-            (other, _) => Some(format!("{} {}", self.name, words::standing(other))),
+            (Standing::Active, OfRole::Home) => hands()?.begin(to, None, 1),
+            (Standing::Active, OfRole::HandOver { within_ms }) => hands()?.begin(to, within_ms.map(Duration::from_millis), HAND_OVERS),
+            (Standing::Active, OfRole::HandsOver) => hands()?.how_far(to),
+            (Standing::SteppingDown, OfRole::HandsOver) => Ok(()),
+            (other, _) => Err(Stays::now(format!("{name} {}", words::standing(other)))),
         }
     }
 
@@ -221,21 +219,23 @@ impl Paths {
         answer.ok()?.ok()?.seen
     }
 
-    /// Asks all fellows for the role. Whether one hands it over, and what the others said.
-    pub async fn ask_for_the_role(&self, asked: OfRole) -> Result<String, Vec<String>> {
+    /// Asks all fellows for the role. Which one hands it over, or why none does.
+    pub async fn ask_for_the_role(&self, asked: OfRole) -> Result<String, Vec<Stays>> {
         let mut said = Vec::new();
         for name in self.others() {
-            match self.ask_fellow(&name, asked).await {
+            match self.ask_of_the_role(&name, asked).await {
                 Ok(()) => return Ok(name),
-                Err(why) => said.push(why),
+                Err(stays) => said.push(stays),
             }
         }
         Err(said)
     }
 
-    /// Whether a fellow does it, or it is so; else why not.
-    pub async fn ask_fellow(&self, name: &str, asked: OfRole) -> Result<(), String> {
-        self.ask(name, asked).await.map(drop)
+    /// Whether a fellow does it; else why not.
+    pub async fn ask_of_the_role(&self, name: &str, asked: OfRole) -> Result<(), Stays> {
+        let answer = self.ask(name, asked).await.map_err(Stays::now)?;
+        let Said { refused, for_good, .. } = answer;
+        refused.map_or(Ok(()), |why| Err(Stays { why, for_good }))
     }
 
     /// How long a fellow took when it became active last; nothing where it never was, or cannot be asked.
@@ -248,7 +248,6 @@ impl Paths {
         let client = self.client(&Peer::Node(name.into()));
         let client = client.ok_or_else(|| format!("{name} cannot be reached from here"))?;
         let question = Said { role: Some(asked), ..Said::default() };
-        let mut answer: Said = client.post("/v1/election", &question).await.map_err(|error| link::pull::chain(&error))?;
-        answer.refused.take().map_or(Ok(answer), Err)
+        client.post("/v1/election", &question).await.map_err(|error| link::pull::chain(&error))
     }
 }

@@ -1,7 +1,11 @@
 //! Sources of one snapshot: when the last of them cannot be switched, those before it are as they were.
 
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use tests::cluster::{Cluster, files};
 use tests::program::Ran;
 
@@ -115,4 +119,28 @@ fn a_rollback_that_is_killed_in_the_middle_is_known_and_mended_by_the_next_impor
     assert_eq!(pair.held(), both("third"));
     pair.cluster.run("web2", "importer", &["rollback", "shop"]).ended(0);
     assert_eq!(pair.held(), both("second"));
+}
+
+#[test]
+fn a_rollback_waits_for_an_import_that_is_at_work() {
+    let pair = Pair::start(38, |_, _| "true".into());
+    for words in ["first", "second"] {
+        pair.export(words);
+        pair.sync().ended(0);
+    }
+    let lock = pair.cluster.path("web2-state/datasets/shop/import.lock");
+    let importing = File::options().write(true).open(lock).unwrap();
+    flock(&importing, FlockOperation::LockExclusive).unwrap();
+    let mut rollback = pair
+        .cluster
+        .command("web2", "importer", &["rollback", "shop"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(rollback.stderr.take().unwrap()).lines();
+    let waits = said.find(|line| line.as_ref().is_ok_and(|line| line.contains("another import of it is at work")));
+    assert!(waits.is_some(), "it ended without waiting: {:?}", rollback.wait());
+    drop(importing);
+    assert!(rollback.wait().unwrap().success());
+    assert_eq!(pair.held().0, "first");
 }

@@ -67,12 +67,16 @@ impl Scene {
         shown["clusters"][0]["epoch"].as_u64().unwrap()
     }
 
-    /// Orders that are in quarantine, of whatever node and epoch.
+    /// Orders of the shop that are in quarantine, of whatever node and epoch.
     pub fn quarantined(&self) -> HashSet<i64> {
         let identity = self.cluster.path("identity").display().to_string();
         let list = self.cluster.run("backup", "pull-backup", &["quarantine", "list", "--json"]).ended(0).json();
         // One that is being taken has no snapshot yet.
-        let kept = list["quarantine"].as_array().unwrap().iter().filter(|kept| kept["snapshots"] != 0);
+        let kept = list["quarantine"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|kept| kept["dataset"] == "shop" && kept["snapshots"] != 0);
         let names = kept.map(|kept| kept["name"].as_str().unwrap().to_owned());
         names.flat_map(|name| self.restored(&name, &identity)).collect()
     }

@@ -169,9 +169,52 @@ fn a_role_does_not_come_home_where_the_service_would_be_closed_too_long() {
         let said = scene.cluster.daemon("web2", "importer").err();
         if said.contains("the role stays here: the service would be closed too long") { Ok(()) } else { Err(said) }
     });
+    until(crate::scene::LIMIT, "web1 to hear why", || {
+        let said = scene.cluster.daemon("web1", "importer").err();
+        let why = "the role did not come home: web2 goes on as the active one: the service would be closed too long";
+        if said.contains(why) { Ok(()) } else { Err(said) }
+    });
+    // A person hears the same, and may allow more.
+    let refused = scene.cluster.run("web1", "importer", &["failback"]);
+    assert!(refused.status != 0 && refused.err.contains("the service would be closed too long"), "{}", refused.err);
+    assert!(refused.err.contains("--max-pause"), "{}", refused.err);
     customer.more(10, "web2");
     let said = scene.cluster.daemon("web2", "importer").err();
     assert!(!said.contains("services are stopped"), "{said}");
-    judge(&customer.end());
+    scene.cluster.run("web1", "importer", &["failback", "--max-pause", "1m"]).ended(0);
+    customer.more(10, "web1");
+    went_and_came(&scene, &customer.end());
+    scene.cluster.stop();
+}
+
+/// Both lost it, one after the other: it comes home to the first that is ready, and the other does not take it on from there.
+#[test]
+fn a_role_comes_home_once_where_several_lost_it() {
+    let mut scene = Scene::new(3, "automatic = true\n", "failback = \"automatic\"\nfailback_after = \"2s\"\n");
+    scene.kill_host("web1");
+    let second = scene.wait_for_active(&["web2", "web3"]);
+    scene.cluster.run("backup", "pull-backup", &["ack"]).ended(0);
+    let third = if second == "web2" { "web3" } else { "web2" };
+    // It reigns only when that is written down.
+    scene.becomes(second, "active");
+    scene.becomes(third, "ready");
+    scene.kill_host(second);
+    scene.wait_for_active(&[third]);
+    scene.forget_boot("web1");
+    scene.start("web1");
+    scene.becomes("web1", "active");
+    scene.forget_boot(second);
+    scene.start(second);
+    let marker = scene.cluster.path(&format!("{second}-state/role-lost.toml"));
+    until(crate::scene::LIMIT, "the second to leave it where it is", || {
+        let said = scene.cluster.daemon(second, "importer").err();
+        if marker.exists() { Err(said) } else { Ok(()) }
+    });
+    let said = scene.cluster.daemon(second, "importer").err();
+    assert!(
+        said.contains("the role is not asked back any more") && said.contains("the role was handed to web1 since it was lost"),
+        "{said}"
+    );
+    assert_eq!(scene.serving(), ["web1"]);
     scene.cluster.stop();
 }
