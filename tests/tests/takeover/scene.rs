@@ -165,11 +165,6 @@ impl Scene {
         std::fs::write(&role, of_boot.collect::<Vec<_>>().join("\n") + "\n").unwrap();
     }
 
-    /// Nobody hears this host, and it hears nobody.
-    pub fn alone(&self, node: &str) {
-        self.cluster.hosts_of(|hosts, number| hosts.isolate(number), node);
-    }
-
     pub fn together(&self) {
         for node in &self.nodes {
             self.cluster.hosts_of(|hosts, number| hosts.rejoin(number), node);
