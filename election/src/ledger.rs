@@ -136,6 +136,8 @@ pub enum Unfit {
     NotAbove,
     /// The first of its epoch does not follow the head at which the epoch before was sealed.
     Forked,
+    /// Another branch has the same epoch, and nobody said yet which counts.
+    Contested,
 }
 
 impl Record {
@@ -203,6 +205,10 @@ impl Record {
         };
         if entry.state == ReignState::Void || entry.sealed.is_some() {
             return Admission::Quarantine(Unfit::Sealed);
+        }
+        let open = |other: &&Entry| other.reign.epoch == reign.epoch && other.state != ReignState::Void && other.sealed.is_none();
+        if self.ledger.iter().filter(open).count() > 1 {
+            return Admission::Quarantine(Unfit::Contested);
         }
         if head.is_some_and(|head| head.epoch > point.epoch || head.sequence >= point.sequence) {
             return Admission::Quarantine(Unfit::NotAbove);

@@ -132,6 +132,9 @@ pub struct Renew {
     pub guarded: bool,
     /// The sender is fenced and would go on.
     pub resuming: bool,
+    /// Nothing is decided by it.
+    #[serde(default)]
+    pub outside: Outside,
     /// The stamp of a [`Message::Hear`]. Without one of just now, neither going on nor handing over counts, nor a new boot: a node whose answers
     /// are all lost would keep everybody waiting for ever, and a late word of an earlier boot would hand over what a later boot took back.
     pub heard: Option<Stamp>,
@@ -245,7 +248,7 @@ pub struct Outside {
     /// By address: `here`, a link address, `nobody`, `conflict` or `unknown`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub vip: BTreeMap<String, String>,
-    /// By domain: `here`, a node, `elsewhere`, `2 of 3` or `unknown`.
+    /// By domain: `here`, a node, `elsewhere`, `2 of 3 web1` or `unknown`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub dns: BTreeMap<String, String>,
 }

@@ -35,10 +35,10 @@ use checks::Colours;
 use console::exit::Failure;
 use console::node_file::{Check, NodeFile, Takeover};
 use doing::Doing;
-use election::Timers;
 use election::member::{Alert, Config, Input};
 use election::message::Standing;
 use election::timers::Values;
+use election::{NodeId, Timers};
 use hands::Hands;
 use home::Home;
 use link::identity::Identity;
@@ -50,6 +50,7 @@ use outside::Sights;
 use recipes::act::dns::Clock;
 use seat::{Inbox, Mail, Seat};
 use standing::log::{Log, Said};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,7 +163,7 @@ impl Beginning {
         let thread = member_thread(seat, mail)?;
         paths.hand_over_by(Hands::new(&orders, &log));
         Home::begin(&orders, takeover.failback, &log)?;
-        let watching = Watching { takeover, acting, doing, names, daemon, told, sights, inbox: inbox.clone() };
+        let watching = Watching { takeover, acting, doing, names, daemon, told, sights, paths, inbox: inbox.clone() };
         runtime.spawn(watching.run(guarded, stop));
         Ok(Running { orders, inbox, thread })
     }
@@ -172,13 +173,16 @@ impl Beginning {
 fn told_of_addresses(inbox: &Inbox, told: &Arc<Told>, log: &Log) -> impl Fn(Word) + Send + Sync + 'static {
     let (inbox, told, log) = (inbox.clone(), told.clone(), log.clone());
     move |word| {
+        // From a reign that a person began alone nobody could take over: there it goes on, and is tried again.
+        let forced = told.role().is_some_and(|role| role.forced);
         let what = match &word {
+            Word::Failed(why) if forced => format!("{why}; it is tried again"),
             Word::Failed(why) => format!("{why}: this node steps down"),
             Word::Trouble(what) => what.clone(),
         };
         log.say(Said::warn("takeover", &what));
         told.tell(Event::Trouble(what));
-        if let Word::Failed(_) = word {
+        if matches!(word, Word::Failed(_)) && !forced {
             inbox.put(Input::ServiceDown);
         }
     }
@@ -224,13 +228,14 @@ struct Watching {
     daemon: Arc<Daemon>,
     told: Arc<Told>,
     sights: Arc<Sights>,
+    paths: Arc<Paths>,
     inbox: Inbox,
 }
 
 impl Watching {
     async fn run(self, mut guarded: bool, mut stop: watch::Receiver<bool>) {
         let this = Arc::new(self);
-        let (mut last, mut next, mut rounds) = (None, 0, 0_u32);
+        let (mut last, mut fellows, mut next, mut rounds) = (None, None, 0, 0_u32);
         let mut had_strayed = false;
         loop {
             tokio::select! {
@@ -258,6 +263,11 @@ impl Watching {
                 this.inbox.put(Input::Readiness(readiness.clone()));
                 last = Some(readiness);
             }
+            let known: BTreeSet<NodeId> = this.paths.others().into_iter().map(NodeId).collect();
+            if fellows.as_ref() != Some(&known) {
+                this.inbox.put(Input::Fellows(known.clone()));
+                fellows = Some(known);
+            }
             next = this.follow(next);
         }
     }
@@ -273,7 +283,11 @@ impl Watching {
         }
         self.names.follow();
         if matches!(self.told.standing(), Standing::Passive | Standing::Syncing | Standing::Ready | Standing::Closed) {
-            self.doing.capture();
+            self.doing.capture(true);
+        }
+        // It may be the one that counts, and what nobody else has cannot be chosen.
+        if self.told.role().is_some_and(|role| role.forced && role.standing == Standing::Fenced) {
+            self.doing.capture(false);
         }
         if self.told.standing() == Standing::Closed {
             self.doing.bring_back();

@@ -137,6 +137,15 @@ impl Hosts {
         self.others(number).for_each(|other| self.heal(number, other));
     }
 
+    /// Takes the host's cable out of the switch: then not even a broadcast comes through, and the link stays up, as behind a switch that lost its own cable.
+    pub fn unplug(&self, number: usize) {
+        ip(&["-n", &self.switch, "link", "set", &format!("port{number}"), "nomaster"]);
+    }
+
+    pub fn plug(&self, number: usize) {
+        ip(&["-n", &self.switch, "link", "set", &format!("port{number}"), "master", "switch"]);
+    }
+
     fn others(&self, number: usize) -> impl Iterator<Item = usize> {
         (1..=self.hosts.len()).filter(move |other| *other != number)
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Alert, Arbiter, Cause, Output, State};
+use super::{Alert, Arbiter, Cause, OfHolder, Output, State};
 use crate::ledger::{How, ReignState};
-use crate::message::{Message, Renew, Renewed};
+use crate::message::{Message, Renew, Renewed, Standing};
 use crate::timers::drift;
 use crate::{Epoch, NodeId, Position, Reign, Stamp, Time};
 
@@ -107,6 +107,14 @@ impl Arbiter {
         self.past_boots.extend(before);
         self.last_sent = Some(renew.sent.clone());
         (self.renewed, self.vouched) = (Some(self.now), false);
+        let granted = self.record.current().is_some_and(|entry| entry.state == ReignState::Granted);
+        let standing = match renew.handing {
+            Some(_) => Standing::SteppingDown,
+            None if renew.resuming => Standing::Fenced,
+            None if granted => Standing::Activating,
+            None => Standing::Active,
+        };
+        self.of_holder = Some((from.clone(), OfHolder { at: self.now, standing, outside: renew.outside.clone() }));
         // A role that was given for good has a lease from its first renewal on.
         if self.record.unguarded == renew.guarded || self.record.designated.is_some() {
             (self.record.unguarded, self.record.designated) = (!renew.guarded, None);

@@ -23,7 +23,7 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ledger::ReignState;
-use crate::message::{Answer, Envelope, Message, Refusal};
+use crate::message::{Answer, Envelope, Message, Outside, Refusal, Standing};
 use crate::position::{History, Lost, Published};
 use crate::{BootId, Epoch, NodeId, Peer, Policy, Position, Record, Reign, Stamp, Time, Timers};
 
@@ -173,6 +173,14 @@ enum State {
     Conflict(Vec<Reign>),
 }
 
+/// What the last renewal said of its sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfHolder {
+    pub at: Time,
+    pub standing: Standing,
+    pub outside: Outside,
+}
+
 /// The arbiter of one cluster.
 #[derive(Clone, Debug)]
 pub struct Arbiter {
@@ -184,6 +192,7 @@ pub struct Arbiter {
     history: History,
     state: State,
     renewed: Option<Time>,
+    of_holder: Option<(NodeId, OfHolder)>,
     last_sent: Option<Stamp>,
     /// Of the holder, before the one that it renews from.
     past_boots: BTreeSet<BootId>,
@@ -230,6 +239,7 @@ impl Arbiter {
             history,
             state,
             renewed: None,
+            of_holder: None,
             last_sent: None,
             past_boots: BTreeSet::new(),
             paused_since: now,

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::{Arbiter, Blocked, Cause, Ineligible, State, Why};
+use super::{Arbiter, Blocked, Cause, Ineligible, OfHolder, State, Why};
 use crate::message::Answer;
 use crate::position::Lost;
 use crate::{NodeId, Position, Record, Time};
@@ -42,6 +42,12 @@ impl Arbiter {
     /// The last word of each member, and when it came.
     pub fn answers(&self) -> impl Iterator<Item = (&NodeId, Time, &Answer)> {
         self.answers.iter().map(|(node, (at, answer))| (node, *at, answer))
+    }
+
+    /// What the holder said of itself when it renewed last.
+    pub fn of_holder(&self) -> Option<&OfHolder> {
+        let (node, said) = self.of_holder.as_ref()?;
+        Some(said).filter(|_| self.record.holder.as_ref() == Some(node))
     }
 
     /// How many published snapshots a position lacks.

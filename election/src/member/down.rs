@@ -110,6 +110,7 @@ impl Member {
 
     /// A reign is over and the arbiter should know.
     pub(super) fn give_back(&mut self, epoch: Epoch) {
+        self.known.rival = None;
         if self.record.own.take_if(|own| own.epoch == epoch).is_some() {
             self.persist();
         }

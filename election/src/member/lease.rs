@@ -102,7 +102,7 @@ impl Member {
         }
     }
 
-    fn leases_itself(&self) -> bool {
+    pub(super) fn leases_itself(&self) -> bool {
         self.record.own.as_ref().is_some_and(|own| own.forced.is_some())
     }
 
@@ -145,14 +145,16 @@ impl Member {
             _ => None::<Handing>,
         };
         let (guarded, resuming) = (self.readiness.guarded, matches!(self.state, State::Fenced { .. }));
-        let heard = self.beat.heard.take();
+        let (heard, outside) = (self.beat.heard.take(), self.readiness.outside.clone());
         let (generation, pause_ended) = (self.record.members.generation, pause.ended);
-        let message = Message::Renew(Renew { epoch, sent, generation, paused, pause_ended, handing, guarded, resuming, heard });
+        let message = Message::Renew(Renew { epoch, sent, generation, paused, pause_ended, handing, guarded, resuming, outside, heard });
         self.send(&Peer::Arbiter, message.clone());
-        self.beat.next = self.now + self.timers().heartbeat();
-        if self.now.since(self.beat.direct) >= self.timers().heartbeat() * 2 {
+        // Nobody answers one that was forced while the arbiter is lost; whoever reigns in the same epoch should soon hear of it.
+        let (forced, timers) = (self.leases_itself(), self.timers());
+        self.beat.next = self.now + if forced { timers.request() } else { timers.heartbeat() };
+        if forced || self.now.since(self.beat.direct) >= timers.heartbeat() * 2 {
             let inner = Box::new(self.envelope(&Peer::Arbiter, message));
-            for node in self.others() {
+            for node in self.carriers() {
                 self.send(&Peer::Node(node), Message::Relay { inner: inner.clone(), proof: String::new() });
             }
         }
@@ -178,6 +180,9 @@ impl Member {
                 self.heed_arbiter(inner.message, false);
             }
         } else if *from == inner.from || *from == Peer::Arbiter {
+            if let (Peer::Node(node), Message::Renew(renew)) = (from, &inner.message) {
+                self.meet(node, renew.epoch, !renew.resuming);
+            }
             let to = inner.to.clone();
             self.send(&to, Message::Relay { inner: Box::new(inner), proof });
         }
@@ -186,6 +191,7 @@ impl Member {
     pub(super) fn renewed(&mut self, renewed: Renewed, direct: bool) {
         let Some(own) = self.record.own.as_mut().filter(|own| own.epoch == renewed.epoch && renewed.sent.boot == self.boot) else { return };
         let (sent, youngest) = (renewed.sent.at.min(self.now), renewed.sent.at > self.beat.renewed);
+        self.known.rival = None;
         if own.forced.take().is_some() {
             self.persist();
         }

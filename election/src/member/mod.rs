@@ -18,6 +18,7 @@
 mod down;
 mod lease;
 mod record;
+mod rival;
 mod standby;
 mod up;
 
@@ -54,6 +55,8 @@ pub enum Input {
     Received(Box<Envelope>),
     /// Whenever it changes.
     Readiness(Readiness),
+    /// Who else is in the cluster, as this host was told; at the beginning, and whenever it changes.
+    Fellows(BTreeSet<NodeId>),
     /// What [`Output::Start`] asked for runs behind the closed gate and is well.
     Started {
         epoch: Epoch,
@@ -150,6 +153,13 @@ pub enum Alert {
     },
     /// Neither arbiter nor active is heard: only a person can promote.
     Alone,
+    /// Another node was forced into the same epoch. One of the two waits until a person says which counts.
+    Rival {
+        epoch: Epoch,
+        node: NodeId,
+        /// This one waits.
+        waits: bool,
+    },
     ExchangeFailed {
         to: NodeId,
         /// What the arbiter said, where it said something.
@@ -190,6 +200,7 @@ pub struct Member {
     hand_to: Option<(NodeId, Duration)>,
     /// A person's, to activate with or without loss; void soon, since nobody waits for ever.
     wish: Option<(bool, Time)>,
+    known: rival::Known,
     /// Told until the arbiter heard it.
     release: Option<(Epoch, Position)>,
     heard: Time,
@@ -222,6 +233,7 @@ impl Member {
             adopt: false,
             hand_to: None,
             wish: None,
+            known: rival::Known::default(),
             release: None,
             heard: now,
             alone_told: false,
@@ -255,6 +267,7 @@ impl Member {
                     self.tell_role();
                 }
             }
+            Input::Fellows(fellows) => self.known.fellows = fellows,
             Input::Started { epoch } => self.started(epoch),
             Input::StartFailed { epoch } => self.start_failed(epoch),
             Input::Stopped => self.stopped(),
@@ -318,6 +331,7 @@ impl Member {
                 self.send(&Peer::Arbiter, Message::Activate { accept_loss, heard: None });
             }
             Order::Force { off } if self.record.own.is_none() && !self.record.closed => self.force(off),
+            Order::Force { off } if matches!(self.state, State::Fenced { .. }) => self.force_on(off),
             Order::Switchover { to, within } => self.hand_over(to, within),
             Order::Close if self.record.own.is_some() => self.step_down(down::Purpose::Close),
             Order::Close => self.close(),
@@ -352,9 +366,10 @@ impl Member {
         let epoch = self.record.own.as_ref().map_or(self.record.seen, |own| own.epoch);
         let (standing, lease_until, boot) = (self.standing(), self.lease_until, self.boot.clone());
         let (renewed, paused) = (self.beat.renewed, self.beat.paused());
+        let (forced, rival) = (self.leases_itself(), self.known.rival.clone());
         let handed = self.record.own.as_ref().is_some_and(|own| own.handed);
-        self.outputs
-            .push(Output::Role(Role { epoch, standing, lease_until, boot, renewed, paused, handed }));
+        let role = Role { epoch, standing, lease_until, boot, renewed, forced, rival, paused, handed };
+        self.outputs.push(Output::Role(role));
     }
 
     fn stamp(&mut self) -> Stamp {

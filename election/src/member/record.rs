@@ -54,6 +54,12 @@ pub struct Role {
     pub boot: BootId,
     /// When the last renewal that was answered had been sent.
     pub renewed: Time,
+    /// A person began this reign, and the arbiter has not said that it counts.
+    #[serde(default)]
+    pub forced: bool,
+    /// Another node reigns in the same epoch, by its own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rival: Option<NodeId>,
     /// The pause that the lease's end is of.
     pub paused: Option<Pause>,
     /// A node that worked handed this reign over: it is where somebody wanted it.

@@ -111,6 +111,7 @@ impl Member {
     pub(super) fn asked_to_hold(&mut self, from: &NodeId, epoch: Epoch, sent: Stamp, wait: Duration) {
         let stands_by = matches!(self.state, State::Passive | State::Closed) && self.record.own.is_none();
         let to = Peer::Node(from.clone());
+        self.meet(from, epoch, !wait.is_zero());
         if !stands_by || epoch < self.record.seen {
             return self.send(&to, Message::NotHeld { sent });
         }

@@ -47,6 +47,17 @@ impl Member {
         self.activate(None, true);
     }
 
+    /// A person swears again, for a reign that was ACTIVE and would have waited for somebody's word.
+    pub(super) fn force_on(&mut self, off: NodeId) {
+        let Some(own) = self.record.own.as_mut().filter(|own| own.active) else { return self.refuse() };
+        own.forced = Some(off);
+        self.known.rival = None;
+        self.persist();
+        self.lease_until = self.now + self.timers().lease();
+        self.beat.begin(self.now, self.now);
+        self.activate(None, true);
+    }
+
     pub(super) fn started(&mut self, started: Epoch) {
         let Some(own) = self.record.own.as_ref().filter(|own| own.epoch == started) else { return };
         let recorded = own.active;

@@ -45,6 +45,7 @@ fn s13_what_comes_late_is_ignored() {
         handing,
         guarded: true,
         resuming: false,
+        outside: election::message::Outside::default(),
         heard,
     };
     world.feed(ARBITER, Input::Arbiter(arbiter::Input::Received(envelope(Peer::Node(name(1)), ARBITER, 1, Message::Renew(renew)))));
@@ -91,6 +92,7 @@ fn s13_a_handing_over_that_comes_late_is_ignored() {
         handing,
         guarded: true,
         resuming: false,
+        outside: election::message::Outside::default(),
         heard,
     };
     world.power_off(1);

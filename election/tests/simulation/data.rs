@@ -94,10 +94,12 @@ impl Archive {
         *self = old.clone();
     }
 
-    /// Takes newer heads from what members hold, as long as they continue what is here.
+    /// Takes newer heads from what members hold, as long as they continue what is here. Of an epoch that two nodes wrote in nobody knows yet which counts.
     pub fn gather(&mut self, chains: &[Vec<Snapshot>], highest: Epoch) {
+        let wrote: BTreeSet<_> = chains.iter().flatten().map(|s| (s.point.epoch, s.reign.node.clone())).collect();
+        let contested = |epoch: Epoch| wrote.iter().filter(|(of, _)| *of == epoch).count() > 1;
         for chain in chains {
-            for snapshot in chain.iter().filter(|snapshot| snapshot.point.epoch <= highest) {
+            for snapshot in chain.iter().filter(|snapshot| snapshot.point.epoch <= highest && !contested(snapshot.point.epoch)) {
                 let list = self.published.entry(snapshot.dataset.clone()).or_default();
                 let head = list.last().map(|last| last.point.id.clone());
                 if snapshot.previous == head && !self.known.contains(&snapshot.point.id) {

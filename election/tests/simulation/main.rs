@@ -10,6 +10,7 @@ mod chaos;
 mod clock;
 mod data;
 mod faults;
+mod forced;
 mod happen;
 mod host;
 mod mutants;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use election::arbiter::{Alert as Told, Order, Phase, Why};
 use election::message::Standing;
-use election::{NodeId, arbiter, member};
+use election::{arbiter, member};
 
 use crate::clock::S;
 use crate::host::Input;
@@ -14,7 +14,7 @@ fn blocked(world: &World) -> Option<Why> {
     world.hosts[ARBITER].arbiter()?.blocked().map(|blocked| blocked.why.clone())
 }
 
-fn serves(world: &World, host: usize) -> bool {
+pub fn serves(world: &World, host: usize) -> bool {
     world.open_gate() == Some(host)
 }
 
@@ -260,55 +260,6 @@ fn activate_is_refused_while_a_lease_lives_and_says_who_holds_it() {
     assert!(refusals.contains("n2 is refused: Leased { holder: Some(NodeId(\"n1\")) }"), "{refusals}");
     assert_eq!(world.epoch(), 1);
     world.sound();
-}
-
-#[test]
-fn a_forced_reign_lives_without_arbiter_and_is_found_by_it() {
-    let mut world = World::reigning(Setup::new(3));
-    world.power_off(ARBITER);
-    world.power_off(1);
-    world.run(60 * S);
-    world.order(2, member::Order::Force { off: name(1) });
-    assert!(world.until(20 * S, |world| serves(world, 2)));
-    assert!(!world.until(300 * S, |world| !serves(world, 2)));
-    world.boot(ARBITER);
-    world.run(120 * S);
-    assert!(serves(&world, 2), "found, the one that is off vouched for by who forced it");
-    assert_eq!((world.epoch(), world.phase()), (2, Some(Phase::Leased)));
-    world.boot(1);
-    world.run(60 * S);
-    assert_eq!(world.standing(1), Some(Standing::Ready), "the old active boots passive");
-    world.sound();
-}
-
-#[test]
-fn two_forced_branches_are_a_conflict_until_a_person_resolves_it() {
-    let mut world = World::reigning(Setup::new(3));
-    (world.two_gates_allowed, world.exports) = (true, true);
-    world.power_off(ARBITER);
-    world.power_off(1);
-    world.cut_both(2, 3);
-    world.run(60 * S);
-    for host in [2, 3] {
-        world.order(host, member::Order::Force { off: name(1) });
-    }
-    world.run(60 * S);
-    world.heal();
-    world.boot(ARBITER);
-    world.run(100 * S);
-    assert_eq!(world.phase(), Some(Phase::Conflict));
-    world.order_arbiter(Order::Resolve { winner: NodeId::from("n1") });
-    assert_eq!(world.phase(), Some(Phase::Conflict), "no branch of that node");
-    world.order_arbiter(Order::Resolve { winner: name(3) });
-    world.run(20 * S);
-    world.two_gates_allowed = false;
-    world.run(100 * S);
-    assert!(serves(&world, 3));
-    assert_eq!(world.standing(2), Some(Standing::Ready));
-    let branch = world.exported.iter().filter(|s| s.reign.node == name(2));
-    assert!(branch.clone().count() > 0 && branch.clone().all(|s| world.archive.quarantine.contains(s)), "both branches are kept");
-    world.check_data();
-    assert_eq!(world.broken, None);
 }
 
 #[test]

@@ -191,13 +191,23 @@ struct Run<'a> {
     /// What the kernel was told last.
     held: Option<Wanted>,
     failures: u32,
+    /// One that a reign does not have yet is not tried before: each renewal wakes this thread.
+    again: Time,
     /// What was told last, so that it is told once.
     told: Option<String>,
 }
 
 impl<'a> Run<'a> {
     fn new(one: &'a One, tell: &'a Tell) -> Run<'a> {
-        Run { one, tell, announcer: one.vip.announcer(), held: None, failures: 0, told: None }
+        Run {
+            one,
+            tell,
+            announcer: one.vip.announcer(),
+            held: None,
+            failures: 0,
+            again: Time::default(),
+            told: None,
+        }
     }
 
     fn run(mut self) {
@@ -208,12 +218,14 @@ impl<'a> Run<'a> {
                 Orders { ended: true, .. } => return,
                 orders => (orders.wanted, orders.release),
             };
+            let (now, later) = (boot::now(), self.again);
             let done = match (wanted, release) {
                 (_, Some(epoch)) => self.release(epoch),
-                (Some(wanted), None) if self.held != Some(wanted) && boot::now() < wanted.until => self.hold(wanted),
+                (Some(wanted), None) if self.held != Some(wanted) && now < wanted.until => now >= later && self.hold(wanted),
                 _ => true,
             };
             match (done, self.held) {
+                (false, _) if now < later => self.one.rest(later.since(now)),
                 (false, _) => self.one.rest(AGAIN),
                 (true, Some(_)) => self.announce(),
                 (true, None) => self.one.rest(HEAR),
@@ -231,7 +243,7 @@ impl<'a> Run<'a> {
     fn release(&mut self, epoch: u64) -> bool {
         match self.one.vip.release(&self.one.call(epoch, RELEASE, None)) {
             Ok(found) => {
-                (self.held, self.failures) = (None, 0);
+                (self.held, self.failures, self.again) = (None, 0, Time::default());
                 match found.into_iter().find(|finding| finding.level >= Level::Warning) {
                     Some(finding) => self.trouble(finding.what),
                     None => self.told = None,
@@ -264,6 +276,9 @@ impl<'a> Run<'a> {
             Err(error) => {
                 self.failures += 1;
                 let what = link::pull::chain(&error);
+                if !before {
+                    self.again = boot::now() + AGAIN;
+                }
                 if !before && self.failures == ATTEMPTS {
                     (self.tell)(Word::Failed(what));
                 } else {

@@ -55,6 +55,8 @@ struct Inside {
     /// The last order's number.
     order: AtomicU64,
     capturing: AtomicBool,
+    /// The order after which the tail of a reign that may go on was captured.
+    captured: AtomicU64,
     bringing: AtomicBool,
     first: First,
 }
@@ -70,6 +72,7 @@ impl Doing {
             epoch: AtomicU64::new(0),
             order: AtomicU64::new(0),
             capturing: AtomicBool::new(false),
+            captured: AtomicU64::new(u64::MAX),
             bringing: AtomicBool::new(false),
             first: First::default(),
         }))

@@ -135,6 +135,8 @@ mod tests {
             lease_until: Time::from_ms(u64::MAX >> 2),
             boot,
             renewed: Time::from_ms(5),
+            forced: true,
+            rival: Some("web3".into()),
             paused: Some(pause),
             handed: true,
         }

@@ -2,7 +2,9 @@
 //!
 //! Nothing happens to a name by itself unless two switches are on, that of the domain and that of `[takeover]`. When this node has become active, and its gate is open, each
 //! domain is pointed here beside everything else. What fails is told and tried again with growing pauses, as long as this node reigns in that epoch; it undoes no takeover.
-//! What a person must mend is told once. A service that locks accounts which go on asking is not asked again then; all else may be mended meanwhile. A node that steps down points nothing: whoever is active next does.
+//! What a person must mend is told once. A service that locks accounts which go on asking is not asked again then; all else may be mended meanwhile. A node that
+//! steps down points nothing: whoever is active next does. A reign that a person began alone is pointed for again when the arbiter says that it counts: another person may have
+//! begun another.
 
 use crate::takeover::doing::wait;
 use crate::takeover::told::{Event, Told};
@@ -15,8 +17,7 @@ use recipes::data::Level;
 use standing::log::{Log, Said};
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// One attempt, with all servers asked.
@@ -24,6 +25,8 @@ const WITHIN: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
 const PAUSE_FIRST_S: u64 = 5;
 const PAUSE_MOST_S: u64 = 300;
+/// What was said last, where that was no trouble.
+const POINTED: &str = "-";
 
 fn wrong(error: &recipes::Error) -> Failure {
     Failure::usage(format!("[[takeover.dns]]: {}", recipes::told(error)))
@@ -69,13 +72,23 @@ struct Pointed {
     may_lock: bool,
 }
 
+/// How this node reigns, as far as names go by it: each change points them anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reigns {
+    epoch: u64,
+    /// By a person's word alone: another may have pointed them by another person's.
+    forced: bool,
+    /// Another says that it reigns, too. This one goes on, and that one stops, but its last word to the servers may come behind ours.
+    contested: bool,
+}
+
 /// The domains that a takeover points by itself.
 pub struct Names {
     cluster: String,
     node: String,
     list: Vec<Pointed>,
-    /// The epoch for which it was begun last.
-    begun: AtomicU64,
+    /// For what it was begun last.
+    begun: Mutex<Option<Reigns>>,
     told: Arc<Told>,
     log: Log,
 }
@@ -98,19 +111,17 @@ impl Names {
             }
         }
         let (cluster, node) = (file.cluster.clone(), file.node.name.clone());
-        let names = Arc::new(Names { cluster, node, list, begun: AtomicU64::new(0), told, log });
+        let names = Arc::new(Names { cluster, node, list, begun: Mutex::default(), told, log });
         names.beside(names.list.len(), |names, one| names.lint(&one.dns));
         Ok(names)
     }
 
-    /// Looks whether this node reigns in an epoch for which nothing was begun.
+    /// Looks whether this node reigns as nothing was begun for. What it was before it did not reign counts no more: meanwhile another may have pointed them.
     pub fn follow(self: &Arc<Names>) {
-        let Some(epoch) = self.reigns() else {
-            // Meanwhile another may have pointed them, also in the same epoch: two that were forced have one.
-            return self.begun.store(0, Ordering::SeqCst);
-        };
-        if self.begun.swap(epoch, Ordering::SeqCst) != epoch {
-            self.beside(self.list.len(), move |names, one| names.point(one, epoch));
+        let now = self.reigns();
+        let before = std::mem::replace(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner), now);
+        if let Some(reigns) = now.filter(|_| now != before) {
+            self.beside(self.list.len(), move |names, one| names.point(one, reigns));
         }
     }
 
@@ -124,9 +135,10 @@ impl Names {
         }
     }
 
-    fn reigns(&self) -> Option<u64> {
+    fn reigns(&self) -> Option<Reigns> {
         let role = self.told.role()?;
-        matches!(role.standing, Standing::Active | Standing::Failsafe).then_some(role.epoch.0)
+        let reigns = Reigns { epoch: role.epoch.0, forced: role.forced, contested: role.rival.is_some() };
+        matches!(role.standing, Standing::Active | Standing::Failsafe).then_some(reigns)
     }
 
     fn trouble(&self, what: String) {
@@ -147,21 +159,19 @@ impl Names {
         }
     }
 
-    /// Points a domain here, and goes on until every server has it.
-    fn point(&self, one: &Pointed, epoch: u64) {
+    /// Points a domain here, and goes on until every server has it; while the reign is contested it looks again afterwards.
+    fn point(&self, one: &Pointed, reigns: Reigns) {
         let (dns, mut pause_s, mut said) = (&one.dns, one.pause_first_s, String::new());
-        while self.reigns() == Some(epoch) {
-            let (what, again) = match dns.take(&self.call(epoch)) {
+        while self.reigns() == Some(reigns) {
+            let (what, again) = match dns.take(&self.call(reigns.epoch)) {
                 Ok(found) => {
                     let troubles: Vec<String> = found
                         .into_iter()
                         .filter(|finding| finding.level > Level::Note)
                         .map(|finding| finding.what)
                         .collect();
-                    if troubles.is_empty() {
-                        self.log
-                            .say(Said::info("takeover", format!("{} points to {}, in epoch {epoch}", dns.domain(), self.node)));
-                        return;
+                    if troubles.is_empty() && !reigns.contested {
+                        return self.pointed(dns, reigns.epoch);
                     }
                     (troubles.join("; "), true)
                 }
@@ -170,7 +180,10 @@ impl Names {
                     (recipes::told(&error) + &hint, !one.may_lock || error.kind() == recipes::Kind::Retry)
                 }
             };
-            if what != said {
+            if what.is_empty() && said != POINTED {
+                self.pointed(dns, reigns.epoch);
+                said = POINTED.into();
+            } else if !what.is_empty() && what != said {
                 let next = if again { "it is tried again" } else { "when that is mended, run `importer dns`" };
                 self.trouble(format!("{what}; {next}"));
                 said = what;
@@ -179,12 +192,17 @@ impl Names {
                 return;
             }
             for _ in 0..pause_s {
-                if self.reigns() != Some(epoch) {
+                if self.reigns() != Some(reigns) {
                     return;
                 }
                 wait(SECOND);
             }
             pause_s = (pause_s * 2).min(PAUSE_MOST_S);
         }
+    }
+
+    fn pointed(&self, dns: &Dns, epoch: u64) {
+        self.log
+            .say(Said::info("takeover", format!("{} points to {}, in epoch {epoch}", dns.domain(), self.node)));
     }
 }

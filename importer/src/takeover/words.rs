@@ -30,6 +30,12 @@ pub fn alert(alert: &Alert) -> String {
         }
         Alert::Active { epoch } => format!("this node is active in epoch {epoch}, and its gate is open"),
         Alert::Alone => "neither the arbiter nor the active node is heard: nobody takes over by itself now; a person can, with `importer activate --force`".into(),
+        Alert::Rival { epoch, node, waits: false } => format!(
+            "{node} was forced into epoch {epoch}, too, and waits; this node goes on until `pull-backup epoch resolve` says whose branch counts"
+        ),
+        Alert::Rival { epoch, node, waits: true } => format!(
+            "{node} was forced into epoch {epoch}, too: that one goes on, and this node stops and keeps what it wrote, until `pull-backup epoch resolve` says whose branch counts; if {node} is off by then: `importer activate --force --old-active-off {node}`"
+        ),
         Alert::ExchangeFailed { to, why: None } => format!("{to} did not take over in time; this node goes on"),
         Alert::ExchangeFailed { to, why: Some(why) } => format!("{to} did not take over; this node goes on: {}", refusal(why).0),
     }

@@ -354,8 +354,8 @@ impl Actor {
             if let Some(((shape, active), lease_until)) = shown {
                 let (missing, halted) = (std::mem::take(&mut seen.shape.missing), seen.shape.halted.take());
                 let missing = if shape.phase == "recovery" { missing } else { vec![] };
-                (seen.shape, seen.active, seen.lease_until) =
-                    (standing::arbiter::Arbiter { missing, halted, ..shape }, active, lease_until);
+                (seen.shape, seen.active, seen.lease_until, seen.at) =
+                    (standing::arbiter::Arbiter { missing, halted, ..shape }, active, lease_until, now);
             }
             if let Some(refused) = refused.filter(|_| !answered) {
                 seen.refused = (seen.refused.0 + 1, Some(refused));

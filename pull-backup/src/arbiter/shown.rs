@@ -15,6 +15,8 @@ use std::time::Duration;
 pub struct Seen {
     pub shape: shape::Arbiter,
     pub lease_until: Time,
+    /// When it was looked at.
+    pub at: Time,
     /// Who is active under the current epoch.
     pub active: Option<String>,
     /// How many wishes were refused after they had been taken, and why the last was.
@@ -93,6 +95,7 @@ impl Shown {
     /// As it is at this time.
     pub fn at(&self, now: Time) -> Seen {
         let mut seen = self.lock().clone();
+        seen.shape = seen.shape.later(now.since(seen.at).as_secs());
         seen.shape.lease_left_seconds = seen.lease_until.since(now).as_secs();
         seen
     }
@@ -134,10 +137,24 @@ pub fn show(arbiter: &Arbiter, cluster: &str, now: Time) -> (shape::Arbiter, Opt
         unacknowledged: unacknowledged.map(|entry| entry.reign.to_string()),
         takeovers: record.ledger.iter().filter(automatic).count() as u64,
         halted: None,
+        reigning: record.holder.as_ref().map(|node| reigning(arbiter, &node.0, now)),
         members: members(arbiter, now),
     };
     let active = current.filter(|entry| entry.state == ReignState::Active).map(|entry| entry.reign.node.0.clone());
-    (shape, active)
+    (shape.later(0), active)
+}
+
+/// What the holder says of itself, as it renews.
+fn reigning(arbiter: &Arbiter, node: &str, now: Time) -> shape::Reigning {
+    let node = node.to_owned();
+    let Some(said) = arbiter.of_holder() else { return shape::Reigning { node, standing: "unknown".into(), ..Default::default() } };
+    shape::Reigning {
+        node,
+        standing: words::standing(said.standing).to_owned(),
+        seen_seconds: Some(now.since(said.at).as_secs()),
+        vip: said.outside.vip.clone(),
+        dns: said.outside.dns.clone(),
+    }
 }
 
 /// The last word of those who stand by.

@@ -38,8 +38,7 @@ pub fn open(state: &Path, ledger: &Ledger, runs: bool, now_ms: u64) -> Vec<Arbit
         .and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default();
     let passed = now_ms.saturating_sub(told.at_ms) / 1000;
-    let later = |arbiter: Arbiter| Arbiter { lease_left_seconds: arbiter.lease_left_seconds.saturating_sub(passed), ..arbiter };
-    told.arbiters.into_iter().map(later).collect()
+    told.arbiters.into_iter().map(|arbiter| arbiter.later(passed)).collect()
 }
 
 fn at_rest(ledger: &Ledger) -> Vec<Arbiter> {

@@ -1,7 +1,11 @@
 //! What an observation means for this node: the word, and a sentence that says what to do.
 
 use super::{Asked, Looked, Meant, OLD_MS, Part, Pointing, Says, State};
+use crate::place::ago;
 use watch::Word;
+
+/// A look, with what members are asked, takes no longer: what is left of an address is extended meanwhile, as long as this node renews.
+const LOOKED_MS: u64 = 10_000;
 
 impl Looked {
     pub fn is_old(&self, now_ms: u64) -> bool {
@@ -79,6 +83,13 @@ impl Looked {
         match self.left_at(now_ms) {
             _ if self.astray => return (Word::Failing, format!("it is on another interface of this host: {beside}")),
             None => return (Word::Failing, format!("it is here without an end, so not by `importer serve`: {beside}")),
+            Some(0) if now_ms.abs_diff(self.at_ms) > LOOKED_MS => {
+                let what = format!(
+                    "it was here {} ago, for less than that, and it was not looked since: see that `importer serve` runs here",
+                    ago(self.at_ms, now_ms)
+                );
+                return (Word::Late, what);
+            }
             Some(_) => {}
         }
         if let Some(by) = self.by.iter().find(|by| by.holders.iter().any(|holder| holder != own) || by.holders.is_empty()) {
@@ -140,7 +151,13 @@ impl Asked {
             Pointing::Here => "here".into(),
             Pointing::Node => self.node().unwrap_or_default().to_owned(),
             Pointing::Elsewhere => "elsewhere".into(),
-            Pointing::Differ => format!("{} of {}", self.most().map_or(0, |most| self.count(most)), self.server.len()),
+            Pointing::Differ => match self.most() {
+                Some(most) => {
+                    let to = if most == own { "here" } else { most };
+                    format!("{} of {} {to}", self.count(most), self.server.len())
+                }
+                None => format!("0 of {}", self.server.len()),
+            },
             Pointing::Unknown => "unknown".into(),
         }
     }
@@ -286,6 +303,9 @@ mod tests {
         }
         assert_eq!(address("192.0.2.81", NOW).word, Word::Never);
         assert_eq!(Kept::default().domain(&meant(), Part::Rests, NOW).word, Word::Never);
+        // What the kernel was told is over, and nobody looked.
+        assert_eq!(address("192.0.2.80", NOW + 10_000).word, Word::Ok);
+        assert_eq!(address("192.0.2.80", NOW + 10_001).word, Word::Late);
         // What the kernel keeps it for has run since.
         assert_eq!(address("192.0.2.80", NOW + 3000).left_seconds, Some(1));
     }
@@ -308,6 +328,23 @@ mod tests {
             let words = [Part::Active, Part::Rests].map(|part| asked.judged(&meant(), part).0);
             assert_eq!(words, [active, rests], "{says:?}");
         }
+    }
+
+    #[test]
+    fn a_word_says_whose_it_is() {
+        let silent = || Says::Silent("no answer".into());
+        for (says, word) in [
+            (vec![to("web2"), to("web2")], "here"),
+            (vec![to("web1"), to("web1")], "web1"),
+            (vec![to("web1"), to("web1"), to("web2")], "2 of 3 web1"),
+            (vec![to("web2"), silent()], "1 of 2 here"),
+            (vec![Says::Elsewhere("203.0.113.9".into()), silent()], "0 of 2"),
+            (vec![silent()], "unknown"),
+        ] {
+            assert_eq!(asked(&says).short("web2"), word, "{says:?}");
+        }
+        assert_eq!(looked(true, &["02:2"]).short(), "conflict");
+        assert_eq!(looked(false, &["02:2"]).short(), "02:2");
     }
 
     #[test]

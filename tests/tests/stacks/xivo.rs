@@ -222,7 +222,7 @@ fn row_and_file_appear_on_the_standby_and_a_later_row_is_gone_with_an_older_snap
 #[test]
 fn an_unreachable_slave_is_one_alert_and_one_more_when_it_is_back() {
     let mut exchange = Exchange::begun();
-    exchange.scene.alone("xivo2");
+    exchange.scene.cluster.hosts_of(|hosts, number| hosts.isolate(number), "xivo2");
     exchange.is_told(&["opened"]);
     exchange.scene.together();
     exchange.is_told(&["opened", "closed"]);

@@ -21,6 +21,8 @@ pub const NAME: &str = "www.example.org";
 const HOSTS: [&str; 2] = ["ns1", "ns2"];
 const PATIENCE: Duration = Duration::from_millis(150);
 const BETWEEN: Duration = Duration::from_millis(10);
+/// Answers that a host which contests an address each second could not all miss.
+const MANY: usize = 150;
 
 /// The servers of the names.
 pub struct Moving {
@@ -135,6 +137,16 @@ impl Moving {
         }
     }
 
+    /// Its kernel has both addresses, whoever may see that.
+    #[track_caller]
+    pub fn is_held(&self, scene: &Scene, node: &str) {
+        until(LIMIT, &format!("the addresses to be on {node}"), || {
+            let said = ip(scene, node, "addr show dev eth0");
+            let has = [ADDRESS, ADDRESS_6].iter().all(|address| said.contains(address));
+            if has && !said.contains("tentative") { Ok(()) } else { Err(said) }
+        });
+    }
+
     /// Asks through the address and through the name, each all the time.
     pub fn clients(&self, scene: &Scene) -> Clients {
         let (stop, answers) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<Answer>>>::default());
@@ -227,6 +239,22 @@ impl Clients {
                 if now >= before + 5 { Ok(()) } else { Err(format!("{now} answers")) }
             });
         }
+    }
+
+    /// Whoever answers from now on, by the address and by the name, is this node.
+    #[track_caller]
+    pub fn only(&self, node: &str) {
+        let from = self.answers.lock().unwrap().len();
+        let mut last = Vec::new();
+        for way in [Way::Address, Way::Name] {
+            until(LIMIT, &format!("answers by {way:?}"), || {
+                last = self.answers.lock().unwrap()[from..].to_vec();
+                let count = last.iter().filter(|answer| answer.way == way).count();
+                if count >= MANY { Ok(()) } else { Err(format!("{count} answers")) }
+            });
+        }
+        let other = last.iter().find(|answer| answer.by != node);
+        assert!(other.is_none(), "another than {node} answers: {other:?}");
     }
 
     /// All that was answered, and that no two nodes ever did so side by side.

@@ -54,6 +54,16 @@ fn status_says_where_addresses_and_names_are_seen_and_not_where_they_should_be()
     scene.cluster.kill("web1", "importer");
     let why = address(&scene, "web2", ("nobody", "late"), |_| true);
     assert!(why.contains("nobody is reached by it"), "{why}");
+    until(LIMIT, "the arbiter not to say of web1 what was so long ago", || {
+        let said = scene.cluster.run("backup", "pull-backup", &["status", "--json"]).json();
+        let reigning = &said["arbiters"][0]["reigning"];
+        let unknown = ["vip", "dns"]
+            .iter()
+            .flat_map(|of| reigning[of].as_object())
+            .flatten()
+            .all(|(_, word)| word == "unknown");
+        if unknown && reigning["standing"] == "unknown" { Ok(()) } else { Err(format!("{reigning:#}")) }
+    });
     scene.cluster.start("web1", "importer");
     at(&scene, "web1");
     address(&scene, "web1", ("here", "ok"), |_| true);
@@ -76,8 +86,21 @@ fn well(scene: &Scene, first: &str) {
         let member = said["arbiters"][0]["members"].as_array()?.iter().find(|member| member["node"] == "web2")?.clone();
         (member["vip"][ADDRESS] == first && member["vip"][ADDRESS_6] == first && member["dns"]["example.org"] == "web1").then_some(())
     });
+    until(LIMIT, "the arbiter to know what web1 sees", || {
+        let said = scene.cluster.run("backup", "pull-backup", &["status", "--json"]).json();
+        let reigning = &said["arbiters"][0]["reigning"];
+        let whole = reigning["node"] == "web1" && reigning["standing"] == "active" && reigning["seen_seconds"].as_u64()? < 10;
+        let sees = reigning["vip"][ADDRESS] == "here" && reigning["vip"][ADDRESS_6] == "here" && reigning["dns"]["example.org"] == "here";
+        (whole && sees).then_some(())
+    });
     let table = scene.cluster.run("backup", "pull-backup", &["status"]);
     assert!(table.text().contains("VIP") && table.text().contains("example.org web1"), "{}", table.text());
+    let row = table
+        .text()
+        .lines()
+        .find(|line| line.starts_with("web1 ") && line.contains(ADDRESS))
+        .unwrap_or_default();
+    assert!(row.contains(&format!("{ADDRESS} here")) && row.contains("example.org here"), "{}", table.text());
     let cluster: Value = serde_json::from_str(&scene.ask("web1", "/cluster").unwrap().1).unwrap();
     assert_eq!((&cluster["vip"][ADDRESS], &cluster["dns"]["example.org"]), (&"here".into(), &"here".into()));
 }

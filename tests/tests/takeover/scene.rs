@@ -165,11 +165,6 @@ impl Scene {
         std::fs::write(&role, of_boot.collect::<Vec<_>>().join("\n") + "\n").unwrap();
     }
 
-    /// Nobody hears this host, and it hears nobody.
-    pub fn alone(&self, node: &str) {
-        self.cluster.hosts_of(|hosts, number| hosts.isolate(number), node);
-    }
-
     /// These two do not hear each other; others hear both.
     pub fn part(&self, a: &str, b: &str) {
         self.cluster.hosts_of(|hosts, a| self.cluster.hosts_of(|_, b| hosts.partition(a, b), b), a);

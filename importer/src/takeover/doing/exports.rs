@@ -48,10 +48,13 @@ impl Doing {
         });
     }
 
-    /// Captures what this node wrote in a reign that is over, unless that is under way. Nothing is imported before it is done.
-    pub fn capture(&self) {
+    /// Captures what this node wrote in a reign that is over, unless that is under way. Nothing is imported before it is done. One that may go on
+    /// is captured once each time it was stopped, and what it writes next is to be captured again.
+    pub fn capture(&self, over: bool) {
         let Ok(Some(reigned)) = Reigned::open(&self.0.file.node.state) else { return };
-        if self.0.capturing.swap(true, Ordering::SeqCst) {
+        let order = self.0.order.load(Ordering::SeqCst);
+        let done = !over && self.0.captured.load(Ordering::SeqCst) == order;
+        if done || self.0.capturing.swap(true, Ordering::SeqCst) {
             return;
         }
         self.beside("tail", move |inside| {
@@ -62,8 +65,11 @@ impl Doing {
                         .around
                         .log
                         .say(Said::info("takeover", format!("what this node wrote in epoch {epoch} is captured")));
-                    inside.captured();
-                    inside.around.daemon.poke_all();
+                    if over {
+                        inside.captured();
+                        inside.around.daemon.poke_all();
+                    }
+                    inside.captured.store(order, Ordering::SeqCst);
                 }
                 Err(why) => {
                     let what = format!("what this node wrote in epoch {epoch} is not captured yet, and nothing is imported before: {why}");
