@@ -1,13 +1,9 @@
 //! Two people on two hosts, each sure that the other is off.
 
 use crate::moving::{Clients, Moving, at, has_none, moving};
-use crate::scene::{LIMIT, Scene, now};
+use crate::scene::{LIMIT, Scene};
 use rusqlite::Connection;
-use std::time::Duration;
 use tests::wait::until;
-
-/// With services that start, names that are asked at two servers, and another that lets go first; a busy machine has its part in it.
-const SECONDS: Duration = Duration::from_secs(20);
 
 /// Scenario 28, with the address and the names: the one that goes on meanwhile is kept.
 #[test]
@@ -82,11 +78,7 @@ fn two_forced_reigns(kept: &str, other: &str) {
         let ran = scene.cluster.run("backup", "pull-backup", &["epoch", "resolve", "shop", "--keep", kept]);
         if ran.status == 0 { Ok(()) } else { Err(ran.err) }
     });
-    let resolved = now();
     scene.becomes(kept, "active");
-    clients.reach(kept);
-    let took = now().duration_since(resolved);
-    assert!(took < SECONDS, "{kept} is reached again after {took:?} only");
     settled(&scene, &clients, &moving, kept);
     has_none(&scene, other);
     scene.becomes(other, "ready");
