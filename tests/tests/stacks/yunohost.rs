@@ -353,6 +353,12 @@ fn an_app_that_cannot_be_restored_leaves_what_was_here() {
     let mut pair = Pair::seeing(143);
     let sync = |pair: &Pair| pair.cluster.run("fallback", "importer", &["sync"]);
     pair.night();
+    // What was not here is not here afterwards either.
+    pair.fallback.mark("unrestorable", "wordpress__2\n");
+    let failed = sync(&pair).ended(1);
+    assert!(failed.err.contains("wordpress__2 was not restored") && !failed.err.contains("is not what it was"), "{}", failed.err);
+    assert!(!pair.fallback.at("wordpress", "").exists(), "it came back by half");
+    pair.fallback.mark("unrestorable", "");
     sync(&pair).ended(0);
     let before = pair.fallback.read("wordpress", "posts");
     assert_eq!(before, "the first\n");
