@@ -69,6 +69,8 @@ pub enum OfRole {
     Home,
     /// How far is that?
     HandsOver,
+    /// Do you still wait for it?
+    Waits,
     /// How long would it take you to become active?
     Takes,
 }

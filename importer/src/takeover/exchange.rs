@@ -22,8 +22,17 @@ const ASK: Duration = Duration::from_secs(1);
 const AHEAD: u32 = 3;
 const SHORT: Duration = Duration::from_secs(1);
 
+/// Why a role is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// A person said so here.
+    Ordered,
+    /// The other node asked for it.
+    Asked,
+}
+
 impl Orders {
-    pub(super) fn hand_over(&self, to: &NodeId, within: Option<Duration>, say: &dyn Fn(String)) -> Ended<Stands> {
+    pub(super) fn hand_over(&self, to: &NodeId, within: Option<Duration>, why: Why, say: &dyn Fn(String)) -> Ended<Stands> {
         if !matches!(self.told.standing(), Standing::Active) {
             let hint = "run it on the active node; `importer activate` takes over where that one is dead";
             return Ended::refused(format!("this node {}", words::standing(self.told.standing())), hint);
@@ -31,6 +40,12 @@ impl Orders {
         let most = within.unwrap_or(self.max_pause);
         if let Err(ended) = self.sent_ahead(to, most, say) {
             return ended;
+        }
+        // Sending ahead may have taken long, and nobody is given a role that he does not wait for any more.
+        if why == Why::Asked
+            && let Err(stays) = self.runtime.block_on(self.paths.ask_of_the_role(&to.0, OfRole::Waits))
+        {
+            return Ended::refused(stays.why, "the service goes on here; it is handed over when that is asked for again");
         }
         let order = Order::Switchover { to: to.clone(), within };
         self.follow(order, self.final_export + most, say, &|event| match event {
@@ -92,8 +107,8 @@ impl Orders {
         if let Err(ended) = self.made_ready(say) {
             return ended;
         }
-        match self.runtime.block_on(self.paths.ask_for_the_role(OfRole::HandOver { within_ms })) {
-            Ok(from) => self.taken_over_from(&from, say),
+        match self.asked_for(OfRole::HandOver { within_ms }, say) {
+            Ok(ended) => ended,
             Err(said) => {
                 said.into_iter().for_each(|stays| say(stays.why));
                 self.rise(Order::Activate { accept_loss: false, adopt: false }, say)
@@ -105,8 +120,8 @@ impl Orders {
     pub(super) fn come_home(&self, say: &dyn Fn(String)) -> Result<(), Stays> {
         let ended = match self.made_ready(say) {
             Err(ended) => ended,
-            Ok(()) => match self.runtime.block_on(self.paths.ask_for_the_role(OfRole::Home)) {
-                Ok(from) => self.taken_over_from(&from, say),
+            Ok(()) => match self.asked_for(OfRole::Home, say) {
+                Ok(ended) => ended,
                 Err(said) => {
                     let for_good = said.iter().any(|stays| stays.for_good);
                     let why: Vec<_> = said.into_iter().map(|stays| stays.why).collect();
@@ -120,10 +135,16 @@ impl Orders {
         }
     }
 
-    fn taken_over_from(&self, from: &str, say: &dyn Fn(String)) -> Ended<Stands> {
-        say(format!("{from} sends ahead what is new, and then hands the role over"));
-        // What is sent ahead may be much: how long that goes on, `from` says.
-        self.rise_after(None, Duration::MAX, &self.watching(from), say)
+    /// Asks the others for the role, and waits for it; or what they said.
+    fn asked_for(&self, asked: OfRole, say: &dyn Fn(String)) -> Result<Ended<Stands>, Vec<Stays>> {
+        self.paths.wait_for_the_role(true);
+        let ended = self.runtime.block_on(self.paths.ask_for_the_role(asked)).map(|from| {
+            say(format!("{from} sends ahead what is new, and then hands the role over"));
+            // What is sent ahead may be much: how long that goes on, `from` says.
+            self.rise_after(None, Duration::MAX, &self.watching(&from), say)
+        });
+        self.paths.wait_for_the_role(false);
+        ended
     }
 
     /// Looks after who hands the role over: whether that goes on, and whether the role comes when it is given.

@@ -1,5 +1,6 @@
 //! Hands the role over to a fellow that asks for it, as a person would here; to one at a time, which may ask how far that is.
 
+use crate::takeover::exchange::Why;
 use crate::takeover::orders::Orders;
 use election::NodeId;
 use link::control::Ended;
@@ -86,7 +87,7 @@ fn lock(handing: &Mutex<Handing>) -> MutexGuard<'_, Handing> {
 fn hand_over(orders: &Orders, to: &NodeId, within: Option<Duration>, tries: u32, log: &Log) -> Option<String> {
     let mut kept = None;
     for _ in 0..tries {
-        let (why, hint, again) = match orders.hand_over(to, within, &|what| log.say(Said::info("takeover", what))) {
+        let (why, hint, again) = match orders.hand_over(to, within, Why::Asked, &|what| log.say(Said::info("takeover", what))) {
             Ended::Done(_) => return None,
             Ended::Refused { why, hint } => (why, hint, false),
             Ended::Failed { why, hint } => (why, hint, true),

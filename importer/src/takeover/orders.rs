@@ -4,6 +4,7 @@ use crate::keys::Held;
 use crate::serve::Daemon;
 use crate::takeover::checks::Colours;
 use crate::takeover::doing::wait;
+use crate::takeover::exchange::Why;
 use crate::takeover::kept::Before;
 use crate::takeover::looking::{exported, imported};
 use crate::takeover::seat::Inbox;
@@ -135,7 +136,7 @@ impl Orders {
             Question::Standing => Ended::Done(self.stands()),
             Question::Activate { accept_loss, adopt, opens } => self.rise_seeing(opens, Order::Activate { accept_loss, adopt }, say),
             Question::Force { off, opens } => self.rise_seeing(opens, Order::Force { off: NodeId(off) }, say),
-            Question::Switchover { to, within_ms } => self.hand_over(&NodeId(to), within_ms.map(Duration::from_millis), say),
+            Question::Switchover { to, within_ms } => self.hand_over(&NodeId(to), within_ms.map(Duration::from_millis), Why::Ordered, say),
             Question::Close => self.close(say),
             Question::Failback { within_ms } => self.failback(within_ms, say),
         }

@@ -17,7 +17,7 @@ use link::post::{Fellows, OfRole, Said, Seen, Ways, genuine};
 use link::{relayed, state_file};
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub struct Paths {
     clients: Mutex<HashMap<Peer, (Pin, String, Arc<Client>)>>,
     limit_ms: AtomicU64,
     hands: OnceLock<Arc<Hands>>,
+    /// This node asked for the role, and waits for it.
+    waits: AtomicBool,
     inbox: Inbox,
     told: Arc<Told>,
     sights: Arc<Sights>,
@@ -60,6 +62,7 @@ impl Paths {
             clients: Mutex::default(),
             limit_ms: AtomicU64::new(LIMIT.as_millis() as u64),
             hands: OnceLock::new(),
+            waits: AtomicBool::new(false),
             inbox,
             told,
             sights,
@@ -70,6 +73,11 @@ impl Paths {
     pub fn hand_over_by(&self, hands: Hands) {
         // The first one stays.
         let _ = self.hands.set(Arc::new(hands));
+    }
+
+    /// Whether this node asked for the role, and waits for it.
+    pub fn wait_for_the_role(&self, waits: bool) {
+        self.waits.store(waits, Ordering::SeqCst);
     }
 
     /// How long an answer is waited for, by the timers of a reign.
@@ -201,6 +209,8 @@ impl Paths {
         let hands = || self.hands.get().ok_or_else(|| Stays::now(format!("{name} just begins")));
         match (standing, asked) {
             (_, OfRole::Takes) => Ok(()),
+            (_, OfRole::Waits) if self.waits.load(Ordering::SeqCst) => Ok(()),
+            (_, OfRole::Waits) => Err(Stays::now(format!("{name} asks for it no more"))),
             // Who paused the cluster wants nothing to move by itself.
             (Standing::Active, OfRole::Home) if role.as_ref().is_some_and(|role| role.paused.is_some()) => {
                 Err(Stays::now(format!("{name} holds the role for as long as the cluster is paused")))
