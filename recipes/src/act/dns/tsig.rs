@@ -63,13 +63,18 @@ impl Key {
             return Err("there is more than one key in it".into());
         }
         let rooted = |text: &str| Name::parse(format!("{}.", text.trim_end_matches('.')).as_bytes(), None);
-        let name = rooted(behind("key").ok_or_else(|| missing("key"))?)?;
+        let name = rooted(behind("key").ok_or_else(|| missing("key"))?);
+        // What stands there may be the secret, in the wrong place.
+        let name = name.map_err(|_| "what stands behind `key` in it is no name".to_owned())?;
         let algorithm = behind("algorithm").ok_or_else(|| missing("algorithm"))?.to_ascii_lowercase();
         let hash = match algorithm.as_str() {
             "hmac-sha256" => hmac::HMAC_SHA256,
             "hmac-sha384" => hmac::HMAC_SHA384,
             "hmac-sha512" => hmac::HMAC_SHA512,
-            _ => return Err(format!("its algorithm {algorithm} is not known here; hmac-sha256, hmac-sha384 and hmac-sha512 are")),
+            old @ ("hmac-md5" | "hmac-md5.sig-alg.reg.int" | "hmac-sha1" | "hmac-sha224") => {
+                return Err(format!("its algorithm {old} is not known here; hmac-sha256, hmac-sha384 and hmac-sha512 are"));
+            }
+            _ => return Err("its algorithm is not known here; hmac-sha256, hmac-sha384 and hmac-sha512 are".into()),
         };
         let secret = STANDARD
             .decode(behind("secret").ok_or_else(|| missing("secret"))?)
