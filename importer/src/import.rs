@@ -8,7 +8,7 @@
 
 use crate::imported::Imported;
 use crate::keys::{Held, Keys};
-use crate::takeover::doing::wait;
+use crate::pause::wait;
 use crate::takeover::kept::Reigned;
 use archive::id::SnapshotId;
 use archive::identity::Keyring;

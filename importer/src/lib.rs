@@ -18,6 +18,7 @@ pub mod drilled;
 pub mod import;
 pub mod imported;
 pub mod keys;
+mod pause;
 pub mod resolve;
 pub mod serve;
 pub mod status;

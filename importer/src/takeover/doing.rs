@@ -7,6 +7,7 @@ mod exports;
 
 use crate::import::{Did, For};
 use crate::imported::Imported;
+use crate::pause::wait;
 use crate::serve::Daemon;
 use crate::takeover::acting::Acting;
 use crate::takeover::checks;
@@ -190,12 +191,6 @@ impl Doing {
         // A check says how it went.
         let _ = done.await;
     }
-}
-
-/// Waits before something is tried again.
-pub fn wait(time: Duration) {
-    #[expect(clippy::disallowed_methods, reason = "what was tried is tried again after a while, and nothing tells when it would work")]
-    std::thread::sleep(time);
 }
 
 impl Inside {

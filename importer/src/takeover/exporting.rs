@@ -1,6 +1,6 @@
 //! Exports that a change of roles asks for: the exporter's own program does them.
 
-use crate::takeover::doing::wait;
+use crate::pause::wait;
 use link::boot;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -6,7 +6,7 @@
 //! steps down points nothing: whoever is active next does. A reign that a person began alone is pointed for again when the arbiter says that it counts: another person may have
 //! begun another.
 
-use crate::takeover::doing::wait;
+use crate::pause::wait;
 use crate::takeover::told::{Event, Told};
 use console::exit::Failure;
 use console::node_file::{Domain, NodeFile, Pointing, Takeover};

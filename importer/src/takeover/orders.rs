@@ -1,9 +1,9 @@
 //! What commands ask of the daemon, and how they are answered: each order is handed to the member, and its outcome is what the member and its acts then say.
 
 use crate::keys::Held;
+use crate::pause::wait;
 use crate::serve::Daemon;
 use crate::takeover::checks::Colours;
-use crate::takeover::doing::wait;
 use crate::takeover::exchange::Why;
 use crate::takeover::kept::Before;
 use crate::takeover::looking::{exported, imported};

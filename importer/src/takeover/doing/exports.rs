@@ -1,7 +1,8 @@
 //! The exports that a change of roles asks for, beside the member's thread as everything else that takes long: the first ones of a reign, the last one, and what was written in one that is over.
 
-use super::{Doing, Inside, wait};
+use super::{Doing, Inside};
 use crate::base::Bases;
+use crate::pause::wait;
 use crate::takeover::exporting::exporter;
 use crate::takeover::kept::Reigned;
 use crate::takeover::looking::exported;
