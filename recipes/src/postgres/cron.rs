@@ -88,7 +88,7 @@ fn make(inner: &Inner, folder: &Path, jobs: &Database) -> Result<(), Error> {
         return Ok(());
     }
     let of = folder.join("databases").join(&jobs.folder);
-    load::restore(inner, &jobs.name, &of.join("schema.dump"), &["--section=pre-data"], For::Jobs)?;
+    load::restore(inner, &jobs.name, &of.join("schema.dump"), "--section=pre-data", For::Jobs)?;
     for table in &jobs.tables {
         let texts: Vec<PathBuf> = table
             .ranges

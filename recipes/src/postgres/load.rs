@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use postgres::Client;
 
 use super::connect::{failed, ident, literal, qualified};
-use super::contents::{self, For};
+use super::contents::{self, For, Turn};
 use super::lanes::PART;
 use super::manifest::{Database, Table};
 use super::tree::Arrived;
@@ -24,16 +24,16 @@ pub(super) fn load(inner: &Inner, client: &mut Client, arrived: &Arrived, databa
     let folder = arrived.of(database);
     let definitions = folder.join("schema.dump");
     inner.step("define");
-    restore(inner, side, &definitions, &["--section=pre-data"], whom)?;
+    restore(inner, side, &definitions, "--section=pre-data", whom)?;
     inner.step("load");
     rows(inner, arrived, database, side, &database.tables.iter().collect::<Vec<_>>())?;
     let objects = folder.join("large-objects.dump");
     if database.large_objects > 0 {
-        restore(inner, side, &objects, &["--section=data"], whom)?;
+        restore(inner, side, &objects, "--section=data", whom)?;
     }
     sequences(inner, database, side)?;
     inner.step("index");
-    restore(inner, side, &definitions, &["--section=post-data", &format!("--jobs={}", inner.settings.jobs)], whom)?;
+    restore(inner, side, &definitions, contents::POST_DATA, whom)?;
     inner.connect(side)?.batch_execute("ANALYZE").map_err(failed("analyze", side))
 }
 
@@ -53,17 +53,25 @@ fn create(client: &mut Client, database: &Database, side: &str) -> Result<(), Er
     client.batch_execute(&statement).map_err(failed("create", side))
 }
 
-pub(super) fn restore(inner: &Inner, side: &str, file: &Path, arguments: &[&str], whom: For) -> Result<(), Error> {
+/// Makes what a file of definitions has in a section.
+pub(super) fn restore(inner: &Inner, side: &str, file: &Path, section: &str, whom: For) -> Result<(), Error> {
+    let Some(entries) = contents::entries(inner, file, section, whom)? else {
+        return run(inner, side, file, &[section], whom);
+    };
+    let turns = if section == contents::POST_DATA { contents::turns(entries) } else { vec![Turn { entries, alone: true }] };
+    for turn in turns {
+        let memory = contents::list(&turn.entries, file)?;
+        let list = format!("--use-list=/proc/self/fd/{}", memory.as_raw_fd());
+        let jobs = format!("--jobs={}", if turn.alone { 1 } else { inner.settings.jobs });
+        run(inner, side, file, &[section, &list, &jobs], whom)?;
+    }
+    Ok(())
+}
+
+fn run(inner: &Inner, side: &str, file: &Path, arguments: &[&str], whom: For) -> Result<(), Error> {
     let mut command = inner.tool("pg_restore", side)?;
     if matches!(whom, For::Look | For::Tables) {
         command.args(["--no-owner", "--no-privileges"]);
-    }
-    let list = match contents::kept(arguments[0], whom) {
-        Some(kept) => Some(contents::list(inner, file, arguments[0], kept)?),
-        None => None,
-    };
-    if let Some(list) = &list {
-        command.arg(format!("--use-list=/proc/self/fd/{}", list.as_raw_fd()));
     }
     command
         .args(["-w", "--exit-on-error", "--no-tablespaces", "--no-subscriptions", "--dbname"])

@@ -16,7 +16,7 @@ use postgres::Client;
 use serde::{Deserialize, Serialize};
 
 use super::connect::{failed, ident, literal, qualified};
-use super::contents::For;
+use super::contents::{self, For};
 use super::manifest::{Database, Position, Table};
 use super::swap::{self, Place};
 use super::tree::Arrived;
@@ -139,7 +139,7 @@ pub(super) fn renew(inner: &Inner, client: &mut Client, arrived: &Arrived, datab
     }
     if !changed.is_empty() {
         let definitions: &Path = &arrived.of(database).join("schema.dump");
-        load::restore(inner, &side, definitions, &["--section=post-data"], For::Refresh)?;
+        load::restore(inner, &side, definitions, contents::POST_DATA, For::Refresh)?;
     }
     Ok(true)
 }

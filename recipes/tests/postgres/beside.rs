@@ -2,8 +2,10 @@
 
 use super::all::full;
 use super::server::Server;
+use recipes::Postgres;
 use recipes::data::conform::{Collect, Kind, Taken, write};
 use recipes::data::{Data, Part, To};
+use recipes::postgres::Settings;
 
 const DATABASES: &str = "SELECT datname FROM pg_database ORDER BY 1";
 
@@ -118,6 +120,36 @@ fn a_table_comes_back_as_a_database_of_its_own_or_as_sql() {
         )
     };
     assert_eq!(everything("shop_all"), everything("shop"));
+}
+
+/// The server's own tool, left to itself, ends one load of this in ten in a deadlock.
+#[test]
+fn parts_with_indexes_that_others_refer_to_are_loaded_side_by_side() {
+    let server = Server::start();
+    server.sql("postgres", "CREATE DATABASE shop");
+    server.sql(
+        "shop",
+        "CREATE TABLE customer (id int PRIMARY KEY); \
+         CREATE TABLE orders (id int, customer int REFERENCES customer, at date, total int, PRIMARY KEY (id, at)) PARTITION BY RANGE (at); \
+         CREATE TABLE orders_2025 PARTITION OF orders FOR VALUES FROM ('2025-01-01') TO ('2026-01-01'); \
+         CREATE TABLE orders_rest PARTITION OF orders DEFAULT PARTITION BY HASH (id); \
+         CREATE TABLE orders_rest0 PARTITION OF orders_rest FOR VALUES WITH (MODULUS 2, REMAINDER 0); \
+         CREATE TABLE orders_rest1 PARTITION OF orders_rest FOR VALUES WITH (MODULUS 2, REMAINDER 1); \
+         CREATE INDEX ON orders (customer); CREATE INDEX ON orders (total); \
+         CREATE TABLE refers (id int, at date, FOREIGN KEY (id, at) REFERENCES orders)",
+    );
+    let recipe = Postgres::new(Settings { jobs: 4, ..server.settings() }).expect("the settings are good");
+    let taken = Collect::of(&recipe).taken;
+    let folder = tempfile::tempdir().unwrap();
+    write(&taken, folder.path());
+    let served = recipe.served().expect("it is a server");
+    let valid = "SELECT count(*) FILTER (WHERE indisvalid), count(*) FILTER (WHERE NOT indisvalid) FROM pg_index WHERE indrelid::regclass::text ~ 'order'";
+    let many = if std::env::var_os("RESILIENT_LONG").is_some() { 100 } else { 5 };
+    for _ in 0..many {
+        served.bring(folder.path(), &part(&[]), To::Database("again")).expect("it is brought back");
+        assert_eq!(server.sql("again", valid), server.sql("shop", valid));
+        server.sql("postgres", "DROP DATABASE again");
+    }
 }
 
 #[test]
