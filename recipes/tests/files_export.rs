@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use recipes::data::conform::{Collect, Kind};
+use recipes::data::conform::{Collect, Ends, Kind};
 use recipes::{Body, Data, Error, Files, Item, Settings, Sink, Stamp, Stop};
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags};
 
@@ -312,6 +312,7 @@ fn swapped() {
     let data = files(&at("root"), &[]);
     let mut seen = [false; 2];
     std::thread::scope(|scope| {
+        let ends = Ends(&ended);
         scope.spawn(|| {
             while !ended.load(Ordering::Relaxed) {
                 let flags = rustix::fs::RenameFlags::EXCHANGE;
@@ -327,7 +328,7 @@ fn swapped() {
                 seen[1] |= matches!(taken.kind, Kind::File(_));
             }
         }
-        ended.store(true, Ordering::Relaxed);
+        drop(ends);
     });
     assert_eq!(seen, [true, true], "both states were met");
 }

@@ -2,7 +2,7 @@
 //! network namespace.
 
 use crate::hosts::Hosts;
-use crate::program::{Ran, program};
+use crate::program::{Ran, finish, program};
 use crate::running::Running;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -141,14 +141,13 @@ impl Cluster {
         command
     }
 
+    #[track_caller]
     pub fn run(&self, host: &str, binary: &str, arguments: &[&str]) -> Ran {
         let mut command = self.command(host, binary, arguments);
         match &self.net {
-            Net::Loopback(_) => command.output(),
-            Net::Namespaces(hosts) => hosts.host(self.hosts[host].into()).within(move || command.output()),
+            Net::Loopback(_) => finish(&mut command),
+            Net::Namespaces(hosts) => hosts.host(self.hosts[host].into()).within(move || finish(&mut command)),
         }
-        .expect("it runs")
-        .into()
     }
 
     pub fn start(&mut self, host: &str, binary: &'static str) {

@@ -7,6 +7,16 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The longest that a command may take. Those that wait for a daemon have limits of their own, far below it.
+const LIMIT: Duration = Duration::from_secs(400);
+
+/// So long its pipes may stay open after it was killed: what it began may have them.
+const AFTER_KILL: Duration = Duration::from_secs(10);
 
 /// How a program ended.
 #[derive(Debug)]
@@ -74,6 +84,24 @@ pub fn program(name: &str) -> Command {
 }
 
 /// Runs a program to its end.
+#[track_caller]
 pub fn run<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Ran {
-    program(name).args(arguments).output().expect("the program runs").into()
+    finish(program(name).args(arguments))
+}
+
+/// The same of a command that was made. One that does not end is killed, and the test told.
+#[track_caller]
+pub fn finish(command: &mut Command) -> Ran {
+    let words = format!("{command:?}");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.unwrap_or_else(|error| panic!("{words}: {error}"));
+    let (pid, (ended, end)) = (Pid::from_child(&child), channel());
+    std::thread::spawn(move || ended.send(child.wait_with_output()));
+    if let Ok(output) = end.recv_timeout(LIMIT) {
+        return output.expect("it is ours").into();
+    }
+    // Its thread waits for it, so the number is still its own.
+    let _ = kill_process(pid, Signal::KILL);
+    let said = end.recv_timeout(AFTER_KILL).map(|output| Ran::from(output.expect("it is ours")));
+    panic!("{words} did not end within {LIMIT:?}; {said:?}");
 }

@@ -5,7 +5,7 @@ use crate::takeover::kept;
 use clap::{Args, Subcommand};
 use console::exit::{Failure, Status};
 use console::node_file::NodeFile;
-use console::output::Output;
+use console::output::{Output, tell};
 use console::quantity;
 use link::boot;
 use link::membership::Reign;
@@ -252,6 +252,7 @@ impl Watching {
             };
             let spawned = std::thread::Builder::new().name("watch".into()).spawn(listens);
             spawned.map_err(|error| Failure::failed(format!("cannot begin a thread: {error}")))?;
+            tell(format_args!("listening on {} for {address}", vip.interface()));
         }
         let until = self.time.map(|time| boot::now() + time);
         loop {

@@ -8,6 +8,7 @@ mod tree;
 use std::cell::RefCell;
 use std::io::Read;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::data::{Attributes, Body, Data, Item, Mode, Place, Sink, Stamp, Stop, compare_paths};
 pub use tree::write_tree;
@@ -26,6 +27,15 @@ pub trait Subject {
 
     /// Makes entries of these names, where the thing can have any names: else false.
     fn names(&self, place: &Path, names: &[&[u8]]) -> bool;
+}
+
+/// Ends what goes on beside a test, also when the test fails: a thread that is waited for would go on for ever.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// An item as it was received, with its content.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::server::Server;
-use recipes::data::conform::{Collect, Kind, Taken};
+use recipes::data::conform::{Collect, Ends, Kind, Taken};
 use recipes::data::{Body, Item, Sink, Stamp, Stop};
 use recipes::{Data, Mysql, mysql};
 
@@ -113,7 +113,7 @@ fn what_is_exported_under_load_is_of_one_moment() {
                 moved
             })
         };
-        let loads = [load(0), load(1)];
+        let (ends, loads) = (Ends(&over), [load(0), load(1)]);
         for round in 0..10 {
             let taken = Collect::of(&data);
             let sum: i64 = (0..5)
@@ -122,7 +122,7 @@ fn what_is_exported_under_load_is_of_one_moment() {
                 .sum();
             assert_eq!(sum, 5 * 5000 * 1000, "round {round}");
         }
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         loads.map(|load| load.join().unwrap())
     });
     assert!(moved.iter().sum::<usize>() > 200, "there was a load: {moved:?}");
@@ -139,7 +139,7 @@ fn tables_without_transactions_are_of_the_same_moment() {
     let data = Mysql::new(settings(&server, "a", &["shop"])).unwrap();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let (ended, server) = (&over, &server);
+        let (ends, ended, server) = (Ends(&over), &over, &server);
         let load = scope.spawn(move || {
             let mut id = 0;
             while !ended.load(Ordering::Relaxed) {
@@ -160,7 +160,7 @@ fn tables_without_transactions_are_of_the_same_moment() {
                 break;
             }
         }
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         assert!(load.join().unwrap() > 200);
     });
 }

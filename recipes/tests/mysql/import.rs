@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::server::Server;
-use recipes::data::conform::{Collect, Kind, Taken, import};
+use recipes::data::conform::{Collect, Ends, Kind, Taken, import};
 use recipes::data::{Data, Served};
 use recipes::{Mysql, mysql};
 
@@ -168,9 +168,9 @@ fn readers_see_each_switch_as_a_whole() {
                 (reads, broken)
             })
         };
-        let readers = [reader(false), reader(false), reader(true)];
+        let (ends, readers) = (Ends(&over), [reader(false), reader(false), reader(true)]);
         (1..=switches).for_each(version);
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         readers
             .map(|reader| reader.join().unwrap())
             .into_iter()

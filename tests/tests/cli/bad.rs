@@ -4,7 +4,7 @@ use crate::stand::{Stand, hide_ids};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use tests::program::{Ran, program, run};
+use tests::program::{Ran, finish, program, run};
 
 /// Status and what was said, redacted; nothing may stand on standard output.
 fn told(stand: &Stand, ran: &Ran) -> String {
@@ -97,7 +97,7 @@ fn identities_that_open_nothing() {
     let mut case = |name: &str, arguments: &[&std::ffi::OsStr]| {
         let mut command = program("pull-backup");
         command.args(stand.arguments(&["ls", "latest"])).args(arguments);
-        let ran: Ran = rustix_setsid(&mut command).output().unwrap().into();
+        let ran = finish(rustix_setsid(&mut command));
         let said = ran
             .err
             .lines()
@@ -144,7 +144,7 @@ fn an_identity_with_its_passphrase_opens_also_by_the_environment() {
         .arg("--passphrase-file")
         .arg(&phrase)
         .env("RESILIENT_IDENTITY", &protected);
-    assert_eq!(Ran::from(command.output().unwrap()).ended(0).text(), "s/sub/new.txt\n");
+    assert_eq!(finish(&mut command).ended(0).text(), "s/sub/new.txt\n");
 }
 
 #[test]
@@ -239,10 +239,7 @@ fn a_folder_that_is_read_only_is_read_and_one_that_is_closed_is_named() {
     let stand = Stand::new(true);
     let run = |arguments: &[&str]| -> Ran {
         let mut command = program("pull-backup");
-        bound(command.args(stand.arguments(arguments)).env("RESILIENT_IDENTITY", &stand.trial.identity))
-            .output()
-            .unwrap()
-            .into()
+        finish(bound(command.args(stand.arguments(arguments)).env("RESILIENT_IDENTITY", &stand.trial.identity)))
     };
     let closed = stand.target("closed");
     fs::create_dir(&closed).unwrap();

@@ -3,7 +3,7 @@
 use crate::stand::{DAY_MS, Stand, hide_ids, now_ms};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use tests::program::{Ran, program};
+use tests::program::{Ran, finish, program};
 
 /// One snapshot a day for so many days, the last one of today, and three more within the last hour.
 fn history(days: u64) -> Stand {
@@ -54,7 +54,7 @@ fn rules_come_from_the_line_the_file_or_are_the_default_ones() {
         line.extend(arguments);
         let mut command = program("pull-backup");
         command.args(stand.arguments(&line)).envs(variable.map(|path| ("RESILIENT_CONFIG", path)));
-        Ran::from(command.output().unwrap())
+        finish(&mut command)
     };
     fs::write(&file, "store = { path = \"/srv/archive\" }\n[retain]\nlast = 1\nhourly = 0\ndaily = 0\nweekly = 0\nmonthly = 0\n[retain.other]\nlast = 5\n").unwrap();
     let name = file.to_str().unwrap();
@@ -167,14 +167,7 @@ fn reseal_lets_a_new_recipient_open_what_is_here() {
     let (private, public) = archive::identity::generate();
     let new = stand.target("new-identity");
     fs::write(&new, private).unwrap();
-    let opens = || {
-        Ran::from(
-            program("pull-backup")
-                .args(stand.arguments(&["ls", "latest", "--identity", new.to_str().unwrap()]))
-                .output()
-                .unwrap(),
-        )
-    };
+    let opens = || finish(program("pull-backup").args(stand.arguments(&["ls", "latest", "--identity", new.to_str().unwrap()])));
     opens().ended(1);
     let line = ["reseal", "--recipient", &public, "--node", "web1", "--signing-key", &key];
     let ran = stand.run(&line).ended(0);
@@ -209,7 +202,7 @@ fn reseal_says_what_is_missing() {
         ("another's identity", 1, &public, &key, &other),
     ] {
         let line = ["reseal", "--recipient", recipient, "--node", "web1", "--signing-key", key, "--identity", identity];
-        let ran = Ran::from(program("pull-backup").args(stand.arguments(&line)).output().unwrap()).ended(status);
+        let ran = finish(program("pull-backup").args(stand.arguments(&line))).ended(status);
         assert!(!ran.err.contains(&"07".repeat(16)) && !ran.err.contains("AGE-SECRET"), "no secret is said");
         all.push_str(&format!("== {name}\n{}\n{}", stand.redact(&hide_ids(&ran.err)), ran.text()));
     }

@@ -4,7 +4,7 @@ use archive::record::{Certificate, Signed};
 use archive::sign::Signer;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tests::program::{Ran, program};
+use tests::program::{Ran, finish, program};
 
 struct Host {
     folder: tempfile::TempDir,
@@ -22,7 +22,7 @@ impl Host {
         let repository = folder.path().join("state/datasets/shop/repository");
         let host = Host { folder, repository, identity };
         host.node_file("", &format!("recipients = [\"{public}\"]"));
-        Ran::from(program("exporter").arg("run").arg("--config").arg(host.path("node.toml")).output().unwrap()).ended(0);
+        finish(program("exporter").arg("run").arg("--config").arg(host.path("node.toml"))).ended(0);
         host
     }
 
@@ -45,7 +45,7 @@ impl Host {
     }
 
     fn run(&self, name: &str, arguments: &[&str]) -> Ran {
-        program(name).args(arguments).arg("--repository").arg(&self.repository).output().unwrap().into()
+        finish(program(name).args(arguments).arg("--repository").arg(&self.repository))
     }
 
     fn assert_restores(&self, name: &str, arguments: &[&str]) {
@@ -108,7 +108,7 @@ fn the_importer_takes_identity_and_cluster_key_from_the_node_file() {
     // The variable does the same; a flag is stronger than the file.
     let mut command = program("importer");
     command.env("RESILIENT_CONFIG", file).args(["ls", "latest", "--repository"]).arg(&host.repository);
-    Ran::from(command.output().unwrap()).ended(0);
+    finish(&mut command).ended(0);
     let (other, _) = Host::identity(host.folder.path(), "other");
     host.run("importer", &["ls", "latest", "--config", file, "--identity", other.to_str().unwrap()])
         .ended(1);

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use tests::program::{Ran, program};
+use tests::program::{finish, program};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -96,7 +96,7 @@ fn names_are_pointed_by_https_with_an_authority_of_ones_own() {
             .args(["dns", "failover", "--config"])
             .arg(path("node.toml"))
             .env("SSL_CERT_FILE", path(trusted));
-        Ran::from(command.env_remove("SSL_CERT_DIR").output().unwrap())
+        finish(command.env_remove("SSL_CERT_DIR"))
     };
     let refused = failover("other");
     let told = refused.text().to_owned() + &refused.err;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use tests::program::{Ran, program};
+use tests::program::{Ran, finish, program};
 
 struct Host {
     folder: tempfile::TempDir,
@@ -33,12 +33,7 @@ impl Host {
     }
 
     fn run(&self) -> Ran {
-        program("exporter")
-            .args(["--json", "run", "--config"])
-            .arg(self.path("node.toml"))
-            .output()
-            .unwrap()
-            .into()
+        finish(program("exporter").args(["--json", "run", "--config"]).arg(self.path("node.toml")))
     }
 
     fn snapshots(&self) -> usize {
@@ -48,7 +43,7 @@ impl Host {
     fn restore(&self, to: &Path) {
         let mut command = program("pull-backup");
         command.args(["restore", "--at", "latest", "--to"]).arg(to);
-        Ran::from(command.arg("--repository").arg(self.path("state/datasets/shop/repository")).output().unwrap()).ended(0);
+        finish(command.arg("--repository").arg(self.path("state/datasets/shop/repository"))).ended(0);
     }
 }
 
@@ -146,7 +141,7 @@ fn no_room_for_the_copy_fails_the_run_and_leaves_nothing() {
         .args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$0\" run --config \"$1\""])
         .arg(exporter)
         .arg(host.path("node.toml"));
-    let failed = Ran::from(limited.output().unwrap()).ended(1);
+    let failed = finish(&mut limited).ended(1);
     assert!(failed.err.contains("source db: cannot"), "{}", failed.err);
     assert_eq!(host.snapshots(), 0);
     assert!(!host.path("state/datasets/shop/scratch/db/copy").exists());

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tests::plain::{Plain, PlainTree};
-use tests::program::{Ran, program};
+use tests::program::{Ran, finish, program};
 use tests::trial::Trial;
 
 pub const DAY_MS: u64 = 86_400_000;
@@ -83,7 +83,7 @@ impl Stand {
         if !matches!(arguments[0], "snapshots" | "check" | "retain") {
             all.extend(["--identity".into(), self.trial.identity.clone().into_os_string()]);
         }
-        program(name).args(all).output().unwrap().into()
+        finish(program(name).args(all))
     }
 
     pub fn run(&self, arguments: &[&str]) -> Ran {

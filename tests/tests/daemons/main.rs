@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tests::chance::{Chance, budget};
-use tests::program::{Ran, program};
+use tests::program::{Ran, finish, program};
 use tests::running::Running;
 use tests::wait::until;
 
@@ -81,7 +81,7 @@ impl Hosts {
     }
 
     fn run(&self, host: usize, arguments: &[&str]) -> Ran {
-        self.command(host, arguments).output().expect("it runs").into()
+        finish(&mut self.command(host, arguments))
     }
 
     fn start(&mut self, host: usize) {
@@ -113,14 +113,7 @@ impl Hosts {
             let repository = self.path(place);
             let arguments =
                 ["restore", "--at", "latest", "--repository", repository.to_str().unwrap(), "--to", target.path().to_str().unwrap()];
-            let ran: Ran = program("pull-backup")
-                .args(arguments)
-                .arg("--identity")
-                .arg(self.path("identity"))
-                .output()
-                .unwrap()
-                .into();
-            ran.ended(0);
+            finish(program("pull-backup").args(arguments).arg("--identity").arg(self.path("identity"))).ended(0);
             assert_eq!(read(&target.path().join("files")), read(&self.path("data")), "{what}: {place}");
         }
     }
@@ -186,7 +179,7 @@ fn a_second_daemon_on_one_state_folder_is_refused() {
 #[test]
 fn a_node_that_stands_by_does_not_export() {
     let hosts = Hosts::new(3);
-    let ran: Ran = program("exporter").args(["run", "--config"]).arg(hosts.path("web2.toml")).output().unwrap().into();
+    let ran = finish(program("exporter").args(["run", "--config"]).arg(hosts.path("web2.toml")));
     let ran = ran.ended(3);
     assert!(ran.err.contains("stands by"), "{}", ran.err);
 }

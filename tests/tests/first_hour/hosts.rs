@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tests::program::{Ran, program};
+use tests::program::{Ran, finish, program};
 use tests::running::Running;
 use tests::wait::until;
 
@@ -51,7 +51,7 @@ impl Hosts {
     }
 
     pub fn run(&self, host: &str, binary: &str, arguments: &[&str]) -> Ran {
-        self.command(host, binary, arguments).output().expect("it runs").into()
+        finish(&mut self.command(host, binary, arguments))
     }
 
     /// `exporter init` on the first node.

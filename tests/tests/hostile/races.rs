@@ -5,6 +5,7 @@ use archive::identity::Keyring;
 use archive::read::open::OpenSnapshot;
 use archive::read::restore::{RestoreOptions, restore};
 use archive::trust::Trust;
+use recipes::data::conform::Ends;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -78,7 +79,7 @@ fn swapped_folders_and_files_lead_nowhere() {
     ];
     // The links were made before: a link itself is nothing outside.
     std::thread::scope(|scope| {
-        let (stop, swaps) = (&stop, &swaps);
+        let (ends, stop, swaps) = (Ends(&stop), &stop, &swaps);
         for pairs in [&pairs[..2], &pairs[2..4], &pairs[4..]] {
             scope.spawn(move || swap(pairs, stop, swaps));
         }
@@ -99,7 +100,7 @@ fn swapped_folders_and_files_lead_nowhere() {
             }
             canary.assert_untouched(&format!("round {round}"));
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(ends);
     });
     println!("{} swaps, {problems} problems", swaps.load(Ordering::Relaxed));
     assert!(swaps.load(Ordering::Relaxed) > 100, "nothing was swapped");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tests::chance::{Chance, budget};
-use tests::program::{program, run};
+use tests::program::{finish, program, run};
 
 use crate::moments::Moments;
 
@@ -93,7 +93,7 @@ fn an_exporter_killed_at_any_moment_loses_nothing_and_the_next_completes() {
         change(&host.data(), &mut chance);
         moments.kill(&mut host.exporter(), &mut chance);
         if round % 8 == 7 {
-            host.exporter().output().map(tests::program::Ran::from).expect("it runs").ended(0);
+            finish(&mut host.exporter()).ended(0);
             host.assert_restores("latest", &host.data());
             let repository = host.repository();
             run("pull-backup", [std::ffi::OsStr::new("check"), "--read".as_ref(), "--repository".as_ref(), repository.as_os_str()])
@@ -130,7 +130,7 @@ fn a_full_disk_is_said_loses_nothing_and_is_forgotten_when_there_is_room() {
     let host = Host::new(Some(disk.0.path().join("state")));
     let mut chance = Chance::new(7);
     std::fs::write(host.data().join("first"), chance.noise(2_000_000)).unwrap();
-    tests::program::Ran::from(host.exporter().output().unwrap()).ended(0);
+    finish(&mut host.exporter()).ended(0);
     let before = tempfile::tempdir().unwrap();
     std::fs::copy(host.data().join("first"), before.path().join("first")).unwrap();
     // Fill the disk to different degrees, so that it is full at different moments of an export.
@@ -138,13 +138,13 @@ fn a_full_disk_is_said_loses_nothing_and_is_forgotten_when_there_is_room() {
         std::fs::write(host.data().join("second"), chance.noise(6_000_000)).unwrap();
         let filler = disk.0.path().join("filler");
         fill(&filler, spare_kb);
-        let ran = tests::program::Ran::from(host.exporter().output().unwrap());
+        let ran = finish(&mut host.exporter());
         assert_eq!(ran.status, 1, "spare {spare_kb} kB: {}", ran.err);
         assert!(ran.err.contains("No space left") && ran.err.contains("make room"), "{}", ran.err);
         host.assert_restores("latest", before.path());
         std::fs::remove_file(filler).unwrap();
     }
-    tests::program::Ran::from(host.exporter().output().unwrap()).ended(0);
+    finish(&mut host.exporter()).ended(0);
     host.assert_restores("latest", &host.data());
 }
 

@@ -6,7 +6,7 @@ use archive::name;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tests::chance::{Chance, budget};
-use tests::program::Ran;
+use tests::program::finish;
 
 /// Damages about a third of packs and runs, and some snapshots; these are never wholly gone, for heal brings back no such ones.
 fn damage(place: &Path, chance: &mut Chance) {
@@ -62,13 +62,13 @@ fn heal_killed_at_any_moment_harms_nothing_and_the_next_completes() {
             let away = put_aside(&place).len();
             assert!(before.is_subset(&after) || away == 1, "{what}: {before:?}, then {after:?}, {away} objects away");
         }
-        let ran = Ran::from(past.command(&line, &place).output().expect("it runs"));
+        let ran = finish(&mut past.command(&line, &place));
         // What nobody needs is not healed, but found.
         assert!(ran.status == 0 || ran.err.contains("which concern 0 snapshots"), "{ran:?}");
         assert_eq!(past.assert_all_restore(&place, "healed"), past.ids());
         past.assert_collected_days_later(&place, &format!("round {round}"));
         assert_eq!(past.assert_all_restore(&place, "days later"), past.ids());
-        Ran::from(past.command(&["check", "--read"], &place).output().expect("it runs")).ended(0);
+        finish(&mut past.command(&["check", "--read"], &place)).ended(0);
     }
     assert!(moments.killed > rounds / 4, "only {} in {rounds} rounds were killed in time: the moments are wrong", moments.killed);
 }

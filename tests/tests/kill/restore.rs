@@ -7,7 +7,7 @@ use std::path::Path;
 use tests::chance::{Chance, budget};
 use tests::history::{copy_of, names};
 use tests::plain::PlainTree;
-use tests::program::Ran;
+use tests::program::finish;
 
 fn content(place: &Path) -> Vec<(String, Vec<u8>)> {
     let copy = copy_of(&FolderStore::open(place).expect("it opens"));
@@ -34,12 +34,12 @@ fn restore_killed_at_any_moment_is_completed_by_the_next() {
         let target = tempfile::tempdir().expect("a folder to restore to");
         // Into an empty folder, or over what another snapshot left there.
         if round % 2 == 1 {
-            Ran::from(begin(chance.below(4), target.path()).output().expect("it runs")).ended(0);
+            finish(&mut begin(chance.below(4), target.path())).ended(0);
         }
         for _ in 0..1 + chance.below(3) {
             moments.kill(&mut begin(8, target.path()), &mut chance);
         }
-        Ran::from(begin(8, target.path()).output().expect("it runs")).ended(0);
+        finish(&mut begin(8, target.path())).ended(0);
         past.newest().assert_same(&PlainTree::read(target.path()), &format!("round {round}"));
     }
     assert!(moments.killed > rounds / 4, "only {} in {rounds} rounds were killed in time: the moments are wrong", moments.killed);

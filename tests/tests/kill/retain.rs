@@ -3,7 +3,7 @@
 use crate::moments::Moments;
 use crate::past::Past;
 use tests::chance::{Chance, budget};
-use tests::program::Ran;
+use tests::program::finish;
 
 const LINE: [&str; 3] = ["retain", "--keep-last", "3"];
 
@@ -12,7 +12,7 @@ fn retain_killed_at_any_moment_loses_nothing_and_the_next_completes() {
     let mut chance = Chance::new(20_261_122);
     let past = Past::new(14, &mut chance);
     let reference = past.copy("reference");
-    Ran::from(past.command(&LINE, &reference).output().expect("it runs")).ended(0);
+    finish(&mut past.command(&LINE, &reference)).ended(0);
     let kept = past.ids().split_off(11);
     assert_eq!(past.assert_all_restore(&reference, "not killed"), kept);
     past.assert_collected_days_later(&reference, "not killed");
@@ -26,7 +26,7 @@ fn retain_killed_at_any_moment_loses_nothing_and_the_next_completes() {
             let there = past.assert_all_restore(&place, &what);
             assert!(kept.iter().all(|id| there.contains(id)), "{what}: {there:?}");
         }
-        let ran = Ran::from(past.command(&LINE, &place).output().expect("it runs")).ended(0);
+        let ran = finish(&mut past.command(&LINE, &place)).ended(0);
         assert!(ran.text().contains("3 kept"), "{}", ran.text());
         assert_eq!(past.assert_all_restore(&place, "after the rerun"), kept);
         past.assert_collected_days_later(&place, &format!("round {round}"));

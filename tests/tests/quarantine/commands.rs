@@ -2,7 +2,7 @@
 
 use crate::scene::{Scene, dataset, export, tree};
 use tests::plain::PlainTree;
-use tests::program::{Ran, program};
+use tests::program::{Ran, finish, program};
 
 /// A scene with a tail in quarantine, and a configuration that commands read.
 fn scene() -> (Scene, archive::id::SnapshotId) {
@@ -19,8 +19,7 @@ fn scene() -> (Scene, archive::id::SnapshotId) {
 
 fn run(scene: &Scene, arguments: &[&str]) -> Ran {
     let mut command = program("pull-backup");
-    command.args(arguments).arg("--config").arg(scene.folder.path().join("pull-backup.toml"));
-    command.output().unwrap().into()
+    finish(command.args(arguments).arg("--config").arg(scene.folder.path().join("pull-backup.toml")))
 }
 
 fn list(scene: &Scene) -> serde_json::Value {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tests::chance::noise;
 use tests::cluster::{Cluster, files, snapshots};
-use tests::program::{Ran, program};
+use tests::program::{finish, program};
 use tests::wait::until;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -37,14 +37,12 @@ fn held(cluster: &Cluster) {
 
 fn restores(cluster: &Cluster, repository: &Path, what: &str) {
     let target = tempfile::tempdir().unwrap();
-    let ran: Ran = program("pull-backup")
+    let mut command = program("pull-backup");
+    command
         .args(["restore", "--at", "latest", "--repository", repository.to_str().unwrap(), "--to", target.path().to_str().unwrap()])
         .arg("--identity")
-        .arg(cluster.path("identity"))
-        .output()
-        .unwrap()
-        .into();
-    ran.ended(0);
+        .arg(cluster.path("identity"));
+    finish(&mut command).ended(0);
     assert_eq!(files(&target.path().join("files")), files(&cluster.path("data")), "{what}");
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-use tests::program::{Ran, program};
+use tests::program::{Ran, finish, program};
 use tests::running::Running;
 use tests::wait::{until, within};
 
@@ -108,7 +108,7 @@ impl Stand {
     }
 
     pub fn run(&self, at: At, arguments: &[&str]) -> Ran {
-        self.command(at, arguments).output().expect("it runs").into()
+        finish(&mut self.command(at, arguments))
     }
 
     pub fn start(&mut self, at: At) {

@@ -3,8 +3,7 @@
 use crate::moving::{ADDRESS, ADDRESS_6, addresses, at, has_none, ip, link, moving, reach};
 use crate::scene::{LIMIT, Scene};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use tests::running::Running;
 use tests::wait::until;
 
 fn scene(many: usize, of_cluster: &str, of_node: &str) -> Scene {
@@ -22,7 +21,7 @@ fn an_address_goes_with_the_role_and_comes_back_with_it() {
     scene.cluster.run("web1", "importer", &["switchover", "--to", "web2"]).ended(0);
     at(&scene, "web2");
     has_none(&scene, "web1");
-    heard(&scene, watched, "web2");
+    heard(&scene, &watched, "web2");
     scene.cluster.run("web2", "importer", &["switchover", "--to", "web1"]).ended(0);
     at(&scene, "web1");
     // What a person may ask of it meanwhile.
@@ -47,31 +46,36 @@ fn an_address_goes_with_the_role_and_comes_back_with_it() {
 }
 
 /// `vip watch` on a host, as it is left to run.
-fn watch(scene: &Scene, node: &str) -> Child {
-    let mut command = scene.cluster.command(node, "importer", &["vip", "watch", "--json"]);
-    scene.cluster.within(node, || command.stdout(Stdio::piped()).spawn()).unwrap()
+fn watch(scene: &Scene, node: &str) -> Running {
+    let command = scene.cluster.command(node, "importer", &["vip", "watch", "--json"]);
+    let folder = scene.cluster.path("watch");
+    std::fs::create_dir(&folder).unwrap();
+    let mut watched = scene.cluster.within(node, || Running::start("watch", command, &folder));
+    [ADDRESS, ADDRESS_6]
+        .into_iter()
+        .for_each(|address| watched.says(LIMIT, &format!("listening on eth0 for {address}")));
+    watched
 }
 
 /// It says of each address who probed for it and who announces it.
 #[track_caller]
-fn heard(scene: &Scene, mut watched: Child, by: &str) {
+fn heard(scene: &Scene, watched: &Running, by: &str) {
     let link = link(scene, by);
-    let mut missing: Vec<(&str, &str)> = [ADDRESS, ADDRESS_6]
-        .into_iter()
-        .flat_map(|address| [(address, "probes for"), (address, "announces")])
-        .collect();
     // It is announced each minute for as long as it is there; in between there are the customer's questions.
-    for line in BufReader::new(watched.stdout.take().unwrap()).lines() {
-        let one: Value = serde_json::from_str(&line.unwrap()).unwrap();
-        assert!(one["mac"].is_string() && one.as_object().unwrap().len() == 3, "{one}");
-        missing.retain(|(address, claim)| one["mac"] != *link || one["address"] != *address || one["claim"] != *claim);
-        if missing.is_empty() {
-            break;
+    until(LIMIT, "what is said of the addresses", || {
+        let mut missing: Vec<(&str, &str)> = [ADDRESS, ADDRESS_6]
+            .into_iter()
+            .flat_map(|address| [(address, "probes for"), (address, "announces")])
+            .collect();
+        let said = watched.out();
+        // Of the last line there may be the beginning.
+        for line in said.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            let one: Value = serde_json::from_str(line).unwrap();
+            assert!(one["mac"].is_string() && one.as_object().unwrap().len() == 3, "{one}");
+            missing.retain(|(address, claim)| one["mac"] != *link || one["address"] != *address || one["claim"] != *claim);
         }
-    }
-    watched.kill().unwrap();
-    watched.wait().unwrap();
-    assert!(missing.is_empty(), "not heard: {missing:?}");
+        if missing.is_empty() { Ok(()) } else { Err(format!("not heard: {missing:?}")) }
+    });
 }
 
 /// What commands say as JSON, while nobody has the addresses.

@@ -2,10 +2,9 @@
 
 use crate::books::reigns;
 use crate::scene::{LIMIT, Scene};
-use std::process::Command;
 use std::time::Duration;
 use tests::chance::{Chance, budget};
-use tests::program::Ran;
+use tests::program::finish;
 use tests::wait::{until, within};
 
 /// What a person orders, of the active or of one that stands by.
@@ -78,10 +77,6 @@ impl Scene {
     }
 }
 
-fn ordered(mut command: Command) -> Ran {
-    command.output().unwrap().into()
-}
-
 #[test]
 fn whatever_is_ordered_and_whatever_dies_one_at_a_time_serves_and_nothing_is_lost() {
     let seed = std::env::var("RESILIENT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(14);
@@ -97,12 +92,12 @@ fn whatever_is_ordered_and_whatever_dies_one_at_a_time_serves_and_nothing_is_los
         let dies = [Dies::Nothing, Dies::Importer(hurt), Dies::Exporter(hurt), Dies::Arbiter, Dies::Host(hurt)][chance.below(5)];
         let moment = Duration::from_millis(chance.below(MOMENT_MOST_MS) as u64);
         println!("round {round} of seed {seed}: {order:?} while {active} is active; after {moment:?} dies {dies:?}");
-        let command = match order {
+        let mut command = match order {
             Order::Switchover => scene.cluster.command(active, "importer", &["switchover", "--to", other]),
             Order::Close => scene.cluster.command(active, "importer", &["close"]),
             Order::Failback => scene.cluster.command(other, "importer", &["failback"]),
         };
-        let asked = std::thread::spawn(move || ordered(command));
+        let asked = std::thread::spawn(move || finish(&mut command));
         // Any moment will do: whatever it meets must be well.
         let _ = within(moment, || None::<()>);
         scene.dies(dies);

@@ -3,7 +3,7 @@
 use crate::scene::{LIMIT, Scene};
 use std::path::Path;
 use std::process::Command;
-use tests::program::program;
+use tests::program::{finish, program};
 use tests::wait::until;
 
 /// What a line of cron's does: whether it was well, and what cron would send.
@@ -17,8 +17,8 @@ fn minute(scene: &Scene, ask: &str) -> (Option<i32>, String) {
         .env("ASK", ask)
         .env("STATE", scene.cluster.path("cron"));
     command.env("PULL_BACKUP", bin).env("RESILIENT_CONFIG", config);
-    let output = scene.cluster.within("backup", || command.output().unwrap());
-    (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+    let ran = scene.cluster.within("backup", || finish(&mut command));
+    (Some(ran.status), ran.text().to_owned() + &ran.err)
 }
 
 #[test]

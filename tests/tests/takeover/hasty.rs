@@ -5,7 +5,7 @@ use crate::scene::{LIMIT, Scene, judge};
 use std::path::PathBuf;
 use std::time::Duration;
 use tests::chance::budget;
-use tests::program::Ran;
+use tests::program::{Ran, finish};
 use tests::wait::{until, within};
 
 impl Scene {
@@ -86,11 +86,11 @@ fn an_activation_that_is_killed_and_repeated_ends_with_one_that_has_everything()
         scene.gone(from);
         let moment = Duration::from_millis(moments_ms[round * moments_ms.len() / rounds]);
         let mut command = scene.cluster.command(to, "importer", &["activate"]);
-        let asked = std::thread::spawn(move || command.output().unwrap());
+        let asked = std::thread::spawn(move || finish(&mut command));
         // Any moment will do: whatever it meets must be well.
         let _ = within(moment, || None::<()>);
         scene.cluster.kill(to, "importer");
-        let broken = Ran::from(asked.join().unwrap());
+        let broken = asked.join().unwrap();
         assert!(broken.status == 0 || broken.err.contains("hint:"), "{}", broken.err);
         println!("killed after {moment:?}: {} {}", broken.status, broken.err.lines().last().unwrap_or_default());
         scene.cluster.start(to, "importer");

@@ -1,6 +1,7 @@
 //! What is in a backup: odd names, links, what went, what is left out, and what changes while it is read.
 
 use super::{LIMIT, Stack};
+use recipes::data::conform::Ends;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
@@ -80,6 +81,7 @@ fn a_file_that_changes_while_it_is_exported_is_told_and_the_next_export_has_it_w
     stack.carry();
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let ends = Ends(&ended);
         scope.spawn(|| {
             let mut file = File::options().append(true).open(&log).unwrap();
             let mut line = 0_u64;
@@ -99,7 +101,7 @@ fn a_file_that_changes_while_it_is_exported_is_told_and_the_next_export_has_it_w
                 Err(format!("{ran:?}"))
             }
         });
-        ended.store(true, Ordering::Relaxed);
+        drop(ends);
         assert!(said.text().contains("log"), "{}", said.text());
     });
     let imported = stack.run(1, "importer", &["sync"]).ended(0);
