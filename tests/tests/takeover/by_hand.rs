@@ -2,6 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::os::unix::process::CommandExt;
+use std::process::Command;
 use tests::cluster::{Cluster, snapshots};
 use tests::wait::until;
 
@@ -132,8 +133,12 @@ fn a_role_is_kept_when_the_last_export_does_not_arrive() {
     cluster.run("web1", "exporter", &["run"]).ended(0);
     write(&cluster, "web1", "nobody has this yet\n");
     cluster.kill("backup", "pull-backup");
-    // A person who waits long enough ends it as a terminal does, and the role is what it was.
-    let mut command = cluster.command("web1", "importer", &["close"]);
+    // A person who waits long enough ends it as a terminal does, and the role is what it was. Where tests run in the background that signal is ignored, and what
+    // they begin would ignore it as well.
+    let close = cluster.command("web1", "importer", &["close"]);
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(close.get_program()).args(close.get_args());
+    command.envs(close.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut waiting = command.process_group(0).spawn().unwrap();
     until(LIMIT, "the last export to be in the spool", || {
         let there = snapshots(&cluster.of_node("web1", "shop"));
@@ -141,7 +146,8 @@ fn a_role_is_kept_when_the_last_export_does_not_arrive() {
     });
     assert!(waiting.try_wait().unwrap().is_none(), "it waits for the pull-backup");
     kill_process_group(Pid::from_child(&waiting), Signal::INT).unwrap();
-    assert!(!waiting.wait().unwrap().success());
+    let ended = until(LIMIT, "it to be broken off", || waiting.try_wait().unwrap());
+    assert!(!ended.success());
     assert!(role(&cluster, "web1").contains("active = true"));
     cluster.stop();
 }
