@@ -169,9 +169,23 @@ pub struct Place {
     pub mode: Mode,
 }
 
+/// What lies around a place before and after the switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kin {
+    /// A tree of the same shape, which goes for good when this one was switched: what is there as it was may be taken from it, by one more name.
+    pub leaves: PathBuf,
+    /// Where that of the place which is called `prefix` lies after the switch.
+    pub becomes: PathBuf,
+}
+
 /// An import between its first and its last step. Dropped, it leaves the data as it was.
 pub trait Staging {
     fn places(&self) -> &[Place];
+
+    /// What lies around the place of this number, where it is a tree that stays as it is written.
+    fn kin(&self, _place: usize) -> Option<Kin> {
+        None
+    }
 
     /// Does what takes long, and finds out whether the rest can be done, while the data is as it was: a dataset's sources are prepared one after the other, and
     /// only then switched. Called once, when everything was written into the places.

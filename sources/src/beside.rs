@@ -74,7 +74,7 @@ pub fn rehearse(snapshot: &OpenSnapshot<'_>, dataset: &Dataset, state: &Path, ad
         let source = matched.source;
         let folder = scratch.folder(&source.name)?;
         let before = done.entries;
-        fill(snapshot, &source.name, &whole(folder.clone()), advance, &mut done)?;
+        fill(snapshot, &source.name, &whole(folder.clone()), None, advance, &mut done)?;
         let questions = recipe::questions(source);
         let found = match (matched.data.served(), source.recipe.as_str()) {
             (Some(served), _) => served.rehearse(&folder, questions),
@@ -113,7 +113,7 @@ pub fn bring(
     let mut done = Imported::default();
     let mut write = |prefix: Vec<u8>| {
         let place = Place { prefix, folder: folder.clone(), mode: Mode::Switch };
-        fill(snapshot, &source.name, &place, &|_| (), &mut done)
+        fill(snapshot, &source.name, &place, None, &|_| (), &mut done)
     };
     write(b"manifest.json".to_vec())?;
     let failed = |error| recipe::failure(&source.name, error);

@@ -8,3 +8,4 @@ pub mod beside;
 pub mod capture;
 pub mod import;
 pub mod recipe;
+mod restored;

@@ -62,6 +62,11 @@ impl Tree {
         Ok(Tree { root })
     }
 
+    /// Opens one that is there, and is no link.
+    pub fn existing(tree: &Path) -> io::Result<Tree> {
+        Ok(Tree { root: rustix::fs::open(tree.as_os_str().as_bytes(), FOLDER, Mode::empty())? })
+    }
+
     pub fn folder(&self, path: &[u8]) -> io::Result<OwnedFd> {
         open_folder(self.root.as_fd(), path)
     }

@@ -130,6 +130,7 @@ impl Restore {
             within: vec![],
             paths,
             delete: self.delete.then_some(&everything),
+            like: None,
             threads: archive::threads(),
             advance: &|bytes| progress.advance(bytes),
         };

@@ -3,7 +3,7 @@
 //! Each root is switched by itself; a run that is killed between two of them leaves one new and one old, and the next
 //! import mends that. All that can be refused is refused before the first one.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use super::record::{DONE, Record};
 use super::target::Target;
 use super::{Inner, Root, remove};
 use crate::Error;
-use crate::data::{Finding, Level, Mode, Place, Staging, Time};
+use crate::data::{Finding, Kin, Level, Mode, Place, Staging, Time};
 
 /// A container that no other import touches.
 struct Locked(Arc<Folder>);
@@ -55,12 +55,14 @@ struct Import {
     /// The folder and the prefix of each root that is restored in place.
     in_place: Vec<(PathBuf, Vec<u8>)>,
     places: Vec<Place>,
+    /// Of each place.
+    kin: Vec<Option<Kin>>,
     findings: Vec<Finding>,
 }
 
 pub(crate) fn stage(inner: &Arc<Inner>) -> Result<Box<dyn Staging>, Error> {
-    let (switched, in_place, places, findings) = Default::default();
-    let mut import = Import { inner: inner.clone(), switched, in_place, places, findings };
+    let (switched, in_place, places, kin, findings) = Default::default();
+    let mut import = Import { inner: inner.clone(), switched, in_place, places, kin, findings };
     for root in &inner.roots {
         let Some(target) = Target::resolve(root, true)? else {
             import.in_place(root, root.path.clone(), "it is the root of all")?;
@@ -128,13 +130,18 @@ fn recover(inner: &Inner, target: &Target, findings: &mut Vec<Finding>) -> Resul
 impl Import {
     fn switched(&mut self, root: &Root, target: Target, container: Locked) {
         let single = self.inner.single();
-        let mut folder = target.label.with_file_name(OsStr::from_bytes(target.new.to_bytes()));
-        folder.push("tree");
-        if single {
-            folder.push(OsStr::from_bytes(&root.name));
-        }
+        let within = |container: &CString| {
+            let mut folder = target.label.with_file_name(OsStr::from_bytes(container.to_bytes()));
+            folder.push("tree");
+            if single {
+                folder.push(OsStr::from_bytes(&root.name));
+            }
+            folder
+        };
         let prefix = if single { Vec::new() } else { root.name.clone() };
-        self.places.push(Place { prefix, folder, mode: Mode::Switch });
+        // What is kept of the import before the last one goes when this one is switched.
+        self.kin.push(Some(Kin { leaves: within(&target.previous), becomes: target.label.clone() }));
+        self.places.push(Place { prefix, folder: within(&target.new), mode: Mode::Switch });
         self.switched.push((target, container));
     }
 
@@ -156,6 +163,7 @@ impl Import {
             (above.to_path_buf(), root.name.clone())
         };
         self.findings.push(Finding::new(Level::Note, what));
+        self.kin.push(None);
         self.places.push(Place { prefix: prefix.clone(), folder, mode: Mode::InPlace });
         self.in_place.push((label, prefix));
         Ok(())
@@ -194,6 +202,10 @@ impl Import {
 impl Staging for Import {
     fn places(&self) -> &[Place] {
         &self.places
+    }
+
+    fn kin(&self, place: usize) -> Option<Kin> {
+        self.kin.get(place)?.clone()
     }
 
     fn commit(mut self: Box<Self>, holds: &mut dyn FnMut(&[u8]) -> bool) -> Result<Vec<Finding>, Error> {

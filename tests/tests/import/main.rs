@@ -3,3 +3,4 @@
 mod hostile;
 mod stands_by;
 mod switch_back;
+mod turns;

@@ -4,6 +4,7 @@ mod again;
 mod disk;
 mod history;
 mod part;
+mod taken;
 
 use archive::read::open::OpenSnapshot;
 use archive::read::restore::{RestoreOptions, RestoreReport, restore};

@@ -2,13 +2,15 @@
 //!
 //! Entries come in order. Folders, links and devices are made at once; files are gathered into windows, and each window's segments are decoded once and scattered to where their pieces
 //! belong (`window`). A file that is there already with the right length and time is checked by its digest and left alone, so an interrupted restore
-//! is repeated cheaply. A file that differs is written beside the old one and renamed over it. What cannot be restored is named in the report, the rest goes on.
+//! is repeated cheaply. A file that differs is written beside the old one and renamed over it. Where a tree that was restored before is about to go, what it has
+//! as it was is taken from it (`like`). What cannot be restored is named in the report, the rest goes on.
 //!
 //! It does not decide what is restored where: that is for the caller.
 
 mod batch;
 mod file;
 mod later;
+mod like;
 mod options;
 mod scatter;
 mod slots;
@@ -22,6 +24,8 @@ use crate::error::{Error, Result};
 use crate::extent::Extent;
 use batch::{Batch, Shared};
 use later::{Folders, Links};
+use like::Like;
+pub use like::Tags;
 pub use options::{Problem, RestoreOptions, RestoreReport};
 use rustix::fs::{FileType, Mode};
 use scatter::Scatter;
@@ -73,6 +77,7 @@ pub fn restore(snapshot: &OpenSnapshot<'_>, target: &Path, options: &RestoreOpti
     let owners = Owners(rustix::process::geteuid().is_root());
     let top = tree.folder(b"").map_err(Error::file("open", target))?;
     let shared = Shared::new(snapshot, &tree, options, owners);
+    let like = options.like.and_then(|(tree, tags)| Like::open(tree, tags));
     std::thread::scope(|scope| {
         let (to, gathered) = mpsc::sync_channel::<Batch>(1);
         let (written, from) = mpsc::sync_channel(1);
@@ -95,7 +100,7 @@ pub fn restore(snapshot: &OpenSnapshot<'_>, target: &Path, options: &RestoreOpti
             links: Links::default(),
             top: None,
             shared,
-            window: Window::new(shared, Writer { to, from }),
+            window: Window::new(shared, Writer { to, from }, like),
             report: RestoreReport::default(),
             named: 0,
             matched: options.paths.is_empty(),
@@ -113,10 +118,7 @@ pub(crate) fn last_part(path: &[u8]) -> &[u8] {
 
 impl Restore<'_> {
     fn wanted(&mut self, entry: &Entry) -> bool {
-        if self.options.paths.is_empty() {
-            return true;
-        }
-        let inside = self.options.paths.iter().any(|path| entry::lies_in(&entry.path, path));
+        let inside = self.options.wants(&entry.path);
         self.matched |= inside;
         inside || (entry.node == Node::Folder && self.options.paths.iter().any(|path| entry::lies_in(path, &entry.path)))
     }
@@ -219,8 +221,7 @@ impl Restore<'_> {
     /// Removes what is in a folder and not in the snapshot.
     fn leave(&mut self, level: Level) {
         let Some(keep) = self.options.delete else { return };
-        let inside = self.options.paths.is_empty() || self.options.paths.iter().any(|path| entry::lies_in(&level.path, path));
-        if !inside {
+        if !self.options.wants(&level.path) {
             return;
         }
         let fd = level.fd.map_or_else(|| self.tree.folder(&level.path), Ok);

@@ -1,8 +1,10 @@
 //! What a restore is told, and what it tells.
 
+use super::Tags;
 use crate::entry::{self, Entry, Node};
 use crate::error::Result;
 use crate::read::open::OpenSnapshot;
+use std::path::Path;
 
 /// How to restore.
 pub struct RestoreOptions<'a> {
@@ -12,6 +14,8 @@ pub struct RestoreOptions<'a> {
     pub paths: Vec<Vec<u8>>,
     /// Remove what the snapshot does not have, except where this says to keep it.
     pub delete: Option<&'a (dyn Fn(&[u8]) -> bool + Sync)>,
+    /// A tree that is about to go and what is remembered of it: files that are there as they were are taken from it.
+    pub like: Option<(&'a Path, &'a Tags)>,
     pub threads: usize,
     /// Hears of bytes as they are done.
     pub advance: &'a (dyn Fn(u64) + Sync),
@@ -19,7 +23,7 @@ pub struct RestoreOptions<'a> {
 
 impl Default for RestoreOptions<'_> {
     fn default() -> Self {
-        RestoreOptions { within: vec![], paths: vec![], delete: None, threads: crate::threads(), advance: &|_| () }
+        RestoreOptions { within: vec![], paths: vec![], delete: None, like: None, threads: crate::threads(), advance: &|_| () }
     }
 }
 
@@ -36,10 +40,15 @@ impl RestoreOptions<'_> {
             each(entry)
         })
     }
+
+    /// Whether it was asked for, or lies in what was.
+    pub(super) fn wants(&self, path: &[u8]) -> bool {
+        self.paths.is_empty() || self.paths.iter().any(|wanted| entry::lies_in(path, wanted))
+    }
 }
 
 /// A path behind that of the folder it lies in; none when it lies elsewhere.
-fn behind<'p>(path: &'p [u8], folder: &[u8]) -> Option<&'p [u8]> {
+pub(super) fn behind<'p>(path: &'p [u8], folder: &[u8]) -> Option<&'p [u8]> {
     let inside = entry::lies_in(path, folder);
     let skip = if folder.is_empty() || path.len() == folder.len() { folder.len() } else { folder.len() + 1 };
     inside.then(|| &path[skip..])
