@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::read::open::OpenSnapshot;
 use crate::read::tree::{self, Tree};
 use rustix::fs::{AtFlags, FileType, Stat};
-use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -22,13 +21,13 @@ use std::path::Path;
 type Tag = [u8; 16];
 
 /// Of more files than this no tags are kept: they are written anew.
-const TAGS_MAX: usize = 4_000_000;
+const TAGS_MAX: usize = 1_000_000;
 
 const MAGIC: &[u8] = b"resilient files as restored 1\n";
 
-/// What is remembered of the files of a tree.
+/// What is remembered of the files of a tree, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tags(HashSet<Tag>);
+pub struct Tags(Vec<Tag>);
 
 impl Tags {
     /// Looks at what was restored by `options`, which now lies at `tree`, without the part of its paths that is `strip`.
@@ -42,11 +41,16 @@ impl Tags {
             }
             // What cannot be looked at is written again, the next time.
             if let Ok(Some(tag)) = folder.below(&tree, entry::parent(path)).and_then(|folder| tag(&entry, &look(folder, path)?)) {
-                tags.0.insert(tag);
+                tags.0.push(tag);
             }
             Ok(())
         })?;
+        tags.0.sort_unstable();
         Ok(tags)
+    }
+
+    fn has(&self, tag: &Tag) -> bool {
+        self.0.binary_search(tag).is_ok()
     }
 
     pub fn len(&self) -> usize {
@@ -67,7 +71,9 @@ impl Tags {
     /// Anything else than what was written is no tag of any file.
     pub fn from_bytes(bytes: &[u8]) -> Tags {
         let (tags, _) = bytes.strip_prefix(MAGIC).unwrap_or_default().as_chunks();
-        Tags(tags.iter().take(TAGS_MAX).copied().collect())
+        let mut tags: Vec<Tag> = tags.iter().take(TAGS_MAX).copied().collect();
+        tags.sort_unstable();
+        Tags(tags)
     }
 }
 
@@ -138,7 +144,7 @@ impl<'a> Like<'a> {
         let (path, name) = (&entry.path, super::last_part(&entry.path));
         let folder = self.folder.below(&self.tree, entry::parent(path))?;
         let stat = look(folder, path)?;
-        if !tag(entry, &stat)?.is_some_and(|tag| self.tags.0.contains(&tag)) {
+        if tag(entry, &stat)?.is_none_or(|tag| !self.tags.has(&tag)) {
             return Ok(false);
         }
         rustix::fs::linkat(folder, name, into, name, AtFlags::empty())?;
