@@ -15,6 +15,7 @@
 pub mod conform;
 
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -169,21 +170,13 @@ pub struct Place {
     pub mode: Mode,
 }
 
-/// What lies around a place before and after the switch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kin {
-    /// A tree of the same shape, which goes for good when this one was switched: what is there as it was may be taken from it, by one more name.
-    pub leaves: PathBuf,
-    /// Where that of the place which is called `prefix` lies after the switch.
-    pub becomes: PathBuf,
-}
-
 /// An import between its first and its last step. Dropped, it leaves the data as it was.
 pub trait Staging {
     fn places(&self) -> &[Place];
 
-    /// What lies around the place of this number, where it is a tree that stays as it is written.
-    fn kin(&self, _place: usize) -> Option<Kin> {
+    /// A tree of the same shape as the place of this number, which goes for good when that one is switched: files that are there as they should be may be taken from it,
+    /// by one more name.
+    fn leaves(&self, _place: usize) -> Option<BorrowedFd<'_>> {
         None
     }
 

@@ -4,19 +4,20 @@
 //! are loaded. Only when all of them are whole is one after the other switched; when one cannot be, those before it are switched back. So the sources of a
 //! dataset are of one snapshot, before and after; a process that dies between two switches leaves that to the next import, which the caller must begin.
 //!
-//! Files that are as they were two imports ago are not written again: see `restored`.
+//! Where files are switched, the tree that is kept of the import before the last one goes: a file that is right in it, by its digest too, is taken from there in place of
+//! being written again.
 //!
 //! Sources match by name and recipe. One that only the snapshot has, or only the node file, is left as it is and named.
 
 use crate::recipe;
-use crate::restored::Restored;
 use archive::entry::{Entry, display};
 use archive::read::open::OpenSnapshot;
-use archive::read::restore::{RestoreOptions, RestoreReport, Tags, restore};
+use archive::read::restore::{RestoreOptions, RestoreReport, restore};
 use console::exit::Failure;
 use console::node_file::{Dataset, Source};
 use recipes::data::{Data, Finding, Level, Mode, Place, Staging};
 use std::collections::HashSet;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 /// What an import did.
@@ -52,16 +53,12 @@ pub(crate) struct Matched<'a> {
 pub fn import(snapshot: &OpenSnapshot<'_>, dataset: &Dataset, state: &Path, advance: &(dyn Fn(u64) + Sync)) -> Result<Imported, Broken> {
     let mut done = Imported::default();
     let matched = matched(snapshot, dataset, state, &mut done)?;
-    let (mut staged, mut trees) = (Vec::new(), Vec::new());
+    let mut staged = Vec::new();
     for matched in &matched {
         let name = &matched.source.name;
         let staging = matched.data.stage().map_err(|error| recipe::failure(name, error))?;
         for (number, place) in staging.places().iter().enumerate() {
-            let tree = staging.kin(number).map(|kin| Restored::of(state, dataset, name, place, kin));
-            let known = tree.as_ref().map(Restored::known).unwrap_or_default();
-            let like = tree.as_ref().map(|tree| (tree.leaves(), &known));
-            fill(snapshot, name, place, like, advance, &mut done)?;
-            trees.extend(tree);
+            fill(snapshot, name, place, staging.leaves(number), advance, &mut done)?;
         }
         staged.push((matched, staging));
     }
@@ -69,7 +66,6 @@ pub fn import(snapshot: &OpenSnapshot<'_>, dataset: &Dataset, state: &Path, adva
         staging.prepare().map_err(|error| recipe::failure(&matched.source.name, error))?;
     }
     commit(snapshot, staged, &mut done)?;
-    trees.iter().for_each(|tree| tree.remember(snapshot));
     Ok(done)
 }
 
@@ -111,14 +107,20 @@ pub(crate) fn fill(
     snapshot: &OpenSnapshot<'_>,
     source: &str,
     place: &Place,
-    like: Option<(&Path, &Tags)>,
+    like: Option<BorrowedFd<'_>>,
     advance: &(dyn Fn(u64) + Sync),
     done: &mut Imported,
 ) -> Result<(), Failure> {
     // In place, what is of another kind makes way; what is gone, the recipe removes.
     let everything = |_: &[u8]| true;
-    let delete: Option<&(dyn Fn(&[u8]) -> bool + Sync)> = if place.mode == Mode::InPlace { Some(&everything) } else { None };
-    let options = RestoreOptions { delete, like, advance, ..of(source, place) };
+    let options = RestoreOptions {
+        within: source.as_bytes().to_vec(),
+        paths: if place.prefix.is_empty() { vec![] } else { vec![place.prefix.clone()] },
+        delete: (place.mode == Mode::InPlace).then_some(&everything),
+        like,
+        threads: archive::threads(),
+        advance,
+    };
     let report = restore(snapshot, &place.folder, &options).map_err(failure)?;
     whole(source, &report)?;
     done.entries += report.entries;
@@ -128,12 +130,6 @@ pub(crate) fn fill(
         done.findings.push((source.to_owned(), Finding::new(Level::Note, what)));
     }
     Ok(())
-}
-
-/// What of a snapshot belongs into a place.
-pub(crate) fn of<'a>(source: &str, place: &Place) -> RestoreOptions<'a> {
-    let paths = if place.prefix.is_empty() { vec![] } else { vec![place.prefix.clone()] };
-    RestoreOptions { within: source.as_bytes().to_vec(), paths, ..RestoreOptions::default() }
 }
 
 /// Refuses what is not whole: the data stays what it was.

@@ -8,4 +8,3 @@ pub mod beside;
 pub mod capture;
 pub mod import;
 pub mod recipe;
-mod restored;

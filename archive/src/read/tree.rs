@@ -62,9 +62,9 @@ impl Tree {
         Ok(Tree { root })
     }
 
-    /// Opens one that is there, and is no link.
-    pub fn existing(tree: &Path) -> io::Result<Tree> {
-        Ok(Tree { root: rustix::fs::open(tree.as_os_str().as_bytes(), FOLDER, Mode::empty())? })
+    /// One that is there, and open.
+    pub fn of(root: OwnedFd) -> Tree {
+        Tree { root }
     }
 
     pub fn folder(&self, path: &[u8]) -> io::Result<OwnedFd> {
@@ -175,19 +175,34 @@ fn set_xattr(name: &[u8], set: impl FnOnce() -> rustix::io::Result<()>) -> io::R
 
 /// Removes extended attributes that `wanted` does not have. Those of other name spaces than the user's and the ACLs' are left to the system.
 pub fn drop_xattrs(file: BorrowedFd<'_>, wanted: &Xattrs) -> io::Result<()> {
+    surplus_xattrs(file, wanted)?
+        .iter()
+        .try_for_each(|name| Ok(rustix::fs::fremovexattr(file, name.as_slice())?))
+}
+
+/// Whether a file has the extended attributes that are wanted, and none that would be removed.
+pub fn has_xattrs(file: BorrowedFd<'_>, wanted: &Xattrs) -> io::Result<bool> {
+    let mut buffer = vec![0; 64 << 10];
+    for (name, value) in wanted {
+        match rustix::fs::fgetxattr(file, name.as_slice(), &mut buffer[..]) {
+            Ok(len) if buffer.get(..len) == Some(value.as_slice()) => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(surplus_xattrs(file, wanted)?.is_empty())
+}
+
+/// The names of those that a restore would remove.
+fn surplus_xattrs(file: BorrowedFd<'_>, wanted: &Xattrs) -> io::Result<Vec<Vec<u8>>> {
     let mut buffer = vec![0; 64 << 10];
     let len = match rustix::fs::flistxattr(file, &mut buffer[..]) {
         Ok(len) => len,
-        Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
-    for name in buffer[..len].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        let ours = name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_");
-        if ours && !wanted.iter().any(|(have, _)| have == name) {
-            rustix::fs::fremovexattr(file, name)?;
-        }
-    }
-    Ok(())
+    let names = buffer[..len].split(|&byte| byte == 0).filter(|name| !name.is_empty());
+    let ours = names.filter(|name| name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_"));
+    Ok(ours.filter(|name| !wanted.iter().any(|(have, _)| have == name)).map(<[u8]>::to_vec).collect())
 }
 
 /// Gives something that cannot be opened (a link, a device) its attributes.

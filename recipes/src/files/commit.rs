@@ -11,6 +11,9 @@
 //! 6. `record` becomes `done`: the container now holds what was before.
 //! 7. The container becomes the previous one; the one before that is emptied of excluded entries and removed.
 //!
+//! What arrives may have files in common with the previous tree (`Staging::leaves`): from step 4 to 7 the target has them in common with it, and then it is gone.
+//! Where there is no target to be exchanged with, the previous tree stays, so then nothing may be taken from it.
+//!
 //! So a container without `record` and `done` holds nothing of the target and is removed. One with `record` is undone
 //! when the target has another inode, and finished when it has that one. One with `done` is moved to its place. A
 //! previous tree that is on its way to be the target again has both, so that undoing keeps it.
@@ -36,6 +39,8 @@ pub(crate) struct Switch<'a> {
     pub inner: &'a Inner,
     pub target: &'a Target,
     pub container: &'a Arc<Folder>,
+    /// What arrived may have files in common with what is kept of before, which must go then: it does when something is exchanged.
+    pub replaces: bool,
     pub findings: &'a mut Vec<Finding>,
 }
 
@@ -108,6 +113,9 @@ impl Switch<'_> {
             return Err(io::ErrorKind::NotFound.into());
         };
         let live_found = target.live()?;
+        if self.replaces && live_found.is_none() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "what it was to replace went away meanwhile"));
+        }
         let carried = self.excluded()?;
         let arrived = as_folder(&tree, &target.entry, Some(found))?;
         if let Some(arrived) = &arrived {

@@ -3,8 +3,9 @@
 //! Each root is switched by itself; a run that is killed between two of them leaves one new and one old, and the next
 //! import mends that. All that can be refused is refused before the first one.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use super::record::{DONE, Record};
 use super::target::Target;
 use super::{Inner, Root, remove};
 use crate::Error;
-use crate::data::{Finding, Kin, Level, Mode, Place, Staging, Time};
+use crate::data::{Finding, Level, Mode, Place, Staging, Time};
 
 /// A container that no other import touches.
 struct Locked(Arc<Folder>);
@@ -50,19 +51,19 @@ fn locked(container: Arc<Folder>, target: &Target) -> Result<Locked, Error> {
 
 struct Import {
     inner: Arc<Inner>,
-    /// The target of each root that is switched, with its container.
-    switched: Vec<(Target, Locked)>,
+    /// The target of each root that is switched, with its container, and whether files may be taken from what goes then.
+    switched: Vec<(Target, Locked, bool)>,
     /// The folder and the prefix of each root that is restored in place.
     in_place: Vec<(PathBuf, Vec<u8>)>,
     places: Vec<Place>,
-    /// Of each place.
-    kin: Vec<Option<Kin>>,
+    /// Of each place what is kept of the import before the last one, where it goes with the switch.
+    leaves: Vec<Option<OwnedFd>>,
     findings: Vec<Finding>,
 }
 
 pub(crate) fn stage(inner: &Arc<Inner>) -> Result<Box<dyn Staging>, Error> {
-    let (switched, in_place, places, kin, findings) = Default::default();
-    let mut import = Import { inner: inner.clone(), switched, in_place, places, kin, findings };
+    let (switched, in_place, places, leaves, findings) = Default::default();
+    let mut import = Import { inner: inner.clone(), switched, in_place, places, leaves, findings };
     for root in &inner.roots {
         let Some(target) = Target::resolve(root, true)? else {
             import.in_place(root, root.path.clone(), "it is the root of all")?;
@@ -118,31 +119,38 @@ fn make_container(target: &Target, single: bool) -> io::Result<Locked> {
     made
 }
 
+/// What is kept of before, in the shape of what arrives. It goes when something is replaced, and only then.
+fn leaves(target: &Target, single: bool) -> io::Result<Option<OwnedFd>> {
+    let (Some(_), Some(container)) = (target.live()?, target.container(&target.previous)?) else { return Ok(None) };
+    let (tree, _) = container.open(TREE)?;
+    let folder = if single { tree.open(&target.entry)?.0 } else { tree };
+    Ok(Some(folder.fd()?.try_clone()?))
+}
+
 fn recover(inner: &Inner, target: &Target, findings: &mut Vec<Finding>) -> Result<(), Error> {
     let failed = |error| Error::io("look for an interrupted import into", &target.label, error);
     let Some(container) = target.container(&target.new).map_err(failed)? else {
         return Ok(());
     };
     let container = locked(container, target)?;
-    Switch { inner, target, container: &container.0, findings }.recover()
+    Switch { inner, target, container: &container.0, replaces: false, findings }.recover()
 }
 
 impl Import {
     fn switched(&mut self, root: &Root, target: Target, container: Locked) {
         let single = self.inner.single();
-        let within = |container: &CString| {
-            let mut folder = target.label.with_file_name(OsStr::from_bytes(container.to_bytes()));
-            folder.push("tree");
-            if single {
-                folder.push(OsStr::from_bytes(&root.name));
-            }
-            folder
-        };
+        let mut folder = target.label.with_file_name(OsStr::from_bytes(target.new.to_bytes()));
+        folder.push("tree");
+        if single {
+            folder.push(OsStr::from_bytes(&root.name));
+        }
         let prefix = if single { Vec::new() } else { root.name.clone() };
-        // What is kept of the import before the last one goes when this one is switched.
-        self.kin.push(Some(Kin { leaves: within(&target.previous), becomes: target.label.clone() }));
-        self.places.push(Place { prefix, folder: within(&target.new), mode: Mode::Switch });
-        self.switched.push((target, container));
+        // Without it, all is written.
+        let leaves = leaves(&target, single).ok().flatten();
+        let replaces = leaves.is_some();
+        self.leaves.push(leaves);
+        self.places.push(Place { prefix, folder, mode: Mode::Switch });
+        self.switched.push((target, container, replaces));
     }
 
     fn in_place(&mut self, root: &Root, label: PathBuf, reason: &str) -> Result<(), Error> {
@@ -163,7 +171,7 @@ impl Import {
             (above.to_path_buf(), root.name.clone())
         };
         self.findings.push(Finding::new(Level::Note, what));
-        self.kin.push(None);
+        self.leaves.push(None);
         self.places.push(Place { prefix: prefix.clone(), folder, mode: Mode::InPlace });
         self.in_place.push((label, prefix));
         Ok(())
@@ -171,15 +179,15 @@ impl Import {
 
     fn switch_all(&mut self) -> Result<(), Error> {
         let Import { inner, switched, findings, .. } = self;
-        for (target, Locked(container)) in switched.iter() {
+        for (target, Locked(container), _) in switched.iter() {
             if inner.single() {
                 let failed = |error| Error::io("look at what arrived for", &target.label, error);
                 unwrap_lone_file(container, target).map_err(failed)?;
             }
-            Switch { inner, target, container, findings }.prepare()?;
+            Switch { inner, target, container, replaces: false, findings }.prepare()?;
         }
-        for (target, Locked(container)) in switched.iter() {
-            Switch { inner, target, container, findings }.switch()?;
+        for (target, Locked(container), replaces) in switched.iter() {
+            Switch { inner, target, container, replaces: *replaces, findings }.switch()?;
         }
         Ok(())
     }
@@ -204,8 +212,8 @@ impl Staging for Import {
         &self.places
     }
 
-    fn kin(&self, place: usize) -> Option<Kin> {
-        self.kin.get(place)?.clone()
+    fn leaves(&self, place: usize) -> Option<BorrowedFd<'_>> {
+        self.leaves.get(place)?.as_ref().map(AsFd::as_fd)
     }
 
     fn commit(mut self: Box<Self>, holds: &mut dyn FnMut(&[u8]) -> bool) -> Result<Vec<Finding>, Error> {
@@ -218,7 +226,7 @@ impl Staging for Import {
 impl Drop for Import {
     /// What was not switched is undone, as the next import would. That it fails is no worse than a kill.
     fn drop(&mut self) {
-        for (target, container) in self.switched.drain(..) {
+        for (target, container, _) in self.switched.drain(..) {
             // Its lock goes with it.
             drop(container);
             let _ = recover(&self.inner, &target, &mut Vec::new());
@@ -255,7 +263,7 @@ pub(crate) fn rollback(inner: &Arc<Inner>) -> Result<Vec<Finding>, Error> {
         back.push((target, container));
     }
     for (target, container) in back {
-        let switch = Switch { inner, target: &target, container: &container.0, findings: &mut findings };
+        let switch = Switch { inner, target: &target, container: &container.0, replaces: false, findings: &mut findings };
         if let Err(error) = take_back(switch) {
             drop(container);
             // The first error is the one to tell; what is left of it, the next import tells.

@@ -84,8 +84,8 @@ impl Pair {
     }
 
     /// The files whose inodes the data of now and what was kept before have in common.
-    fn taken(&self, kept: &BTreeMap<String, u64>) -> Vec<String> {
-        let live = inodes(&self.own.join(self.folders[0]));
+    fn taken(&self, folder: &str, kept: &BTreeMap<String, u64>) -> Vec<String> {
+        let live = inodes(&self.own.join(folder));
         kept.iter()
             .filter(|(name, inode)| live.get(*name) == Some(inode))
             .map(|(name, _)| name.clone())
@@ -105,14 +105,16 @@ fn takes_turns(pair: &Pair) {
     pair.write("sub/00", b"second");
     pair.brings();
     for round in 0..4 {
-        let kept = inodes(&pair.kept("www"));
+        let kept: Vec<_> = pair.folders.iter().map(|folder| (*folder, inodes(&pair.kept(folder)))).collect();
         pair.write("sub/01", format!("round {round}").as_bytes());
         pair.write(&format!("new{round}"), b"new");
         pair.brings();
         // Of what is kept of two imports ago all is taken but what changed since, and what came since is not in it.
         let written = if round == 0 { &["sub/00", "sub/01"][..] } else { &["sub/01"] };
-        let expected: Vec<String> = kept.keys().filter(|name| !written.contains(&name.as_str())).cloned().collect();
-        assert_eq!(pair.taken(&kept), expected, "round {round}");
+        for (folder, kept) in kept {
+            let expected: Vec<String> = kept.keys().filter(|name| !written.contains(&name.as_str())).cloned().collect();
+            assert_eq!(pair.taken(folder, &kept), expected, "round {round} of {folder}");
+        }
     }
 }
 
@@ -145,7 +147,24 @@ fn a_rollback_changes_whose_turn_it_is() {
     pair.write("sub/03", b"newer than that");
     pair.brings();
     let expected: Vec<String> = kept.keys().filter(|name| *name != "sub/03").cloned().collect();
-    assert_eq!(pair.taken(&kept), expected, "taken from what was taken back");
+    assert_eq!(pair.taken("www", &kept), expected, "taken from what was taken back");
+}
+
+/// What is kept of before stays then, so nothing may be taken from it.
+#[test]
+fn data_that_went_away_is_written_anew() {
+    let pair = Pair::start(43, &["www", "mail"]);
+    takes_turns(&pair);
+    let kept = inodes(&pair.kept("www"));
+    fs::remove_dir_all(pair.own.join("www")).unwrap();
+    pair.write("sub/02", b"newer");
+    pair.brings();
+    assert_eq!(pair.taken("www", &kept), [""; 0]);
+    assert_eq!(inodes(&pair.kept("www")), kept, "it is kept");
+    (0..3).for_each(|round| {
+        pair.write("sub/02", format!("newer than {round}").as_bytes());
+        pair.brings();
+    });
 }
 
 #[test]
@@ -166,7 +185,7 @@ fn imports_that_are_killed_leave_the_data_right_or_are_mended() {
         let mut sync = pair.cluster.command("web2", "importer", &["sync"]);
         let mut sync = sync.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Any moment will do: whatever it meets must be well.
-        let _ = within(Duration::from_millis(chance.below(60) as u64), || None::<()>);
+        let _ = within(Duration::from_millis(chance.below(200) as u64), || None::<()>);
         sync.kill().unwrap();
         killed += usize::from(!sync.wait().unwrap().success());
         let (now, live) = (pair.at_source(), pair.live());

@@ -1,8 +1,9 @@
-//! What a tree that is about to go has as it was is not written again.
+//! What a tree that is about to go has as it should be is not written again.
 
-use super::{opened, restored};
-use archive::read::restore::{RestoreOptions, RestoreReport, Tags};
+use super::restored;
+use archive::read::restore::{RestoreOptions, RestoreReport};
 use std::fs::{self, File, FileTimes};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -10,12 +11,11 @@ use tests::chance::noise;
 use tests::plain::{Plain, PlainTree};
 use tests::trial::Trial;
 
-/// A tree of which everything is remembered.
+/// A tree that was restored.
 struct Stand {
     trial: Trial,
     tree: PlainTree,
     old: TempDir,
-    tags: Tags,
 }
 
 impl Stand {
@@ -30,21 +30,23 @@ impl Stand {
         trial.export(&tree);
         let old = tempfile::tempdir().unwrap();
         restored(&trial, old.path(), &RestoreOptions::default());
-        let tags = opened(&trial, |opened| Tags::of(opened, &RestoreOptions::default(), old.path(), b"").unwrap());
-        assert_eq!(tags.len(), 42);
-        Stand { trial, tree, old, tags: Tags::from_bytes(&tags.to_bytes()) }
+        Stand { trial, tree, old }
     }
 
     fn at(&self, name: &str) -> PathBuf {
         self.old.path().join("s").join(name)
     }
 
+    fn restores(&self, to: &Path) -> RestoreReport {
+        let old = File::open(self.old.path()).unwrap();
+        restored(&self.trial, to, &RestoreOptions { like: Some(old.as_fd()), ..RestoreOptions::default() })
+    }
+
     /// Restores the newest snapshot; it is right, and these files were written.
     #[track_caller]
     fn writes(&self, what: &str, written: &[&str]) -> (TempDir, RestoreReport) {
         let new = tempfile::tempdir_in(self.old.path().parent().unwrap()).unwrap();
-        let options = RestoreOptions { like: Some((self.old.path(), &self.tags)), ..RestoreOptions::default() };
-        let report = restored(&self.trial, new.path(), &options);
+        let report = self.restores(new.path());
         assert_eq!(report.problems, vec![], "{what}");
         self.tree.assert_same(&PlainTree::read(new.path()), what);
         let inode = |path: &Path| fs::symlink_metadata(path).map(|found| found.ino()).ok();
@@ -68,14 +70,16 @@ fn forge(path: &Path) {
 }
 
 #[test]
-fn nothing_is_written_when_nothing_changed_and_the_same_tree_serves_once() {
+fn nothing_is_written_when_nothing_changed_and_the_same_tree_serves_one() {
     let stand = Stand::new();
-    let (_, report) = stand.writes("the same", &[]);
+    let (new, report) = stand.writes("the same", &["empty"]);
     assert_eq!((report.bytes_written, report.entries), (0, 45));
-    // Each name that a file gets or loses shows.
+    // What has another name already would come to have a third.
     let all = stand.tree.files();
     let names: Vec<&str> = all.iter().map(|path| std::str::from_utf8(&path[2..]).unwrap()).collect();
-    stand.writes("a second time", &names);
+    stand.writes("a second beside the first", &names);
+    drop(new);
+    stand.writes("when that is gone", &["empty"]);
 }
 
 #[test]
@@ -88,7 +92,7 @@ fn only_what_changed_is_written() {
     stand.tree.file("s/b/07", noise(7, 3000));
     stand.tree.put("s/twin", Plain::HardLink(b"s/large".to_vec()));
     stand.trial.export(&stand.tree);
-    let (new, report) = stand.writes("after changes", &["a/03", "a/more", "b/07"]);
+    let (new, report) = stand.writes("after changes", &["a/03", "a/more", "b/07", "empty"]);
     assert_eq!(report.bytes_written, 6004);
     assert_eq!(fs::metadata(new.path().join("s/twin")).unwrap().ino(), fs::metadata(stand.at("large")).unwrap().ino());
 }
@@ -105,20 +109,18 @@ fn what_somebody_touched_is_not_taken() {
     symlink(stand.at("a/07"), stand.at("a/06")).unwrap();
     fs::remove_file(stand.at("a/08")).unwrap();
     fs::create_dir(stand.at("a/08")).unwrap();
-    fs::copy(stand.at("a/10"), stand.at("a/copy")).unwrap();
-    let times = fs::metadata(stand.at("a/10")).unwrap().modified().unwrap();
-    File::options().write(true).open(stand.at("a/copy")).unwrap().set_modified(times).unwrap();
-    fs::rename(stand.at("a/copy"), stand.at("a/10")).unwrap();
+    fs::write(stand.at("a/09"), "").unwrap();
+    let note = rustix::fs::setxattr(stand.at("a/10"), "user.note", b"mine", rustix::fs::XattrFlags::empty());
+    std::os::unix::fs::chown(stand.at("a/11"), Some(65534), None).unwrap();
     // A folder through which a link leads elsewhere, where all is as it was.
     fs::rename(stand.at("b"), outside.path().join("b")).unwrap();
     symlink(outside.path().join("b"), stand.at("b")).unwrap();
-    let touched = ["a/01", "a/02", "a/04", "a/05", "a/06", "a/08", "a/10"].map(str::to_owned);
+    let touched = ["a/01", "a/02", "a/04", "a/05", "a/06", "a/08", "a/09", "a/10", "a/11", "empty"].map(str::to_owned);
     let lost = (0..20).map(|n| format!("b/{n:02}"));
-    let written: Vec<String> = touched.into_iter().chain(lost).collect();
+    let written: Vec<String> = touched.into_iter().filter(|name| note.is_ok() || name != "a/10").chain(lost).collect();
     // Through the link the inodes would look the same, so names are counted.
     let new = tempfile::tempdir().unwrap();
-    let options = RestoreOptions { like: Some((stand.old.path(), &stand.tags)), ..RestoreOptions::default() };
-    let report = restored(&stand.trial, new.path(), &options);
+    let report = stand.restores(new.path());
     stand.tree.assert_same(&PlainTree::read(new.path()), "after somebody touched it");
     for name in &written {
         assert_eq!(fs::metadata(new.path().join("s").join(name)).unwrap().nlink(), 1, "{name}");
@@ -127,17 +129,10 @@ fn what_somebody_touched_is_not_taken() {
 }
 
 #[test]
-fn without_a_tree_or_with_tags_of_another_all_is_written() {
+fn from_an_empty_tree_nothing_is_taken() {
     let mut stand = Stand::new();
+    stand.old = tempfile::tempdir().unwrap();
     let all = stand.tree.files();
     let names: Vec<&str> = all.iter().map(|path| std::str::from_utf8(&path[2..]).unwrap()).collect();
-    let right = std::mem::take(&mut stand.tags);
-    stand.writes("nothing remembered", &names);
-    for damaged in [&b"resilient files as restored 1\n"[..], b"something else", &noise(1, 4096), &right.to_bytes()[..40]] {
-        assert!(Tags::from_bytes(damaged).len() < 2);
-    }
-    stand.tags = Stand::new().tags;
-    stand.writes("tags of another tree", &names);
-    (stand.tags, stand.old) = (right, tempfile::tempdir().unwrap());
     stand.writes("an empty tree", &names);
 }

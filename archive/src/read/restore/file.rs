@@ -234,7 +234,7 @@ pub(super) fn block_len(len: u64, start: u64) -> usize {
 }
 
 /// The digest of a file. Holes are not read.
-fn digest_of_file(file: &File, len: u64) -> io::Result<Hash> {
+pub(super) fn digest_of_file(file: &File, len: u64) -> io::Result<Hash> {
     let (mut digest, mut data, mut start, mut buffer) = (OfBlocks::default(), 0, 0, vec![0; BLOCK]);
     while start < len {
         let block = block_len(len, start);

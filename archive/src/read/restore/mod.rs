@@ -3,7 +3,7 @@
 //! Entries come in order. Folders, links and devices are made at once; files are gathered into windows, and each window's segments are decoded once and scattered to where their pieces
 //! belong (`window`). A file that is there already with the right length and time is checked by its digest and left alone, so an interrupted restore
 //! is repeated cheaply. A file that differs is written beside the old one and renamed over it. Where a tree that was restored before is about to go, what it has
-//! as it was is taken from it (`like`). What cannot be restored is named in the report, the rest goes on.
+//! as it should be is taken from it (`like`). What cannot be restored is named in the report, the rest goes on.
 //!
 //! It does not decide what is restored where: that is for the caller.
 
@@ -25,7 +25,6 @@ use crate::extent::Extent;
 use batch::{Batch, Shared};
 use later::{Folders, Links};
 use like::Like;
-pub use like::Tags;
 pub use options::{Problem, RestoreOptions, RestoreReport};
 use rustix::fs::{FileType, Mode};
 use scatter::Scatter;
@@ -77,7 +76,7 @@ pub fn restore(snapshot: &OpenSnapshot<'_>, target: &Path, options: &RestoreOpti
     let owners = Owners(rustix::process::geteuid().is_root());
     let top = tree.folder(b"").map_err(Error::file("open", target))?;
     let shared = Shared::new(snapshot, &tree, options, owners);
-    let like = options.like.and_then(|(tree, tags)| Like::open(tree, tags));
+    let like = options.like.map(Like::new).transpose().map_err(Error::file("open what is kept beside", target))?;
     std::thread::scope(|scope| {
         let (to, gathered) = mpsc::sync_channel::<Batch>(1);
         let (written, from) = mpsc::sync_channel(1);

@@ -1,10 +1,9 @@
 //! What a restore is told, and what it tells.
 
-use super::Tags;
 use crate::entry::{self, Entry, Node};
 use crate::error::Result;
 use crate::read::open::OpenSnapshot;
-use std::path::Path;
+use std::os::fd::BorrowedFd;
 
 /// How to restore.
 pub struct RestoreOptions<'a> {
@@ -14,8 +13,8 @@ pub struct RestoreOptions<'a> {
     pub paths: Vec<Vec<u8>>,
     /// Remove what the snapshot does not have, except where this says to keep it.
     pub delete: Option<&'a (dyn Fn(&[u8]) -> bool + Sync)>,
-    /// A tree that is about to go and what is remembered of it: files that are there as they were are taken from it.
-    pub like: Option<(&'a Path, &'a Tags)>,
+    /// A tree that is about to go: files that are there as they should be are taken from it.
+    pub like: Option<BorrowedFd<'a>>,
     pub threads: usize,
     /// Hears of bytes as they are done.
     pub advance: &'a (dyn Fn(u64) + Sync),
@@ -48,7 +47,7 @@ impl RestoreOptions<'_> {
 }
 
 /// A path behind that of the folder it lies in; none when it lies elsewhere.
-pub(super) fn behind<'p>(path: &'p [u8], folder: &[u8]) -> Option<&'p [u8]> {
+fn behind<'p>(path: &'p [u8], folder: &[u8]) -> Option<&'p [u8]> {
     let inside = entry::lies_in(path, folder);
     let skip = if folder.is_empty() || path.len() == folder.len() { folder.len() } else { folder.len() + 1 };
     inside.then(|| &path[skip..])

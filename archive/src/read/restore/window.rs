@@ -41,19 +41,19 @@ pub(super) struct Window<'a> {
     /// How much of the last job was laid out, while its list is read.
     current: Option<u64>,
     weight: usize,
-    like: Option<Like<'a>>,
+    like: Option<Like>,
     pub kept: u64,
 }
 
 impl<'a> Window<'a> {
-    pub fn new(shared: &'a Shared<'a>, writer: Writer, like: Option<Like<'a>>) -> Self {
+    pub fn new(shared: &'a Shared<'a>, writer: Writer, like: Option<Like>) -> Self {
         let (spare, batch) = Default::default();
         Window { shared, writer, away: None, spare, batch, current: None, weight: 0, like, kept: 0 }
     }
 
     /// Begins a file. `false` when it is in its place already.
     pub fn begin(&mut self, entry: Entry, found: Option<Found>, folder: BorrowedFd<'_>) -> io::Result<bool> {
-        let taken = found.is_none() && self.like.as_mut().is_some_and(|like| like.take(&entry, folder));
+        let taken = found.is_none() && self.like.as_mut().is_some_and(|like| like.take(&entry, folder, self.shared.owners));
         let file = FileJob::new(entry, found);
         if taken || file.is_there(folder, self.shared.owners).unwrap_or(false) {
             self.kept += 1;

@@ -203,14 +203,24 @@ fn idle(seconds: u64) {
 }
 
 fn append(mb: u64, seconds: u64) {
-    let mut stand = Stand::new("5s", 0);
+    let mut stand = Stand::new("5s", 1);
     fill(&stand.data(), mb);
     stand.start("web1", "exporter");
     stand.run("web1", "exporter", &["run", "--wait"]);
+    stand.start_standbys();
+    let more = |stand: &Stand, name: String, seed: u64| {
+        std::fs::write(stand.data().join(&name), noise(seed, MB as usize)).expect("the data is written");
+        name
+    };
+    // Two trees take turns in being the data of one that stands by: each is written whole once.
+    for round in 0..3 {
+        let name = more(&stand, format!("first{round}"), 900 + round);
+        until(|| stand.standbys().iter().all(|folder| folder.join(&name).exists()));
+    }
     let archive = stand.cluster.of_keeper("keeper", "data");
     let (stored, cpu, rounds) = (size(&archive), stand.cpu(), seconds / 5);
     for round in 0..rounds {
-        std::fs::write(stand.data().join(format!("more{round}")), noise(1000 + round, MB as usize)).expect("the data is written");
+        more(&stand, format!("more{round}"), 1000 + round);
         pause(Duration::from_secs(5));
     }
     stand.run("web1", "exporter", &["run", "--wait"]);
