@@ -146,6 +146,10 @@ impl Restore<'_> {
             return self.itself(entry);
         }
         if !self.enter(entry::parent(&entry.path))? {
+            // Whoever keeps it from us may let go of it: what lies in it may be made, and comes after it.
+            if entry.node == Node::Folder {
+                self.folders.push(&entry);
+            }
             let why = "the folder that it belongs in could not be made";
             self.problem(&entry.path, why);
             return Ok(());
