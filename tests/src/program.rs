@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The longest that a command may take. Those that wait for a daemon have limits of their own, far below it.
+/// The longest that a command of a test may take. What one of them waits for comes long before, if it comes at all.
 const LIMIT: Duration = Duration::from_secs(400);
 
 /// So long its pipes may stay open after it was killed: what it began may have them.

@@ -4,7 +4,7 @@
 //! - `notice ROUNDS`: from a snapshot in the spool to the same in the archive, and to its import on two nodes that stand by;
 //! - `many MB`: one importer, then eight;
 //! - `idle SECONDS`: a hundred datasets that do not change, polled each 5 s;
-//! - `append MB SECONDS`: a store of that size that grows by 1 MB each 5 s;
+//! - `append MB SECONDS`: a store of that size that grows by 1 MB each 5 s, with one that stands by;
 //! - `arbiters SECONDS`: fifty clusters of three members at rest, whose arbiters are all one daemon's;
 //! - `soak SECONDS`: exports each 5 s with two that stand by, and what the daemons' memory does.
 //!
